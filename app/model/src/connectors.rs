@@ -1,0 +1,161 @@
+//! Connectors and their tools, as pages see them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ConnectorId, ConnectorSlug};
+
+/// How Gatehouse speaks to the upstream server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Streamable HTTP, every revision.
+    Http,
+    /// The built-in demo server, in the process itself.
+    Demo,
+}
+
+impl Transport {
+    /// The name in forms, the CLI and the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Demo => "demo",
+        }
+    }
+
+    /// The transport with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Http, Self::Demo].into_iter().find(|t| t.as_str() == name)
+    }
+}
+
+/// What the last checks found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Not checked yet.
+    Unknown,
+    /// The last checks were good.
+    Healthy,
+    /// The last check failed, but not yet three in a row.
+    Degraded,
+    /// Three checks in a row failed.
+    Down,
+}
+
+impl Health {
+    /// The name in the database and in class names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+
+    /// The state with this name; [`Health::Unknown`] for any other.
+    pub fn parse(name: &str) -> Self {
+        [Self::Healthy, Self::Degraded, Self::Down]
+            .into_iter()
+            .find(|h| h.as_str() == name)
+            .unwrap_or(Self::Unknown)
+    }
+}
+
+/// A connector, without its secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connector {
+    /// Its id.
+    pub id: ConnectorId,
+    /// The prefix of its tools' names.
+    pub slug: ConnectorSlug,
+    /// Display name.
+    pub name: String,
+    /// Free text; may be empty.
+    pub description: String,
+    /// How it is reached.
+    pub transport: Transport,
+    /// Where it is reached; `gatehouse:demo` for the demo server.
+    pub url: String,
+    /// Whether its tools are offered.
+    pub enabled: bool,
+    /// What the last checks found.
+    pub health: Health,
+    /// When it was last checked, Unix milliseconds.
+    pub checked_at: Option<i64>,
+    /// Why the last check failed, in words for people.
+    pub health_error: Option<String>,
+    /// The protocol revision it spoke, such as `2026-07-28`.
+    pub protocol_version: Option<String>,
+    /// The name it gave itself.
+    pub server_name: Option<String>,
+    /// The version it gave itself.
+    pub server_version: Option<String>,
+    /// Tools that are switched on.
+    pub tools_enabled: u32,
+    /// All tools it offered at the last look.
+    pub tools_total: u32,
+    /// The static headers it is sent; values are never shown again.
+    pub headers: Vec<HeaderInfo>,
+    /// When it was made, Unix milliseconds.
+    pub created_at: i64,
+    /// When it was last changed by a person, Unix milliseconds.
+    pub updated_at: i64,
+}
+
+/// A header that is sent upstream; its value is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderInfo {
+    /// The header's name, lower case.
+    pub name: String,
+    /// When its value was set, Unix milliseconds.
+    pub set_at: i64,
+    /// Who set it.
+    pub set_by: String,
+}
+
+/// One tool of a connector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// The name upstream.
+    pub name: String,
+    /// The name that agents see: `slug__name`.
+    pub public_name: String,
+    /// A title for people, if the server gave one.
+    pub title: Option<String>,
+    /// What it does, in the server's words: untrusted text.
+    pub description: String,
+    /// Whether agents are offered it.
+    pub enabled: bool,
+    /// `readOnlyHint`.
+    pub read_only: Option<bool>,
+    /// `destructiveHint`.
+    pub destructive: Option<bool>,
+    /// `idempotentHint`.
+    pub idempotent: Option<bool>,
+    /// `openWorldHint`.
+    pub open_world: Option<bool>,
+    /// The input schema, pretty-printed.
+    pub input_schema: String,
+}
+
+/// What a probe of a URL found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The protocol revision agreed on.
+    pub protocol_version: String,
+    /// The name the server gave itself.
+    pub server_name: Option<String>,
+    /// The version it gave itself.
+    pub server_version: Option<String>,
+    /// How many tools it offers.
+    pub tools: u32,
+}
+
+/// The longest connector name in characters.
+pub const MAX_NAME: usize = 64;
+/// The longest description in characters.
+pub const MAX_DESCRIPTION: usize = 280;
+/// How many static headers a connector may have.
+pub const MAX_HEADERS: usize = 16;

@@ -1,0 +1,23 @@
+//! The words of Gatehouse: ids, slugs, roles and permissions, plans, paths, the DTOs that pages and server functions
+//! exchange, and the one error a person meets.
+//!
+//! Owns: the shape and the validity of values. Must not know: databases, HTTP, time, randomness or any I/O. It compiles
+//! to wasm and stays small there, so it imports serde and uuid only (and `server_fn`'s error trait, which has to be
+//! implemented beside the type).
+
+pub mod api_keys;
+pub mod connectors;
+pub mod error;
+pub mod ids;
+pub mod orgs;
+pub mod paths;
+pub mod permissions;
+pub mod plan;
+pub mod slug;
+pub mod text;
+
+pub use error::{AppError, ErrorKind, FieldError};
+pub use ids::{ApiKeyId, AuditEventId, ConnectorId, OrgId, OutboxId, SessionId, UserId};
+pub use permissions::{Permission, Role};
+pub use plan::Plan;
+pub use slug::{ConnectorSlug, OrgSlug};

@@ -1,0 +1,148 @@
+//! Organisations, members and the signed-in person, as pages see them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{OrgId, OrgSlug, Permission, Plan, Role, UserId};
+
+/// Whether API keys can be read again after they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyVisibility {
+    /// Only a hash is kept: the key is shown in the dialog that made it.
+    Once,
+    /// A sealed copy is kept beside the hash; each copy is audited.
+    Copyable,
+}
+
+impl KeyVisibility {
+    /// The name in forms, the CLI and the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Copyable => "copyable",
+        }
+    }
+
+    /// The mode with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Once, Self::Copyable].into_iter().find(|mode| mode.as_str() == name)
+    }
+}
+
+/// An organisation, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Org {
+    /// Its id.
+    pub id: OrgId,
+    /// The part of its endpoint URL.
+    pub slug: OrgSlug,
+    /// Display name, 1 to 64 characters.
+    pub name: String,
+    /// At most 280 characters; may be empty.
+    pub description: String,
+    /// What it is entitled to.
+    pub plan: Plan,
+    /// Whether keys can be read again.
+    pub key_visibility: KeyVisibility,
+    /// Whether `?api_key=` works for keys marked for it (APK-09).
+    pub url_keys: bool,
+    /// When it was made, Unix milliseconds.
+    pub created_at: i64,
+}
+
+/// One organisation in the switcher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The organisation.
+    pub org: OrgId,
+    /// Its slug.
+    pub slug: OrgSlug,
+    /// Its name.
+    pub name: String,
+    /// The person's role in it.
+    pub role: Role,
+}
+
+/// Who is signed in, and where: what the shell of every signed-in page needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Me {
+    /// The person.
+    pub user: UserId,
+    /// Their name.
+    pub name: String,
+    /// Their address.
+    pub email: String,
+    /// The organisation in view; `None` for a person without one.
+    pub org: Option<Membership>,
+    /// All organisations of the person, by name.
+    pub orgs: Vec<Membership>,
+}
+
+impl Me {
+    /// Whether the person may do this in the organisation in view.
+    pub fn can(&self, permission: Permission) -> bool {
+        self.org.as_ref().is_some_and(|org| org.role.allows(permission))
+    }
+}
+
+/// What the overview shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The organisation's MCP endpoint, absolute.
+    pub endpoint: String,
+    /// Connectors: all, enabled, healthy.
+    pub connectors: ConnectorCounts,
+    /// API keys that work now.
+    pub active_keys: u32,
+    /// When any key was last used, Unix milliseconds.
+    pub last_call_at: Option<i64>,
+    /// Whether the person closed the checklist.
+    pub onboarding_dismissed: bool,
+    /// Whether the built-in demo server can be added with one click.
+    pub demo_available: bool,
+    /// The latest things that happened, newest first; empty without `audit:read`.
+    pub activity: Vec<Activity>,
+}
+
+/// Connectors in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectorCounts {
+    /// All of the organisation.
+    pub total: u32,
+    /// Those switched on.
+    pub enabled: u32,
+    /// Those switched on whose last check was good.
+    pub healthy: u32,
+}
+
+/// One line of recent activity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// When, Unix milliseconds.
+    pub at: i64,
+    /// Who, by name.
+    pub actor: String,
+    /// `api_key.created`.
+    pub action: String,
+    /// What it was done to, by name; may be empty.
+    pub target: String,
+    /// Whether it worked.
+    pub ok: bool,
+}
+
+/// One signed-in browser (SES-05).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionInfo {
+    /// Its public id.
+    pub id: crate::SessionId,
+    /// Where it was last seen from.
+    pub address: String,
+    /// The browser's own description.
+    pub user_agent: String,
+    /// When it began, Unix milliseconds.
+    pub created_at: i64,
+    /// When it was last seen, Unix milliseconds, at most a minute stale.
+    pub last_seen_at: i64,
+    /// Whether it is the one that asks.
+    pub current: bool,
+}

@@ -1,0 +1,164 @@
+//! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
+
+use crate::{ApiKeyId, ConnectorId};
+
+/// The overview, and where a signed-in person lands.
+pub const fn overview() -> &'static str {
+    "/"
+}
+/// Log in.
+pub const fn sign_in() -> &'static str {
+    "/sign-in"
+}
+/// Log out; POST only.
+pub const fn sign_out() -> &'static str {
+    "/sign-out"
+}
+/// Log in, then go on to `next`, which must be a path of ours.
+pub fn sign_in_then(next: &str) -> String {
+    if next == "/" { sign_in().to_owned() } else { format!("{}?next={}", sign_in(), encode(next)) }
+}
+/// The one-time set-up link.
+pub fn setup(token: &str) -> String {
+    format!("/setup/{token}")
+}
+/// A new organisation.
+pub const fn new_org() -> &'static str {
+    "/orgs/new"
+}
+/// All connectors.
+pub const fn connectors() -> &'static str {
+    "/connectors"
+}
+/// Add a connector.
+pub const fn new_connector() -> &'static str {
+    "/connectors/new"
+}
+/// One connector: state and tools.
+pub fn connector(id: ConnectorId) -> String {
+    format!("/connectors/{id}")
+}
+/// A connector's settings.
+pub fn edit_connector(id: ConnectorId) -> String {
+    format!("/connectors/{id}/edit")
+}
+/// Ask before a connector is deleted.
+pub fn delete_connector(id: ConnectorId) -> String {
+    format!("/connectors/{id}/delete")
+}
+/// General settings.
+pub const fn settings() -> &'static str {
+    "/settings"
+}
+/// API keys.
+pub const fn settings_api_keys() -> &'static str {
+    "/settings/api-keys"
+}
+/// Make a key.
+pub const fn new_api_key() -> &'static str {
+    "/settings/api-keys/new"
+}
+/// The agent helper; a key is shown only in the answer to a POST here.
+pub const fn connect_agent() -> &'static str {
+    "/settings/api-keys/connect"
+}
+/// Rename a key or change its connectors and expiry.
+pub fn edit_api_key(id: ApiKeyId) -> String {
+    format!("/settings/api-keys/{id}/edit")
+}
+/// Ask before a key is deleted.
+pub fn delete_api_key(id: ApiKeyId) -> String {
+    format!("/settings/api-keys/{id}/delete")
+}
+/// The signed-in browsers of a person.
+pub const fn profile_sessions() -> &'static str {
+    "/profile/sessions"
+}
+/// Name and appearance of the signed-in person.
+pub const fn profile() -> &'static str {
+    "/profile"
+}
+/// Built-in help: what each credential is.
+pub const fn help_authentication() -> &'static str {
+    "/help/authentication"
+}
+/// Built-in help: the first authenticated request.
+pub const fn help_quickstart() -> &'static str {
+    "/help/quickstart"
+}
+/// An organisation's MCP endpoint.
+pub fn mcp(slug: &str) -> String {
+    format!("/mcp/{slug}")
+}
+/// One connector's MCP endpoint.
+pub fn mcp_connector(slug: &str, connector: &str) -> String {
+    format!("/mcp/{slug}/{connector}")
+}
+/// OAuth 2.0 Protected Resource Metadata of an endpoint (RFC 9728 §3.1: the well-known part goes before the path).
+pub fn protected_resource_metadata(endpoint_path: &str) -> String {
+    format!("/.well-known/oauth-protected-resource{endpoint_path}")
+}
+
+/// Percent-encodes a query value.
+pub fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(b"0123456789ABCDEF"[usize::from(byte >> 4)]));
+            out.push(char::from(b"0123456789ABCDEF"[usize::from(byte & 15)]));
+        }
+    }
+    out
+}
+
+/// A path of ours to go on to, or `/`: anything that a browser could read as another site is dropped (SES-09).
+pub fn safe_next(next: Option<&str>) -> &str {
+    match next {
+        Some(path)
+            if path.starts_with('/')
+                && !path.starts_with("//")
+                && !path.contains('\\')
+                && !path.contains("//")
+                && path.bytes().all(|b| b > b' ' && b < 0x7F)
+                && !path.to_ascii_lowercase().contains("%09")
+                && !path.to_ascii_lowercase().contains("%5c")
+                && !path.starts_with("/api/") =>
+        {
+            path
+        }
+        _ => overview(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ses_09_only_paths_of_ours_are_followed() {
+        for bad in [
+            "//evil",
+            "/\\evil",
+            "/%09/evil",
+            "https:evil",
+            "javascript:alert(1)",
+            "evil",
+            "/\t/evil",
+            "",
+            "/a//b",
+        ] {
+            assert_eq!(safe_next(Some(bad)), "/", "{bad}");
+        }
+        assert_eq!(safe_next(None), "/");
+        assert_eq!(safe_next(Some("/settings/api-keys?x=1")), "/settings/api-keys?x=1");
+    }
+
+    #[test]
+    fn the_place_to_return_to_is_encoded() {
+        assert_eq!(sign_in_then("/a?b=c&d"), "/sign-in?next=/a%3Fb%3Dc%26d");
+        assert_eq!(sign_in_then("/"), "/sign-in");
+    }
+}

@@ -1,0 +1,78 @@
+//! Checks of short texts that people type.
+
+use crate::AppError;
+
+/// Whether a character may stand in a name: no control, bidirectional or zero-width characters, which would let one
+/// name pass for another (HDR-04).
+pub fn printable(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{E0000}'..='\u{E007F}')
+}
+
+/// A trimmed name of 1 to `max` characters, or the error at `field`. `what` completes "Enter a name for …".
+pub fn name(field: &str, what: &str, text: &str, max: usize) -> Result<String, AppError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(AppError::field(field, "required", format!("Enter a name for {what}")));
+    }
+    if text.chars().count() > max {
+        return Err(AppError::field(field, "too_long", format!("Use at most {max} characters")));
+    }
+    if !text.chars().all(printable) {
+        return Err(AppError::field(field, "characters", "Use letters, digits, spaces and punctuation only"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A trimmed text of at most `max` characters that may be empty and may have line breaks.
+pub fn description(field: &str, text: &str, max: usize) -> Result<String, AppError> {
+    let text = text.trim();
+    if text.chars().count() > max {
+        return Err(AppError::field(field, "too_long", format!("Use at most {max} characters")));
+    }
+    if !text.chars().all(|c| c == '\n' || c == '\r' || printable(c)) {
+        return Err(AppError::field(field, "characters", "Use letters, digits, spaces and punctuation only"));
+    }
+    Ok(text.to_owned())
+}
+
+/// An e-mail address in the shape that is worth sending to: one `@`, something on both sides, a dot or `localhost`.
+pub fn email(field: &str, text: &str) -> Result<String, AppError> {
+    let text = text.trim();
+    let fits = text.len() <= 254
+        && !text.chars().any(|c| c.is_whitespace() || !printable(c))
+        && text.split_once('@').is_some_and(|(local, host)| {
+            !local.is_empty()
+                && local.len() <= 64
+                && !host.contains('@')
+                && !host.starts_with('.')
+                && host.contains('.')
+        });
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(AppError::field(field, "email", "Enter an e-mail address like name@example.com"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hdr_04_names_hold_no_invisible_characters() {
+        assert_eq!(name("n", "it", "  ci bot ", 64).unwrap(), "ci bot");
+        assert_eq!(name("n", "this key", " ", 64).unwrap_err().message, "Enter a name for this key");
+        assert_eq!(name("n", "it", "a\u{202E}b", 64).unwrap_err().code, "characters");
+        assert_eq!(name("n", "it", &"x".repeat(65), 64).unwrap_err().code, "too_long");
+        assert!(name("n", "it", &"é".repeat(64), 64).is_ok());
+    }
+
+    #[test]
+    fn addresses_are_checked_for_shape_only() {
+        assert!(email("e", "ada@example.com").is_ok());
+        for bad in ["", "ada", "ada@", "@example.com", "a b@example.com", "ada@example", "a@b@c.d"] {
+            assert!(email("e", bad).is_err(), "{bad}");
+        }
+    }
+}

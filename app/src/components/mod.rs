@@ -1,0 +1,35 @@
+//! Small accessible building blocks. They know words and states, but no server functions.
+
+mod badge;
+mod button;
+mod callout;
+mod card;
+mod code;
+mod dialog;
+mod field;
+mod header;
+mod icon;
+mod states;
+mod table;
+mod time;
+
+pub use badge::{Avatar, Badge, HealthBadge, Tone};
+pub use button::{ActionForm, ButtonKind, LinkButton, OpenDialog, SubmitButton};
+pub use callout::Callout;
+pub use card::{Card, Checklist, Disclosure, Fact, Facts, Step};
+pub use code::{CodeBlock, CopyButton, CopyField};
+pub use dialog::{Dialog, Menu};
+pub use field::{
+    Checkbox, CheckboxGroup, Choice, Field, PasswordField, RadioGroup, SelectField, Switch, TextArea, TextField,
+};
+pub use header::{Crumb, Notice, PageHeader};
+pub use icon::Icon;
+pub(crate) use states::request_id;
+pub use states::{DeniedState, EmptyState, ErrorState, NotFound, error_page};
+pub use table::DataTable;
+pub use time::{Time, absolute, relative};
+
+/// Optional texts are given as texts; an empty one is none.
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}

@@ -1,0 +1,173 @@
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_location;
+use model::{AppError, ErrorKind, Permission, Role, paths};
+
+use super::{Icon, PageHeader};
+use crate::{copy, page::go, state::set_status};
+
+/// Nothing here yet: what it is, one action, one link.
+#[component]
+pub fn EmptyState(
+    /// A Lucide name.
+    icon: &'static str,
+    /// "No connectors yet"
+    #[prop(into)]
+    title: String,
+    /// What it is, one sentence.
+    #[prop(into)]
+    about: String,
+    /// The action and the link.
+    #[prop(optional)]
+    children: Option<Children>,
+) -> impl IntoView {
+    view! {
+        <div class="state">
+            <Icon name=icon />
+            <h2>{title}</h2>
+            <p>{about}</p>
+            <div class="actions">{children.map(|children| children())}</div>
+        </div>
+    }
+    .into_any()
+}
+
+/// The page exists, but this person may not see it. Status 403.
+#[component]
+pub fn DeniedState(
+    /// What is missing, if it is known.
+    permission: Option<Permission>,
+) -> impl IntoView {
+    set_status(403);
+    let need = permission.map(|permission| {
+        let holders: Vec<&str> = Role::holders(permission).map(Role::as_str).collect();
+        view! {
+            <p>"You need " <code>{permission.as_str()}</code> " for this. The roles that have it: " {listed(&holders)} "."</p>
+            <p>"Ask an owner or admin of your organisation for one of them."</p>
+        }
+    });
+    let other = permission.is_none().then(|| view! { <p>"Ask an owner or admin of your organisation."</p> });
+    view! {
+        <PageHeader title="You may not see this" />
+        <div class="state">
+            <Icon name="lock" />
+            <h2>"Your role does not include it"</h2>
+            {need}
+            {other}
+        </div>
+    }
+    .into_any()
+}
+
+/// "owner, admin or developer"
+fn listed(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [many @ .., last] => format!("{} or {last}", many.join(", ")),
+    }
+}
+
+/// Something could not be loaded: what, that nothing changed, how to try again, and the request id.
+#[component]
+pub fn ErrorState(
+    /// What happened.
+    error: AppError,
+) -> impl IntoView {
+    let location = use_location();
+    let again = move || {
+        location.pathname.with(|path| {
+            location.search.with(|search| {
+                if search.is_empty() { path.clone() } else { format!("{path}?{search}") }
+            })
+        })
+    };
+    let id = request_id(&error);
+    view! {
+        <div class="state" data-tone="bad">
+            <Icon name="circle-alert" />
+            <h2>{error.message}</h2>
+            <p>{copy::NOTHING_CHANGED}</p>
+            <div class="actions">
+                <a class="button" href=again rel="external">"Try again"</a>
+            </div>
+            {id}
+        </div>
+    }
+    .into_any()
+}
+
+/// The id that leads the operator to the log, for failures that are not the person's to mend.
+pub(crate) fn request_id(error: &AppError) -> Option<AnyView> {
+    let ours = matches!(error.kind, ErrorKind::Internal | ErrorKind::Unavailable);
+    error
+        .request_id
+        .clone()
+        .filter(|_| ours)
+        .map(|id| view! { <p class="fine">"Request id " <code>{id}</code></p> }.into_any())
+}
+
+/// No such page, or no such thing in this organisation. Status 404.
+#[component]
+pub fn NotFound(
+    /// What is not there, in a sentence.
+    #[prop(optional, into)]
+    message: String,
+) -> impl IntoView {
+    set_status(404);
+    let message = if message.is_empty() {
+        "There is no page at this address. It may have been deleted, or the link may be cut off.".to_owned()
+    } else {
+        message
+    };
+    view! {
+        <PageHeader title="Not found" />
+        <div class="state">
+            <Icon name="circle-question-mark" />
+            <h2>"Nothing is here"</h2>
+            <p>{message}</p>
+            <div class="actions">
+                <a class="button" href=paths::overview()>"Go to the overview"</a>
+            </div>
+        </div>
+    }
+    .into_any()
+}
+
+/// The page that stands for an error: the way to sign in, who can grant the permission, not found, or what failed.
+pub fn error_page(error: AppError) -> AnyView {
+    match error.kind {
+        ErrorKind::Unauthenticated => {
+            let location = use_location();
+            let path = location.pathname.get_untracked();
+            let search = location.search.get_untracked();
+            let here = if search.is_empty() { path } else { format!("{path}?{search}") };
+            go(&paths::sign_in_then(&here));
+            view! { <Title text="Log in" /> }.into_any()
+        }
+        ErrorKind::Forbidden => {
+            let permission = Permission::ALL.iter().copied().find(|p| error.message.contains(p.as_str()));
+            view! { <DeniedState permission=permission /> }.into_any()
+        }
+        ErrorKind::NotFound => view! { <NotFound message=error.message /> }.into_any(),
+        _ => {
+            set_status(error.status());
+            view! {
+                <PageHeader title="This page could not be loaded" />
+                <ErrorState error=error />
+            }
+            .into_any()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::listed;
+
+    #[test]
+    fn words_are_listed_as_people_write() {
+        assert_eq!(listed(&["owner"]), "owner");
+        assert_eq!(listed(&["owner", "admin", "developer"]), "owner, admin or developer");
+    }
+}

@@ -1,0 +1,46 @@
+//! Words that more than one place says, and the notices that a redirect can ask for.
+
+/// The product.
+pub const PRODUCT: &str = "Gatehouse";
+/// First in tab order.
+pub const SKIP: &str = "Skip to content";
+/// Above the errors of a form.
+pub const NOT_SAVED: &str = "Nothing was changed yet";
+/// The form did not arrive whole.
+pub const BAD_FORM: &str =
+    "The form could not be read, so nothing was changed. Reload the page and try again.";
+/// The server answered in a way that this page does not know.
+pub const UNREADABLE_ANSWER: &str =
+    "The answer could not be read. Reload the page to see whether the change was made.";
+/// Under an error of ours.
+pub const NOTHING_CHANGED: &str = "Nothing was changed.";
+/// After a copy button worked.
+pub const COPIED: &str = "Copied";
+
+/// The text of `?notice=word`; unknown words say nothing.
+pub fn notice(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "saved" => "Saved.",
+        "org-created" => "Organisation created.",
+        "org-switched" => "Organisation switched.",
+        "signed-out" => "You are logged out.",
+        "password-changed" => "Password changed. Other sessions are logged out.",
+        "session-ended" => "Session ended. That browser has to log in again.",
+        "sessions-ended" => "Logged out everywhere except here.",
+        "connector-added" => "Connector added.",
+        "connector-saved" => "Connector saved.",
+        "connector-enabled" => "Connector enabled. Its tools are offered again.",
+        "connector-disabled" => "Connector disabled. Its tools are no longer offered.",
+        "connector-deleted" => "Connector deleted. Its tools are gone, its secrets erased.",
+        "connector-checked" => "Connector checked.",
+        "tool-enabled" => "Tool enabled.",
+        "tool-disabled" => "Tool disabled. Agents no longer see it.",
+        "key-created" => "API key created.",
+        "key-saved" => "API key saved.",
+        "key-enabled" => "API key enabled. Requests with it work again.",
+        "key-disabled" => "API key disabled. Requests with it now get 401.",
+        "key-deleted" => "API key deleted. Requests with it now get 401.",
+        "setup-done" => "This instance is set up.",
+        _ => return None,
+    })
+}

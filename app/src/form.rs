@@ -1,0 +1,423 @@
+//! The one way in which a page changes something: a real form that posts to the page's own address.
+//!
+//! Without scripts the server runs the server function named in `?do=` and renders the same page again with a
+//! [`PostOutcome`] in context. With scripts [`PostForm`] intercepts the submission and calls the same function by
+//! `fetch`. Either way a page reads the outcome from its [`Form`] and does not know which of the two it was.
+
+use std::sync::Arc;
+
+use leptos::{
+    ev::SubmitEvent,
+    form::FromFormData as _,
+    prelude::*,
+    reactive::owner::{Owner, use_context},
+    task::spawn_local,
+};
+use leptos_router::hooks::use_location;
+use model::{AppError, ErrorKind};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use server_fn::ServerFn;
+
+use crate::state::Refresh;
+
+/// What a form post led to, when the answer to it is a page. The server provides it in context; the browser finds it
+/// in the page while it hydrates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostOutcome {
+    /// The server function's endpoint: `update_org`.
+    pub function: String,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// JSON: the function's output when it succeeded, else an [`AppError`].
+    pub result: String,
+    /// What was typed, without passwords and other secrets.
+    pub fields: Vec<(String, String)>,
+}
+
+impl PostOutcome {
+    /// Whether the function succeeded.
+    pub const fn is_ok(&self) -> bool {
+        self.status < 400
+    }
+}
+
+/// Whether what was typed into the field `name` must not travel back: passwords, secrets and header values.
+pub fn is_secret_field(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "secret", "value_", "token", "header_value"].iter().any(|word| name.contains(word))
+}
+
+/// A server function that a form can call: declared with `#[server(prefix = "/api", endpoint = "…")]`, returning
+/// `Result<T, AppError>`. Implemented for all of them.
+pub trait Act:
+    ServerFn<Error = AppError, Output: DeserializeOwned + Clone + Send + Sync + 'static>
+    + DeserializeOwned
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Act for S where
+    S: ServerFn<Error = AppError, Output: DeserializeOwned + Clone + Send + Sync + 'static>
+        + DeserializeOwned
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+type OnSubmit = Arc<dyn Fn(SubmitEvent) + Send + Sync>;
+
+/// What a form's components need, whatever function it calls. Copy; made from a [`Form`].
+#[derive(Clone, Copy)]
+pub struct FormCore {
+    function: &'static str,
+    key: StoredValue<Option<(&'static str, String)>>,
+    pending: RwSignal<bool>,
+    error: RwSignal<Option<AppError>>,
+    failures: RwSignal<u32>,
+    values: StoredValue<Vec<(String, String)>>,
+    on_submit: StoredValue<Option<OnSubmit>>,
+    refresh: Option<Refresh>,
+}
+
+impl FormCore {
+    /// A form that calls nothing, to show components in the gallery and in tests.
+    pub fn inert(function: &'static str, error: Option<AppError>, values: Vec<(String, String)>) -> Self {
+        Self {
+            function,
+            key: StoredValue::new(None),
+            pending: RwSignal::new(false),
+            error: RwSignal::new(error),
+            failures: RwSignal::new(0),
+            values: StoredValue::new(values),
+            on_submit: StoredValue::new(None),
+            refresh: None,
+        }
+    }
+
+    fn new(function: &'static str, key: Option<(&'static str, String)>, outcome: Option<&PostOutcome>) -> Self {
+        let error = outcome.filter(|o| !o.is_ok()).map(|o| {
+            serde_json::from_str(&o.result).unwrap_or_else(|_| {
+                AppError::new(ErrorKind::Internal, "internal", crate::copy::UNREADABLE_ANSWER)
+            })
+        });
+        let refresh = use_context::<Refresh>();
+        if let (Some(refresh), true) = (refresh, error.is_some()) {
+            refresh.note_failure(true);
+        }
+        Self {
+            key: StoredValue::new(key),
+            values: StoredValue::new(outcome.map(|o| o.fields.clone()).unwrap_or_default()),
+            refresh,
+            ..Self::inert(function, error, Vec::new())
+        }
+    }
+
+    /// The failure of the last submission.
+    pub fn error(self) -> Signal<Option<AppError>> {
+        self.error.into()
+    }
+
+    /// What the last submission said about one field.
+    pub fn error_at(self, name: &str) -> Signal<Option<String>> {
+        let name = name.to_owned();
+        let error = self.error;
+        Signal::derive(move || {
+            error.with(|e| e.as_ref().and_then(|e| e.at(&name).map(str::to_owned)))
+        })
+    }
+
+    /// Whether a submission is under way.
+    pub fn pending(self) -> Signal<bool> {
+        self.pending.into()
+    }
+
+    /// What was typed into a field before the page was rendered again, if it was.
+    pub fn value_of(self, name: &str) -> Option<String> {
+        self.values.with_value(|values| values.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()))
+    }
+
+    /// All values of a field that can come more than once (`connectors[]`), or `None` when nothing was submitted.
+    pub fn values_of(self, name: &str) -> Option<Vec<String>> {
+        self.values.with_value(|values| {
+            (!values.is_empty())
+                .then(|| values.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect())
+        })
+    }
+
+    /// The id of the control for a field; the error summary links to it.
+    pub fn id_of(self, name: &str) -> String {
+        let mut id = self.function.to_owned();
+        let mut push = |part: &str| {
+            id.push('-');
+            id.extend(part.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_'));
+        };
+        self.key.with_value(|key| {
+            if let Some((_, value)) = key {
+                push(value);
+            }
+        });
+        push(name);
+        id
+    }
+
+    /// The page's own address with `?do=`, other parameters kept.
+    fn action(self, path: &str, search: &str) -> String {
+        let mut action = format!("{path}?");
+        for pair in search.trim_start_matches('?').split('&') {
+            if !pair.is_empty() && !pair.starts_with("do=") && !pair.starts_with("notice=") {
+                action.push_str(pair);
+                action.push('&');
+            }
+        }
+        action.push_str("do=");
+        action.push_str(self.function);
+        action
+    }
+
+    fn submit(self, event: SubmitEvent) {
+        if event.default_prevented() {
+            return;
+        }
+        if let Some(submit) = self.on_submit.get_value() {
+            event.prevent_default();
+            // A second click while the first is under way is the same wish.
+            if !self.pending.get_untracked() {
+                submit(event);
+            }
+        }
+    }
+
+    fn begin(self) {
+        self.pending.set(true);
+    }
+
+    /// The page may be gone by now, and the signals with it: hence `try_`.
+    fn finish(self, error: Option<AppError>) {
+        let failed = error.is_some();
+        _ = self.pending.try_set(false);
+        _ = self.error.try_set(error);
+        if failed {
+            _ = self.failures.try_update(|n| *n += 1);
+        }
+        if let Some(refresh) = self.refresh {
+            refresh.note_failure(failed);
+            if !failed {
+                refresh.after_change();
+            }
+        }
+    }
+}
+
+/// One form of a page: it submits the arguments of the server function `S`, and knows what came of it.
+pub struct Form<S: Act> {
+    core: FormCore,
+    ok: RwSignal<Option<S::Output>>,
+}
+
+#[expect(clippy::expl_impl_clone_on_copy, reason = "the derived one would ask for S: Copy")]
+impl<S: Act> Clone for Form<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Act> Copy for Form<S> {}
+
+impl<S: Act> core::ops::Deref for Form<S> {
+    type Target = FormCore;
+
+    fn deref(&self) -> &FormCore {
+        &self.core
+    }
+}
+
+impl<S: Act> From<Form<S>> for FormCore {
+    fn from(form: Form<S>) -> Self {
+        form.core
+    }
+}
+
+impl<S: Act> Form<S> {
+    /// What the last successful submission answered, such as a secret that is shown once.
+    pub fn ok(self) -> Signal<Option<S::Output>> {
+        self.ok.into()
+    }
+
+    /// Forgets the answer, so that a secret leaves the page.
+    pub fn forget(self) {
+        self.ok.set(None);
+    }
+}
+
+/// The form that calls `S`. Call it in the page's `view`, not inside the part that is rendered from loaded data: that
+/// part is made anew when the data changes, and an outcome in it would be lost.
+pub fn use_form<S: Act>() -> Form<S> {
+    make_form(None)
+}
+
+/// One of several forms on a page that call the same function, such as one per row. It takes an outcome for its own
+/// only if the submitted `field` was `value`; the form has to hold a hidden input with just these.
+pub fn use_form_for<S: Act>(field: &'static str, value: impl ToString) -> Form<S> {
+    make_form(Some((field, value.to_string())))
+}
+
+fn make_form<S: Act>(key: Option<(&'static str, String)>) -> Form<S> {
+    let function = S::PATH.rsplit('/').next().unwrap_or_default();
+    let outcome = outcome_for(function, key.as_ref());
+    let core = FormCore::new(function, key, outcome.as_ref());
+    let value = outcome.filter(PostOutcome::is_ok).and_then(|o| serde_json::from_str(&o.result).ok());
+    let ok = RwSignal::new(value);
+    let on_submit: OnSubmit = Arc::new(move |event| match S::from_event(&event) {
+        Ok(input) => {
+            core.begin();
+            spawn_local(async move {
+                let error = match S::run_on_client(input).await {
+                    Ok(output) => {
+                        _ = ok.try_set(Some(output));
+                        None
+                    }
+                    Err(error) => Some(error),
+                };
+                core.finish(error);
+            });
+        }
+        Err(_) => core.finish(Some(AppError::new(ErrorKind::Invalid, "bad_form", crate::copy::BAD_FORM))),
+    });
+    core.on_submit.set_value(Some(on_submit));
+    Form { core, ok }
+}
+
+/// What the page was rendered with, if it was this form's doing. In the browser only while hydrating: on a later visit
+/// to the page it is an old story.
+fn outcome_for(function: &str, key: Option<&(&'static str, String)>) -> Option<PostOutcome> {
+    let fresh = cfg!(feature = "ssr")
+        || Owner::current_shared_context().is_some_and(|context| context.during_hydration());
+    let Outcome(outcome) = use_context::<Outcome>().filter(|_| fresh)?;
+    outcome.filter(|o| {
+        o.function == function
+            && key.is_none_or(|(field, value)| o.fields.iter().any(|(n, v)| n == field && v == value))
+    })
+}
+
+/// The outcome as the app hands it down to forms, the same on both sides of hydration.
+#[derive(Clone)]
+struct Outcome(Option<PostOutcome>);
+
+/// Hands the server's [`PostOutcome`] to forms and, inside the page, to the browser. Called once, by the app.
+pub(crate) fn provide_outcome() {
+    let outcome = SharedValue::new(use_context::<PostOutcome>).into_inner();
+    provide_context(Outcome(outcome));
+}
+
+/// `<form method="post">` to the page's own address. It works without scripts, and before they have arrived.
+#[component]
+pub fn PostForm(
+    /// The form.
+    #[prop(into)]
+    form: FormCore,
+    /// A class for its layout.
+    #[prop(optional)]
+    class: &'static str,
+    /// The fields and the button.
+    children: Children,
+) -> impl IntoView {
+    let location = use_location();
+    let action = move || {
+        location.pathname.with(|path| location.search.with(|search| form.action(path, search)))
+    };
+    let key = form.key.with_value(|key| {
+        key.clone().map(|(name, value)| view! { <input type="hidden" name=name value=value /> })
+    });
+    view! {
+        <form
+            class=class
+            method="post"
+            action=action
+            novalidate
+            aria-busy=move || form.pending.get().then_some("true")
+            on:submit=move |event| form.submit(event)
+        >
+            {key}
+            {children()}
+        </form>
+    }
+    .into_any()
+}
+
+/// What stands above a form whose submission failed: it takes the focus and links to the fields.
+#[component]
+pub fn ErrorSummary(
+    /// The form.
+    #[prop(into)]
+    form: FormCore,
+) -> impl IntoView {
+    let node = NodeRef::<leptos::html::Div>::new();
+    // Not after hydration: then `autofocus` has done it, and the reader may already be elsewhere.
+    Effect::new(move |_| {
+        if form.failures.get() > 0
+            && let Some(node) = node.get()
+        {
+            _ = node.focus();
+        }
+    });
+    move || form.error.get().map(|error| error_summary(form, error, node))
+}
+
+fn error_summary(form: FormCore, error: AppError, node: NodeRef<leptos::html::Div>) -> AnyView {
+    let links = error
+        .fields
+        .iter()
+        .map(|e| {
+            let href = format!("#{}", form.id_of(&e.field));
+            view! { <li><a href=href rel="external">{e.message.clone()}</a></li> }
+        })
+        .collect_view();
+    let body = if error.fields.is_empty() {
+        view! { <p>{error.message.clone()}</p> }.into_any()
+    } else {
+        view! { <ul>{links}</ul> }.into_any()
+    };
+    let id = crate::components::request_id(&error);
+    view! {
+        <div class="error-summary" role="alert" tabindex="-1" autofocus node_ref=node>
+            <h2>{crate::copy::NOT_SAVED}</h2>
+            {body}
+            {id}
+        </div>
+    }
+    .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_posts_to_its_own_page_and_keeps_the_query() {
+        let owner = Owner::new();
+        owner.with(|| {
+            let form = FormCore::inert("update_org", None, Vec::new());
+            assert_eq!(form.action("/settings", ""), "/settings?do=update_org");
+            assert_eq!(
+                form.action("/sign-in", "next=/a%3Fb&do=old&notice=saved"),
+                "/sign-in?next=/a%3Fb&do=update_org"
+            );
+            assert_eq!(form.id_of("connectors[]"), "update_org-connectors");
+        });
+    }
+
+    #[test]
+    fn secrets_are_not_sent_back() {
+        for name in ["password", "new_password", "client_secret", "value_0", "header_value", "Token"] {
+            assert!(is_secret_field(name), "{name}");
+        }
+        for name in ["name", "email", "header_name", "description"] {
+            assert!(!is_secret_field(name), "{name}");
+        }
+    }
+}

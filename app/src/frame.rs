@@ -1,0 +1,289 @@
+//! What surrounds every page: skip link, side bar or plain bar, the main region, notices.
+
+use leptos::prelude::*;
+use leptos_router::{
+    NavigateOptions,
+    hooks::{use_location, use_navigate},
+};
+use model::{AppError, ErrorKind, orgs::Me, paths};
+
+use crate::{
+    components::{ActionForm, Avatar, ButtonKind, Icon, Menu, Notice},
+    copy,
+    form::{PostForm, use_form, use_form_for},
+    page::go,
+    pages::auth::api::{SetTheme, SignOut, SwitchOrg},
+    state::{MeResource, Refresh, Theme, path_of},
+};
+
+/// Paths below these are for signed-in people. (Also `/` itself.)
+const AREAS: &[&str] = &["/connectors", "/settings", "/profile", "/orgs"];
+/// Pages that stand alone even for signed-in people.
+const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new"];
+
+fn below(path: &str, roots: &[&str]) -> bool {
+    roots.iter().any(|root| {
+        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+#[component]
+pub(crate) fn Frame(
+    /// Whether another page is on its way.
+    routing: ReadSignal<bool>,
+    children: Children,
+) -> impl IntoView {
+    let location = use_location();
+    let MeResource(me) = expect_context();
+    follow_redirects();
+    announce_pages(routing);
+
+    let path = location.pathname;
+    let alone = Memo::new(move |_| path.with(|path| below(path, ALONE)));
+    let private = Memo::new(move |_| path.with(|path| path == "/" || below(path, AREAS)));
+    view! {
+        <a class="skip-link" href="#main" rel="external">{copy::SKIP}</a>
+        <div class="frame" data-routing=move || routing.get().then_some("true")>
+            <Transition>
+                {move || {
+                    let (alone, private) = (alone.get(), private.get());
+                    Suspend::new(async move { bar(me.await, alone, private) })
+                }}
+            </Transition>
+            <main id="main" tabindex="-1">
+                <Notice />
+                {children()}
+            </main>
+        </div>
+    }
+    .into_any()
+}
+
+/// Where a server function told the browser to go.
+fn follow_redirects() {
+    let refresh: Refresh = expect_context();
+    let location = use_location();
+    let navigate = use_navigate();
+    Effect::new(move |_| {
+        if let Some(to) = refresh.redirect.get() {
+            refresh.redirect.set(None);
+            let stays = location.pathname.with_untracked(|path| path == path_of(&to));
+            navigate(&to, NavigateOptions { replace: stays, scroll: !stays, ..Default::default() });
+        }
+    });
+}
+
+/// After the way to another page the focus is on its heading, as after a full load a screen reader's is on the page.
+fn announce_pages(routing: ReadSignal<bool>) {
+    let refresh: Refresh = expect_context();
+    Effect::new(move |was: Option<bool>| {
+        let is = routing.get();
+        if was == Some(true) && !is {
+            refresh.failed.set(false);
+            request_animation_frame(|| {
+                if let Ok(Some(heading)) = document().query_selector("main h1, main")
+                    && let Ok(heading) = leptos::wasm_bindgen::JsCast::dyn_into::<leptos::web_sys::HtmlElement>(heading)
+                {
+                    _ = heading.focus();
+                }
+            });
+        }
+        is
+    });
+}
+
+fn bar(me: Result<Me, AppError>, alone: bool, private: bool) -> AnyView {
+    match me {
+        Ok(me) if !alone && me.org.is_some() => side_bar(me),
+        Ok(me) => {
+            // Nothing of an organisation can be shown to a person without one.
+            if !alone && private && !on_profile() {
+                go(paths::new_org());
+            }
+            plain_bar(Some(me.name))
+        }
+        Err(error) => {
+            if private && error.kind == ErrorKind::Unauthenticated {
+                let location = use_location();
+                let path = location.pathname.get_untracked();
+                let search = location.search.get_untracked();
+                let here = if search.is_empty() { path } else { format!("{path}?{search}") };
+                go(&paths::sign_in_then(&here));
+            }
+            plain_bar(None)
+        }
+    }
+}
+
+fn on_profile() -> bool {
+    use_location().pathname.with_untracked(|path| below(path, &["/profile"]))
+}
+
+fn plain_bar(name: Option<String>) -> AnyView {
+    let sign_out = use_form::<SignOut>();
+    let person = name.map(|name| {
+        view! {
+            <span class="muted">{name}</span>
+            <ActionForm form=sign_out label="Log out" kind=ButtonKind::Quiet />
+        }
+    });
+    view! {
+        <header class="plain-bar">
+            <a class="brand" href=paths::overview()><Icon name="shield-check" /> {copy::PRODUCT}</a>
+            {person}
+            <a class="button quiet" href=paths::help_quickstart()>"Help"</a>
+        </header>
+    }
+    .into_any()
+}
+
+#[component]
+fn NavLink(href: &'static str, label: &'static str, icon: &'static str) -> impl IntoView {
+    let path = use_location().pathname;
+    let current = move || path.with(|path| path == href).then_some("page");
+    // A page below marks the entry too, but it is not the page itself.
+    let within = move || path.with(|path| href != "/" && path != href && within(path, href)).then_some("true");
+    view! {
+        <a class="nav-link" href=href title=label aria-current=move || current().or_else(within)>
+            <Icon name=icon />
+            <span>{label}</span>
+        </a>
+    }
+    .into_any()
+}
+
+/// Whether a page belongs to a navigation entry. API keys lie below the settings, but are an entry of their own.
+fn within(path: &str, href: &str) -> bool {
+    below(path, &[href]) && !(href == paths::settings() && below(path, &[paths::settings_api_keys()]))
+}
+
+fn side_bar(me: Me) -> AnyView {
+    view! {
+        <header class="side">
+            <div class="phone-bar">
+                <button class="button quiet" type="button" popovertarget="side-nav" aria-label="Open navigation">
+                    <Icon name="menu" />
+                </button>
+                <a class="brand" href=paths::overview()><Icon name="shield-check" /> {copy::PRODUCT}</a>
+                <a class="button quiet" href=paths::help_quickstart()>"Help"</a>
+            </div>
+            <div class="side-panel" id="side-nav" popover="auto">
+                {org_switcher(&me)}
+                <nav aria-label="Main">
+                    <NavLink href=paths::overview() label="Overview" icon="layout-dashboard" />
+                    <NavLink href=paths::connectors() label="Connectors" icon="plug" />
+                    <p class="nav-group">"Settings"</p>
+                    <NavLink href=paths::settings() label="General" icon="settings" />
+                    <NavLink href=paths::settings_api_keys() label="API keys" icon="key-round" />
+                </nav>
+                <div class="side-end">
+                    <NavLink href=paths::help_quickstart() label="Help" icon="circle-question-mark" />
+                    {user_menu(&me)}
+                </div>
+            </div>
+        </header>
+    }
+    .into_any()
+}
+
+fn org_switcher(me: &Me) -> AnyView {
+    let current = me.org.as_ref();
+    let name = current.map(|org| org.name.clone()).unwrap_or_default();
+    let button = view! {
+        <Avatar name=name.clone() />
+        <span class="truncate">{name.clone()}</span>
+        <Icon name="chevrons-up-down" />
+    }
+    .into_any();
+    let others = me
+        .orgs
+        .iter()
+        .filter(|org| current.is_none_or(|current| current.org != org.org))
+        .map(|org| {
+            let form = use_form_for::<SwitchOrg>("org", org.org);
+            view! { <ActionForm form=form label=org.name.clone() kind=ButtonKind::Quiet name=format!("Switch to {}", org.name) /> }
+        })
+        .collect_view();
+    view! {
+        <Menu name=format!("Organisation: {name}") button=button class="org-menu">
+            {others}
+            <a class="button quiet" href=paths::new_org()><Icon name="plus" /> <span>"New organisation"</span></a>
+        </Menu>
+    }
+    .into_any()
+}
+
+fn user_menu(me: &Me) -> AnyView {
+    let sign_out = use_form::<SignOut>();
+    let name = format!("Your account: {}", me.name);
+    let email = me.email.clone();
+    let button = view! {
+        <Avatar name=me.name.clone() />
+        <span class="truncate">{me.name.clone()}</span>
+        <Icon name="chevrons-up-down" />
+    }
+    .into_any();
+    view! {
+        <Menu name=name button=button class="user-menu">
+            <p class="menu-note truncate">{email}</p>
+            <a class="button quiet" href=paths::profile()><Icon name="user" /> <span>"Profile"</span></a>
+            <a class="button quiet" href=paths::profile_sessions()><Icon name="monitor" /> <span>"Sessions"</span></a>
+            <ThemeForm />
+            <ActionForm form=sign_out label="Log out" kind=ButtonKind::Quiet icon="log-out" />
+        </Menu>
+    }
+    .into_any()
+}
+
+/// Light, dark or the system's, each a button that sends the form.
+#[component]
+pub fn ThemeForm() -> impl IntoView {
+    let form = use_form::<SetTheme>();
+    let location = use_location();
+    Effect::new(move |_| {
+        if let (Some(name), Some(root)) = (form.ok().get(), document().document_element()) {
+            _ = match Theme::parse(&name) {
+                Some(theme) => root.set_attribute("data-theme", theme.as_str()),
+                None => root.remove_attribute("data-theme"),
+            };
+        }
+    });
+    let next = move || {
+        location.pathname.with(|path| {
+            location.search.with(|search| {
+                if search.is_empty() || search.contains("do=") { path.clone() } else { format!("{path}?{search}") }
+            })
+        })
+    };
+    let choice = |value: &'static str, label: &'static str, icon: &'static str| {
+        view! {
+            <button class="button quiet" type="submit" name="theme" value=value data-theme-choice=value title=label>
+                <Icon name=icon />
+                <span class="visually-hidden">{label}</span>
+            </button>
+        }
+    };
+    view! {
+        <PostForm form=form class="theme-form">
+            <input type="hidden" name="next" value=next />
+            <span>"Theme"</span>
+            {choice("light", "Light theme", "sun")}
+            {choice("dark", "Dark theme", "moon")}
+            {choice("system", "The system's theme", "monitor")}
+        </PostForm>
+    }
+    .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_lies_below_whole_segments_only() {
+        assert!(below("/settings/api-keys", &["/settings"]));
+        assert!(!below("/settingsx", &["/settings"]));
+        assert!(within("/settings/api-keys/new", "/settings/api-keys"));
+        assert!(!within("/settings/api-keys/new", "/settings"));
+    }
+}

@@ -1,0 +1,187 @@
+//! The dashboard: its shell, its pages, its components and their server functions.
+//!
+//! Owns: what a person sees and types, in the browser (feature `hydrate`) and on the server (feature `ssr`). Must not
+//! know: SQL, the MCP protocol, or where sessions come from. Rules live in `domain`, words in `model`; a server function
+//! here asks `domain` and says what came of it. Nothing here reads a clock or makes randomness while rendering, because
+//! both sides of hydration have to come to the same page.
+//!
+//! # How to write a page
+//!
+//! A page is a folder in `pages`: `api.rs` has the server functions, `page.rs` the views. It is a lazy route, so its
+//! code is a chunk of its own that is loaded when somebody goes there.
+//!
+//! ```ignore
+//! // pages/settings/api.rs: four lines a function. `ctx()` is the request's `domain` context.
+//! #[server(prefix = "/api", endpoint = "load_settings")]
+//! pub async fn load_settings() -> Result<Org, AppError> {
+//!     let ctx = ssr::ctx()?;
+//!     let actor = OrgActor::require(&ctx).await.map_err(ssr::told(&ctx))?;
+//!     domain::orgs::get(&ctx.env, &actor).await.map_err(ssr::told(&ctx))
+//! }
+//!
+//! #[server(prefix = "/api", endpoint = "update_org")]
+//! pub async fn update_org(name: String, description: String) -> Result<(), AppError> {
+//!     let ctx = ssr::ctx()?;
+//!     let actor = OrgActor::require(&ctx).await.map_err(ssr::told(&ctx))?;
+//!     domain::orgs::update(&ctx.env, &actor, &name, &description).await.map_err(ssr::told(&ctx))?;
+//!     ssr::redirect(&format!("{}?notice=saved", paths::settings())); // last, and only on success
+//!     Ok(())
+//! }
+//!
+//! // pages/settings/page.rs
+//! pub struct SettingsPage {
+//!     org: Loaded<Org>,
+//! }
+//!
+//! #[lazy_route]
+//! impl LazyRoute for SettingsPage {
+//!     fn data() -> Self {
+//!         Self { org: load(load_settings) } // load_by(source, fetch) when it depends on the URL
+//!     }
+//!
+//!     fn view(this: Self) -> AnyView {
+//!         let save = use_form::<UpdateOrg>(); // here, never inside the closure of `page`
+//!         page(this.org, move |org, me| {
+//!             view! {
+//!                 <PageHeader title="Settings" />
+//!                 <Card title="General">
+//!                     <PostForm form=save>
+//!                         <ErrorSummary form=save />
+//!                         <TextField form=save name="name" label="Name" value=org.name max=64 />
+//!                         <SubmitButton form=save label="Save changes" />
+//!                     </PostForm>
+//!                 </Card>
+//!             }
+//!             .into_any()
+//!         })
+//!     }
+//! }
+//! ```
+//!
+//! * [`page::page`] waits for data and person, and stands in for errors: `Unauthenticated` goes to the log-in page,
+//!   `Forbidden` shows who can grant what (its message has to name the permission), `NotFound` is a 404, all else says
+//!   what failed. `me.can(permission)` decides what is offered; the server function decides what is done.
+//! * An answer without a redirect is in `form.ok()`, with and without scripts: a secret that is shown once is rendered
+//!   from there and nowhere else. The page's data is loaded again after every success that stays on the page.
+//! * Arguments are flat: `String`, numbers, ids, `Option<String>` for a checkbox, `#[server(default)] Vec<T>` for
+//!   `name[]`. Inputs get their value from the form after a failure, so give the stored one as `value`.
+//! * Several forms for one function (a row each): `use_form_for::<F>("id", row.id)`; it also adds the hidden input.
+//! * A route is added to `App` below, its path to `model::paths`, a notice to [`copy::notice`], and a signed-in area to
+//!   `frame::AREAS` if it is new.
+
+#![expect(unreachable_pub, reason = "#[component] puts a hidden public function beside each component")]
+
+pub mod components;
+pub mod copy;
+pub mod form;
+mod frame;
+pub mod page;
+pub mod pages;
+#[cfg(feature = "ssr")]
+pub mod ssr;
+mod state;
+
+use leptos::prelude::*;
+use leptos_meta::{Title, provide_meta_context};
+use leptos_router::{
+    Lazy, SsrMode,
+    components::{FlatRoutes, Route, Router},
+    path,
+};
+#[cfg(feature = "ssr")]
+pub use shell::shell;
+pub use state::{SiteAssets, set_status, use_me};
+
+use crate::{
+    components::NotFound,
+    frame::Frame,
+    pages::{
+        api_keys::{ApiKeysPage, ConnectAgentPage, DeleteApiKeyPage, EditApiKeyPage, NewApiKeyPage},
+        auth::{NewOrgPage, SetupPage, SignInPage},
+        connectors::{
+            ConnectorPage, ConnectorsPage, DeleteConnectorPage, EditConnectorPage, NewConnectorPage,
+        },
+        help::{AuthenticationHelpPage, QuickstartPage},
+        overview::OverviewPage,
+        profile::{ProfilePage, SessionsPage},
+        settings::SettingsPage,
+    },
+    state::{MeResource, Refresh},
+};
+
+#[cfg(feature = "ssr")]
+mod shell;
+
+/// The whole app, as it stands in `<body>` on both sides.
+#[component]
+pub fn App() -> impl IntoView {
+    provide_meta_context();
+    let assets = SharedValue::new(|| use_context::<SiteAssets>().unwrap_or_default()).into_inner();
+    provide_context(assets);
+    form::provide_outcome();
+    let refresh = Refresh::new();
+    provide_context(refresh);
+    // Before the router sets its own, which would navigate before a form knows that it succeeded.
+    #[cfg(feature = "hydrate")]
+    {
+        _ = server_fn::redirect::set_redirect_hook(move |to| refresh.redirect.set(Some(to.to_owned())));
+    }
+    let me = Resource::new_blocking(move || refresh.me.get(), |_| pages::auth::api::load_me());
+    provide_context(MeResource(me));
+    let (routing, set_routing) = signal(false);
+
+    let title = move |text: String| {
+        let prefix = if refresh.failed.get() { "Error: " } else { "" };
+        if text.is_empty() {
+            copy::PRODUCT.to_owned()
+        } else {
+            format!("{prefix}{text} · {}", copy::PRODUCT)
+        }
+    };
+    view! {
+        <Title formatter=title text="" />
+        <Router set_is_routing=set_routing>
+            <Frame routing=routing>
+                <Pages />
+            </Frame>
+        </Router>
+    }
+}
+
+#[component]
+fn Pages() -> impl IntoView {
+    // Everything is rendered whole before it is sent: only so are redirects, statuses and cookies real.
+    view! {
+        <FlatRoutes fallback=|| view! { <NotFound /> }>
+            <Route path=path!("/") view={Lazy::<OverviewPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/sign-in") view={Lazy::<SignInPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/setup/:token") view={Lazy::<SetupPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/orgs/new") view={Lazy::<NewOrgPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/connectors") view={Lazy::<ConnectorsPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/connectors/new") view={Lazy::<NewConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/connectors/:id") view={Lazy::<ConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/connectors/:id/delete") view={Lazy::<DeleteConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/settings") view={Lazy::<SettingsPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/settings/api-keys") view={Lazy::<ApiKeysPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/settings/api-keys/new") view={Lazy::<NewApiKeyPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/settings/api-keys/connect") view={Lazy::<ConnectAgentPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/settings/api-keys/:id/edit") view={Lazy::<EditApiKeyPage>::new()} ssr=SsrMode::Async />
+            <Route
+                path=path!("/settings/api-keys/:id/delete")
+                view={Lazy::<DeleteApiKeyPage>::new()}
+                ssr=SsrMode::Async
+            />
+            <Route path=path!("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
+            <Route
+                path=path!("/help/authentication")
+                view={Lazy::<AuthenticationHelpPage>::new()}
+                ssr=SsrMode::Async
+            />
+            <Route path=path!("/help/quickstart") view={Lazy::<QuickstartPage>::new()} ssr=SsrMode::Async />
+            <Route path=path!("/__ui") view=pages::gallery::view ssr=SsrMode::Async />
+        </FlatRoutes>
+    }
+    .into_any()
+}

@@ -1,0 +1,10 @@
+//! One folder per area: `api.rs` has its server functions, `page.rs` its pages.
+
+pub mod api_keys;
+pub mod auth;
+pub mod connectors;
+pub mod gallery;
+pub mod help;
+pub mod overview;
+pub mod profile;
+pub mod settings;

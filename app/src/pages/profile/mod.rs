@@ -1,0 +1,6 @@
+//! The signed-in person.
+
+pub mod api;
+mod page;
+
+pub use page::{ProfilePage, SessionsPage};

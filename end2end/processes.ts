@@ -1,0 +1,146 @@
+// Starts what the tests talk to: the built binary, alone in an empty folder, and the MCP reference server.
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import fs from 'node:fs/promises';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const binary = process.env.GATEHOUSE_TEST_BINARY ?? path.join(here, '../dist/gatehouse');
+
+export interface Gatehouse {
+  /** Where it listens, without a slash at the end. */
+  url: string;
+  /** The one-time link for the first owner, as printed at start. */
+  setupLink: string;
+  /** Its working folder, with data/ in it. */
+  folder: string;
+  /** Runs `gatehouse admin …` on the same data and gives its output; throws when it fails. */
+  cli(args: string[]): Promise<string>;
+  /** The same with --json, parsed. */
+  cliJson<T = Record<string, unknown>>(args: string[]): Promise<T>;
+  /** All that it printed so far. */
+  output(): string;
+  stop(): Promise<void>;
+}
+
+export async function startGatehouse(settings: Record<string, string> = {}): Promise<Gatehouse> {
+  await fs.access(binary).catch(() => { throw new Error(`${binary} is missing: run make build`); });
+  const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'gatehouse-'));
+  const program = path.join(folder, 'gatehouse');
+  await fs.copyFile(binary, program);
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  // Only what is named here: nothing of the tester's own settings gets in.
+  const env = {
+    PATH: process.env.PATH,
+    GATEHOUSE_LISTEN: `127.0.0.1:${port}`,
+    GATEHOUSE_PUBLIC_URL: url,
+    GATEHOUSE_DEMO: 'on',
+    GATEHOUSE_EGRESS_ALLOW: '127.0.0.0/8',
+    ...settings,
+  };
+  const child = spawn(program, ['serve'], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const output = collect(child);
+  const stop = async () => {
+    await end(child);
+    await fs.rm(folder, { recursive: true, force: true });
+  };
+
+  try {
+    const link = /https?:\/\/[^\s"]*\/setup\/[^\s"]+/;
+    await until('the set-up link of gatehouse', child, output, () => link.test(output()));
+    await until('an answer from gatehouse', child, output, () => answers(url));
+    const cli = async (args: string[]) => {
+      const { stdout } = await promisify(execFile)(program, ['admin', ...args], { cwd: folder, env });
+      return stdout;
+    };
+    return {
+      url,
+      setupLink: output().match(link)![0],
+      folder,
+      cli,
+      cliJson: async (args) => JSON.parse(await cli([...args, '--json'])),
+      output,
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+export interface Everything {
+  /** Its MCP endpoint. */
+  url: string;
+  stop(): Promise<void>;
+}
+
+/** The MCP reference server, over streamable HTTP. */
+export async function startEverything(): Promise<Everything> {
+  const child = spawn(
+    process.execPath,
+    [
+      '--import', new URL('./bind-loopback.mjs', import.meta.url).href,
+      path.join(here, 'node_modules/@modelcontextprotocol/server-everything/dist/index.js'), 'streamableHttp',
+    ],
+    { cwd: here, env: { PATH: process.env.PATH, PORT: '0' }, stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  const output = collect(child);
+  const address = /listening on (127\.0\.0\.1:\d+)/;
+  try {
+    await until('server-everything', child, output, () => address.test(output()));
+  } catch (error) {
+    await end(child);
+    throw error;
+  }
+  return { url: `http://${output().match(address)![1]}/mcp`, stop: () => end(child) };
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer();
+    server.on('error', reject).listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as net.AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+function collect(child: ChildProcess): () => string {
+  let text = '';
+  for (const stream of [child.stdout!, child.stderr!]) stream.setEncoding('utf8').on('data', (part) => { text += part; });
+  // Without this, a program that cannot be started at all would end the test run; `until` reports it.
+  child.on('error', (error) => { text += `${error}\n`; });
+  return () => text;
+}
+
+async function answers(url: string): Promise<boolean> {
+  try {
+    const response = await fetch(url, { redirect: 'manual' });
+    await response.body?.cancel();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function until(what: string, child: ChildProcess, output: () => string, done: () => boolean | Promise<boolean>) {
+  const deadline = Date.now() + 15_000;
+  while (!(await done())) {
+    const ended = child.pid === undefined || child.exitCode !== null;
+    if (ended || Date.now() > deadline) throw new Error(`no sign of ${what}; it printed:\n${output()}`);
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const exited = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
+  await exited;
+  clearTimeout(timer);
+}

@@ -1,0 +1,312 @@
+//! Accounts: the first owner, signing in and out, passwords.
+
+use hmac::{Hmac, KeyInit, Mac};
+use model::{AppError, ErrorKind, OrgId, UserId, orgs::Org, paths, text};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Env, Error, Result,
+    authz::{self, Principal},
+    change::{Event, note},
+    orgs,
+    request::{Origin, RequestContext},
+    throttle,
+};
+
+/// The longest display name in characters.
+pub const MAX_NAME: usize = 64;
+
+fn hash_token(token: &str) -> Vec<u8> {
+    Sha256::digest(token.as_bytes()).to_vec()
+}
+
+/// The set-up link of an instance that nobody owns yet: a new one at each start, the older one dies. `None` once
+/// somebody has an account.
+pub async fn setup_link(env: &Env) -> Result<Option<String>> {
+    let mut tx = env.db.write().await?;
+    if store::users::count(&mut tx).await? > 0 {
+        store::setup_links::delete_all(&mut tx).await?;
+        tx.commit().await?;
+        return Ok(None);
+    }
+    let token = env.token();
+    store::setup_links::replace(&mut tx, &hash_token(&token), env.now()).await?;
+    tx.commit().await?;
+    Ok(Some(env.settings.absolute(&paths::setup(&token))))
+}
+
+/// Whether this is the set-up link's token. Looking changes nothing.
+pub async fn setup_link_works(env: &Env, token: &str) -> Result<bool> {
+    let mut tx = env.db.read().await?;
+    Ok(store::users::count(&mut tx).await? == 0 && store::setup_links::matches(&mut tx, &hash_token(token)).await?)
+}
+
+/// What the first owner types.
+#[derive(Clone)]
+pub struct FirstOwner<'a> {
+    /// Their name.
+    pub name: &'a str,
+    /// Their address.
+    pub email: &'a str,
+    /// Their password.
+    pub password: &'a str,
+    /// Their organisation's name.
+    pub org_name: &'a str,
+    /// Their organisation's slug.
+    pub org_slug: &'a str,
+}
+
+/// Uses the set-up link: makes the first owner and their organisation. Of two at once, one succeeds.
+pub async fn complete_setup(env: &Env, origin: &Origin, token: &str, input: &FirstOwner<'_>) -> Result<SignIn> {
+    if !setup_link_works(env, token).await? {
+        return Err(setup_link_used());
+    }
+    let name = text::name("name", "yourself", input.name, MAX_NAME);
+    let email = text::email("email", input.email);
+    let org_name = text::name("org_name", "the organisation", input.org_name, orgs::MAX_NAME);
+    let slug = input
+        .org_slug
+        .trim()
+        .parse()
+        .map_err(|why: model::slug::InvalidSlug| AppError::field("org_slug", "slug", why.to_string()));
+    let password = check_password(env, input.password, &[input.email, input.name, input.org_name]);
+    let (name, email, org_name, slug, ()) = all(name, email, org_name, slug, password)?;
+    let hash = env.passwords.hash(env.rng.as_ref(), input.password).await?;
+
+    let mut tx = env.db.write().await?;
+    if store::users::count(&mut tx).await? > 0 || !store::setup_links::take(&mut tx, &hash_token(token)).await? {
+        return Err(setup_link_used());
+    }
+    let user = UserId::from_uuid(env.uuid());
+    store::users::insert(&mut tx, user, &email, &name, &hash, env.now()).await?;
+    let principal = Principal::User { id: user, name: name.clone() };
+    let plan = env.settings.default_plan;
+    let (org, mut change, event) =
+        orgs::insert(env, tx, &org_name, slug, plan, user, principal, origin.clone()).await?;
+    change.record(&Event::new("auth.setup_completed").target("user", user, &email)).await?;
+    change.commit(event).await?;
+    Ok(SignIn { user, org: Some(org.id), device: device_cookie(env, user) })
+}
+
+fn setup_link_used() -> Error {
+    AppError::new(
+        ErrorKind::NotFound,
+        "setup_link_used",
+        "This set-up link has been used or replaced. Gatehouse prints a new one at each start until somebody has set it up; if you have an account, log in.",
+    )
+    .into()
+}
+
+/// Joins the errors of several fields into one, so that a person sees all at once.
+fn all<A, B, C, D, E>(
+    a: core::result::Result<A, AppError>,
+    b: core::result::Result<B, AppError>,
+    c: core::result::Result<C, AppError>,
+    d: core::result::Result<D, AppError>,
+    e: core::result::Result<E, AppError>,
+) -> Result<(A, B, C, D, E)> {
+    match (a, b, c, d, e) {
+        (Ok(a), Ok(b), Ok(c), Ok(d), Ok(e)) => Ok((a, b, c, d, e)),
+        (a, b, c, d, e) => {
+            let errors = [a.err(), b.err(), c.err(), d.err(), e.err()];
+            let mut joined: Option<AppError> = None;
+            for error in errors.into_iter().flatten() {
+                match &mut joined {
+                    None => joined = Some(error),
+                    Some(first) => first.fields.extend(error.fields),
+                }
+            }
+            Err(joined.unwrap_or_else(|| AppError::new(ErrorKind::Internal, "internal", "")).into())
+        }
+    }
+}
+
+fn check_password(env: &Env, password: &str, about: &[&str]) -> core::result::Result<(), AppError> {
+    env.passwords.check("password", password, about)
+}
+
+/// The first user and organisation by the CLI. Done again with the same address and slug, it changes nothing.
+pub async fn setup_by_operator(env: &Env, email: &str, password: &str, org_name: &str, org_slug: &str) -> Result<(UserId, Org)> {
+    let user = match create_by_operator(env, email, password, None).await {
+        Ok(user) => user,
+        Err(Error::App(error)) if error.code == "email_taken" => {
+            let mut tx = env.db.read().await?;
+            store::users::find_by_email(&mut tx, email).await?.ok_or_else(|| Error::not_found("user"))?.id
+        }
+        Err(error) => return Err(error),
+    };
+    match orgs::find_by_slug(env, org_slug).await {
+        Ok(org) => {
+            let mut tx = env.db.read().await?;
+            if store::members::find_role(&mut tx, org.id, user).await?.is_none() {
+                return Err(AppError::new(
+                    ErrorKind::Conflict,
+                    "slug_taken",
+                    "This slug belongs to an organisation that the user is not a member of. Choose another slug; no organisation was made.",
+                )
+                .into());
+            }
+            Ok((user, org))
+        }
+        Err(Error::App(error)) if error.kind == ErrorKind::NotFound => {
+            Ok((user, orgs::create_by_operator(env, org_name, org_slug, email, None).await?))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes an account, as the operator.
+pub async fn create_by_operator(env: &Env, email: &str, password: &str, name: Option<&str>) -> Result<UserId> {
+    let email = text::email("email", email)?;
+    let name = match name {
+        Some(name) => text::name("name", "the person", name, MAX_NAME)?,
+        None => email.split('@').next().unwrap_or_default().chars().take(MAX_NAME).collect(),
+    };
+    {
+        let mut tx = env.db.read().await?;
+        if store::users::find_by_email(&mut tx, &email).await?.is_some() {
+            return Err(email_taken());
+        }
+    }
+    check_password(env, password, &[&email, &name])?;
+    let hash = env.passwords.hash(env.rng.as_ref(), password).await?;
+    let mut tx = env.db.write().await?;
+    let id = UserId::from_uuid(env.uuid());
+    match store::users::insert(&mut tx, id, &email, &name, &hash, env.now()).await {
+        Err(store::Error::Taken(_)) => return Err(email_taken()),
+        done => done?,
+    }
+    store::setup_links::delete_all(&mut tx).await?;
+    let event = Event::new("auth.user_created").target("user", id, &email);
+    note(env, &mut tx, &[], &Principal::Operator, &Origin::default(), &event, "ok").await?;
+    tx.commit().await?;
+    Ok(id)
+}
+
+fn email_taken() -> Error {
+    let mut error = AppError::field("email", "email_taken", "This address has an account already");
+    error.kind = ErrorKind::Conflict;
+    error.into()
+}
+
+/// A sign-in that worked.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    /// Whose.
+    pub user: UserId,
+    /// The organisation that the session opens.
+    pub org: Option<OrgId>,
+    /// The value of the cookie that lets this browser keep its own count of failures (PWD-06).
+    pub device: String,
+}
+
+/// Checks address and password. Unknown addresses and wrong passwords answer the same, in the same time (PWD-05), and
+/// both are counted (PWD-06). `device` is the cookie of an earlier sign-in from the same browser.
+pub async fn sign_in(env: &Env, origin: &Origin, email: &str, password: &str, device: Option<&str>) -> Result<SignIn> {
+    let email_key = store::users::email_key(email);
+    let user = {
+        let mut tx = env.db.read().await?;
+        store::users::find_by_email(&mut tx, email).await?
+    };
+    let known = device.filter(|cookie| user.as_ref().is_some_and(|user| is_device_of(env, cookie, user.id)));
+    let attempt = throttle::begin(env, &email_key, known, origin.address).await?;
+    let verified = env.passwords.verify(user.as_ref().map(|user| user.password_hash.as_str()), password).await?;
+    let mut tx = env.db.write().await?;
+    let orgs: Vec<OrgId> = match &user {
+        Some(user) => store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect(),
+        None => Vec::new(),
+    };
+    let event = Event::new("auth.signed_in");
+    let Some(user) = user.filter(|_| verified.ok) else {
+        // The address may be a password typed into the wrong field, so an unknown one is not written down.
+        note(env, &mut tx, &orgs, &Principal::System, origin, &event, "failed").await?;
+        tx.commit().await?;
+        return Err(AppError::new(ErrorKind::Unauthenticated, "wrong_credentials", "Email or password is not right.").into());
+    };
+    attempt.succeeded(&mut tx).await?;
+    let principal = Principal::User { id: user.id, name: user.name.clone() };
+    note(env, &mut tx, &orgs, &principal, origin, &event.target("user", user.id, &user.email), "ok").await?;
+    let org = match authz::membership(&mut tx, &user, None).await {
+        Ok((org, _)) => Some(org),
+        Err(Error::App(error)) if error.kind == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    tx.commit().await?;
+    if verified.needs_rehash {
+        let hash = env.passwords.hash(env.rng.as_ref(), password).await?;
+        let mut tx = env.db.write().await?;
+        store::users::set_password_hash(&mut tx, user.id, &hash, env.now()).await?;
+        tx.commit().await?;
+    }
+    Ok(SignIn { user: user.id, org, device: device_cookie(env, user.id) })
+}
+
+/// Notes that somebody signed out; the caller ends the session.
+pub async fn sign_out(ctx: &RequestContext) -> Result<()> {
+    let Some(signed_in) = &ctx.signed_in else { return Ok(()) };
+    let mut tx = ctx.env.db.write().await?;
+    if let Some(user) = store::users::find(&mut tx, signed_in.user).await? {
+        let orgs: Vec<_> = store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
+        let principal = Principal::User { id: user.id, name: user.name.clone() };
+        let event = Event::new("auth.signed_out").target("user", user.id, &user.email);
+        note(&ctx.env, &mut tx, &orgs, &principal, &ctx.origin, &event, "ok").await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Sets somebody's password, as the operator: their sessions end and their count of failures is forgotten.
+pub async fn set_password_by_operator(env: &Env, email: &str, password: &str) -> Result<()> {
+    let user = {
+        let mut tx = env.db.read().await?;
+        store::users::find_by_email(&mut tx, email).await?.ok_or_else(|| Error::not_found("user"))?
+    };
+    check_password(env, password, &[&user.email, &user.name])?;
+    let hash = env.passwords.hash(env.rng.as_ref(), password).await?;
+    let mut tx = env.db.write().await?;
+    store::users::set_password_hash(&mut tx, user.id, &hash, env.now()).await?;
+    store::sessions::delete_all_of_user(&mut tx, user.id).await?;
+    throttle::forget(&mut tx, &store::users::email_key(&user.email)).await?;
+    let orgs: Vec<_> = store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
+    let event = Event::new("auth.password_reset").target("user", user.id, &user.email);
+    note(env, &mut tx, &orgs, &Principal::Operator, &Origin::default(), &event, "ok").await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Changes the signed-in person's display name.
+pub async fn rename(ctx: &RequestContext, name: &str) -> Result<()> {
+    let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
+    let name = text::name("name", "yourself", name, MAX_NAME)?;
+    let mut tx = ctx.env.db.write().await?;
+    let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
+    store::users::set_name(&mut tx, user.id, &name, ctx.env.now()).await?;
+    let orgs: Vec<_> = store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
+    let event = Event::new("profile.updated").target("user", user.id, &user.email).changed("name", user.name.clone(), name.as_str());
+    note(&ctx.env, &mut tx, &orgs, &Principal::User { id: user.id, name: user.name }, &ctx.origin, &event, "ok").await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// A cookie that proves an earlier sign-in of this account from this browser: a random name and a MAC over it and the
+/// account. It opens nothing; it only keeps strangers' failures from locking a known browser out.
+fn device_cookie(env: &Env, user: UserId) -> String {
+    let mut name = [0; 16];
+    env.rng.fill(&mut name);
+    let name = data_encoding::BASE64URL_NOPAD.encode(&name);
+    format!("{name}.{}", device_mac(env, &name, user))
+}
+
+fn device_mac(env: &Env, name: &str, user: UserId) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(&env.sealer.derive("sign-in device").as_slice()).expect("any length of key will do");
+    mac.update(name.as_bytes());
+    mac.update(user.uuid().as_bytes());
+    data_encoding::BASE64URL_NOPAD.encode(&mac.finalize().into_bytes())
+}
+
+fn is_device_of(env: &Env, cookie: &str, user: UserId) -> bool {
+    use subtle::ConstantTimeEq as _;
+    cookie
+        .split_once('.')
+        .is_some_and(|(name, mac)| name.len() == 22 && bool::from(device_mac(env, name, user).as_bytes().ct_eq(mac.as_bytes())))
+}

@@ -1,0 +1,355 @@
+//! API keys: making, changing, deleting, and handing them to an agent.
+
+use model::{
+    ApiKeyId, AppError, ConnectorId, ErrorKind, OrgId,
+    api_keys::{ApiKey, ApiKeysPage, ConnectHelper, KeyScope, MAX_NAME, NewApiKey},
+    orgs::{KeyVisibility, Org},
+    paths,
+    permissions::can,
+    text,
+};
+use serde_json::json;
+use store::{Tx, api_keys::ApiKey as Row};
+
+use crate::{
+    Env, Error, OrgActor, Result,
+    change::{Change, Event},
+    install::{self, UrlKeys},
+    key_format, orgs,
+    sealer::Aad,
+};
+
+/// The most keys an organisation may have.
+const MOST_KEYS: usize = 1000;
+
+/// What a new key shall be.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Where it will be used.
+    pub name: String,
+    /// Which connectors it may use.
+    pub scope: KeyScope,
+    /// When it ends, Unix milliseconds.
+    pub expires_at: Option<i64>,
+    /// Whether it may be used as `?api_key=`.
+    pub url_key: bool,
+}
+
+fn scope_of(row: &Row, limits: &[(ApiKeyId, ConnectorId)]) -> KeyScope {
+    if row.all_connectors {
+        KeyScope::All
+    } else {
+        KeyScope::Only(limits.iter().filter(|(key, _)| *key == row.id).map(|(_, connector)| *connector).collect())
+    }
+}
+
+fn listed(row: Row, limits: &[(ApiKeyId, ConnectorId)]) -> ApiKey {
+    ApiKey {
+        scope: scope_of(&row, limits),
+        id: row.id,
+        name: row.name,
+        prefix: row.prefix,
+        last4: row.last4,
+        enabled: row.disabled_at.is_none(),
+        url_key: row.url_key,
+        copyable: row.sealed.is_some(),
+        expires_at: row.expires_at,
+        last_used_at: row.last_used_at,
+        last_used_address: row.last_used_address,
+        last_used_agent: row.last_used_agent,
+        created_at: row.created_at,
+        created_by: row.created_by,
+    }
+}
+
+fn aad(org: OrgId, id: ApiKeyId) -> (OrgId, String) {
+    (org, id.to_string())
+}
+
+async fn org_of(tx: &mut Tx, org: OrgId) -> Result<Org> {
+    store::orgs::find(tx, org).await?.ok_or_else(|| Error::not_found("organisation"))
+}
+
+async fn list_in(tx: &mut Tx, org: OrgId) -> Result<Vec<ApiKey>> {
+    let limits = store::api_keys::list_connectors(tx, org).await?;
+    Ok(store::api_keys::list(tx, org).await?.into_iter().map(|row| listed(row, &limits)).collect())
+}
+
+/// Everything the page shows.
+pub async fn page(env: &Env, actor: &OrgActor<can::ApiKeysRead>) -> Result<ApiKeysPage> {
+    let mut tx = env.db.read().await?;
+    let org = org_of(&mut tx, actor.org()).await?;
+    let keys = list_in(&mut tx, actor.org()).await?;
+    let connectors = store::connectors::list(&mut tx, actor.org()).await?;
+    Ok(ApiKeysPage {
+        keys,
+        connectors: connectors.into_iter().map(|c| (c.id, c.name, c.slug.into())).collect(),
+        visibility: org.key_visibility,
+        url_keys: org.url_keys,
+        now: env.now(),
+    })
+}
+
+/// One key, as it is listed.
+pub async fn get(env: &Env, actor: &OrgActor<can::ApiKeysRead>, id: ApiKeyId) -> Result<ApiKey> {
+    let mut tx = env.db.read().await?;
+    find(&mut tx, actor.org(), id).await.map(|(_, key)| key)
+}
+
+async fn find(tx: &mut Tx, org: OrgId, id: ApiKeyId) -> Result<(Row, ApiKey)> {
+    let row = store::api_keys::find(tx, org, id).await?.ok_or_else(|| Error::not_found("key"))?;
+    let limits = store::api_keys::list_connectors(tx, org).await?;
+    let key = listed(row.clone(), &limits);
+    Ok((row, key))
+}
+
+/// Makes a key. Its secret is in the answer and nowhere else, unless the organisation chose copyable keys.
+pub async fn create(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, new: &NewKey) -> Result<NewApiKey> {
+    let name = text::name("name", "this key", &new.name, MAX_NAME)?;
+    if new.expires_at.is_some_and(|at| at <= env.now()) {
+        return Err(AppError::field("expires", "past", "Choose a day after today").into());
+    }
+    if matches!(&new.scope, KeyScope::Only(ids) if ids.is_empty()) {
+        return Err(AppError::field("connectors", "required", "Choose at least one connector, or all of them").into());
+    }
+    let mut change = env.change(actor).await?;
+    let made = insert(env, &mut change, actor, name, new).await?;
+    let event = Event::new("api_key.created")
+        .target("api_key", made.key.id, &made.key.name)
+        .with("prefix", made.key.prefix.as_str())
+        .with("url_key", made.key.url_key)
+        .publish("api_key.created", json!({"api_key_id": made.key.id, "name": made.key.name, "prefix": made.key.prefix}));
+    change.commit(event).await?;
+    Ok(made)
+}
+
+async fn insert(
+    env: &Env,
+    change: &mut Change,
+    actor: &OrgActor<can::ApiKeysCreate>,
+    name: String,
+    new: &NewKey,
+) -> Result<NewApiKey> {
+    let org_id = actor.org();
+    let org = org_of(change.tx(), org_id).await?;
+    if store::api_keys::list(change.tx(), org_id).await?.len() >= MOST_KEYS {
+        return Err(AppError::new(
+            ErrorKind::Conflict,
+            "too_many_keys",
+            format!("This organisation has {MOST_KEYS} keys. Delete some that are not used; no key was made."),
+        )
+        .into());
+    }
+    if new.url_key && !org.url_keys {
+        return Err(AppError::field(
+            "url_key",
+            "url_keys_off",
+            "This organisation does not accept keys in URLs. Somebody who manages security can switch it on",
+        )
+        .into());
+    }
+    let id = ApiKeyId::from_uuid(env.uuid());
+    let secret = key_format::generate(|bytes| env.rng.fill(bytes));
+    let sealed = if org.key_visibility == KeyVisibility::Copyable {
+        let data_key = orgs::data_key(env, change.tx(), org_id).await?;
+        let (org, row) = aad(org_id, id);
+        let aad = Aad { org, table: "api_keys", column: "sealed", row: &row };
+        Some(data_key.seal(&aad, secret.as_bytes(), env.rng.as_ref()))
+    } else {
+        None
+    };
+    let row = Row {
+        id,
+        name,
+        hash: key_format::hash(&secret).to_vec(),
+        prefix: secret.chars().take(key_format::PREFIX.len() + 4).collect(),
+        last4: secret[secret.len() - 4..].to_owned(),
+        sealed,
+        url_key: new.url_key,
+        all_connectors: new.scope == KeyScope::All,
+        disabled_at: None,
+        expires_at: new.expires_at,
+        last_used_at: None,
+        last_used_address: None,
+        last_used_agent: None,
+        created_at: env.now(),
+        created_by: actor.principal().name().to_owned(),
+    };
+    store::api_keys::insert(change.tx(), org_id, &row).await?;
+    if let KeyScope::Only(connectors) = &new.scope {
+        orgs::check_connectors(change.tx(), org_id, connectors).await?;
+        store::api_keys::set_connectors(change.tx(), org_id, id, connectors).await?;
+    }
+    let (_, key) = find(change.tx(), org_id, id).await?;
+    Ok(NewApiKey { key, secret })
+}
+
+/// What may be changed about a key; `None` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct KeyChanges {
+    /// A new name.
+    pub name: Option<String>,
+    /// Other connectors.
+    pub scope: Option<KeyScope>,
+    /// On or off.
+    pub enabled: Option<bool>,
+    /// Another end; `Some(None)` for never.
+    pub expires_at: Option<Option<i64>>,
+    /// Whether it may be used in URLs.
+    pub url_key: Option<bool>,
+}
+
+/// Changes a key. Disabling it works on the next request (APK-05).
+pub async fn update(env: &Env, actor: &OrgActor<can::ApiKeysUpdate>, id: ApiKeyId, changes: &KeyChanges) -> Result<ApiKey> {
+    let name = changes.name.as_deref().map(|name| text::name("name", "this key", name, MAX_NAME)).transpose()?;
+    let now = env.now();
+    if changes.expires_at.flatten().is_some_and(|at| at <= now) {
+        return Err(AppError::field("expires", "past", "Choose a day after today").into());
+    }
+    let mut change = env.change(actor).await?;
+    let (mut row, old) = find(change.tx(), actor.org(), id).await?;
+    if let Some(name) = name {
+        row.name = name;
+    }
+    if let Some(enabled) = changes.enabled {
+        row.disabled_at = if enabled { None } else { Some(row.disabled_at.unwrap_or(now)) };
+    }
+    if let Some(expires_at) = changes.expires_at {
+        row.expires_at = expires_at;
+    }
+    if let Some(url_key) = changes.url_key {
+        if url_key && !row.url_key && !org_of(change.tx(), actor.org()).await?.url_keys {
+            return Err(AppError::field(
+                "url_key",
+                "url_keys_off",
+                "This organisation does not accept keys in URLs. Somebody who manages security can switch it on",
+            )
+            .into());
+        }
+        row.url_key = url_key;
+    }
+    if let Some(scope) = &changes.scope {
+        row.all_connectors = *scope == KeyScope::All;
+        let connectors: &[ConnectorId] = match scope {
+            KeyScope::All => &[],
+            KeyScope::Only(connectors) if connectors.is_empty() => {
+                return Err(AppError::field("connectors", "required", "Choose at least one connector, or all of them").into());
+            }
+            KeyScope::Only(connectors) => connectors,
+        };
+        orgs::check_connectors(change.tx(), actor.org(), connectors).await?;
+        store::api_keys::set_connectors(change.tx(), actor.org(), id, connectors).await?;
+    }
+    store::api_keys::update(change.tx(), actor.org(), &row).await?;
+    let (_, new) = find(change.tx(), actor.org(), id).await?;
+    if new == old {
+        return Ok(new);
+    }
+    let action = match (old.enabled, new.enabled) {
+        (true, false) => "api_key.disabled",
+        (false, true) => "api_key.enabled",
+        _ => "api_key.updated",
+    };
+    let words = |scope: &KeyScope| match scope {
+        KeyScope::All => json!("all"),
+        KeyScope::Only(ids) => json!(ids),
+    };
+    let event = Event::new(action)
+        .target("api_key", id, &new.name)
+        .changed("name", old.name, new.name.as_str())
+        .changed("enabled", old.enabled, new.enabled)
+        .changed("expires_at", old.expires_at, new.expires_at)
+        .changed("url_key", old.url_key, new.url_key)
+        .changed("connectors", words(&old.scope), words(&new.scope));
+    change.commit(event).await?;
+    Ok(new)
+}
+
+/// Deletes a key. One that was used in the last 24 hours is only deleted by somebody who was told so: without
+/// `acknowledged` the answer is the conflict `recently_used`, checked again here because the facts may have changed
+/// since the page was drawn.
+pub async fn delete(env: &Env, actor: &OrgActor<can::ApiKeysRevoke>, id: ApiKeyId, acknowledged: bool) -> Result<()> {
+    let mut change = env.change(actor).await?;
+    let (_, key) = find(change.tx(), actor.org(), id).await?;
+    if key.used_within_a_day(env.now()) && !acknowledged {
+        return Err(AppError::new(
+            ErrorKind::Conflict,
+            "recently_used",
+            "This key was used in the last 24 hours. Deleting it breaks whatever is still calling with it. Nothing was deleted: confirm that you know, or disable it instead.",
+        )
+        .into());
+    }
+    store::api_keys::delete(change.tx(), actor.org(), id).await?;
+    let event = Event::new("api_key.deleted")
+        .target("api_key", id, &key.name)
+        .with("prefix", key.prefix.as_str())
+        .publish("api_key.revoked", json!({"api_key_id": id, "name": key.name, "prefix": key.prefix}));
+    change.commit(event).await
+}
+
+/// The whole key again, where the organisation keeps sealed copies. Each time is audited.
+pub async fn copy(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, id: ApiKeyId) -> Result<NewApiKey> {
+    let mut change = env.change(actor).await?;
+    let (row, key) = find(change.tx(), actor.org(), id).await?;
+    let secret = open(env, change.tx(), actor.org(), &row).await?.ok_or_else(|| {
+        AppError::new(
+            ErrorKind::Conflict,
+            "shown_once",
+            "This key was shown once, when it was made; only its hash is kept. Make a new key if you need one.",
+        )
+    })?;
+    change.commit(Event::new("api_key.copied").target("api_key", id, &key.name)).await?;
+    Ok(NewApiKey { key, secret })
+}
+
+async fn open(env: &Env, tx: &mut Tx, org: OrgId, row: &Row) -> Result<Option<String>> {
+    let Some(sealed) = &row.sealed else { return Ok(None) };
+    let data_key = orgs::data_key(env, tx, org).await?;
+    let (org, id) = aad(org, row.id);
+    let aad = Aad { org, table: "api_keys", column: "sealed", row: &id };
+    let bytes = data_key.open(&aad, sealed).map_err(|_| Error::Internal(format!("the sealed copy of {} does not open", row.id)))?;
+    String::from_utf8(bytes.to_vec()).map(Some).map_err(|_| Error::Internal(format!("the sealed copy of {} is no text", row.id)))
+}
+
+/// The helper "Connect to an AI agent (MCP)". With copyable keys every entry holds the newest key that works. With keys
+/// shown once it holds a key only where one is made: by opening it in an organisation without keys, or by asking for
+/// one for `client`.
+pub async fn connect_helper(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, client: Option<&str>) -> Result<ConnectHelper> {
+    let client = match client {
+        Some(client) => Some(install::client_title(client).ok_or_else(|| Error::not_found("client"))?).zip(Some(client.to_owned())),
+        None => None,
+    };
+    let now = env.now();
+    let (org, keys) = {
+        let mut tx = env.db.read().await?;
+        (org_of(&mut tx, actor.org()).await?, store::api_keys::list(&mut tx, actor.org()).await?)
+    };
+    let works = |key: &&Row| key.disabled_at.is_none() && key.expires_at.is_none_or(|at| at > now);
+    let recoverable = keys.iter().filter(works).find(|key| key.sealed.is_some());
+    let (filled, made) = match (&client, recoverable) {
+        (None, Some(row)) => (Some(copy(env, actor, row.id).await?), false),
+        (None, None) if keys.iter().any(|key| works(&key)) => (None, false),
+        (named, _) => {
+            let name = named.as_ref().map_or_else(|| "Connect helper".to_owned(), |(title, _)| (*title).to_owned());
+            // A client that takes its key in the URL needs one that is marked for it, where the organisation allows that.
+            let url_key = org.url_keys && named.as_ref().is_none_or(|(_, id)| install::wants_url_key(id));
+            let new = NewKey { name, scope: KeyScope::All, expires_at: None, url_key };
+            (Some(create(env, actor, &new).await?), true)
+        }
+    };
+    let endpoint = env.settings.absolute(&paths::mcp(org.slug.as_str()));
+    let url_keys = match &filled {
+        _ if !org.url_keys => UrlKeys::OrgOff,
+        Some(filled) if !filled.key.url_key => UrlKeys::KeyNotMarked,
+        _ => UrlKeys::Allowed,
+    };
+    let (secret, masked) = filled
+        .as_ref()
+        .map_or_else(|| (install::PLACEHOLDER.to_owned(), install::PLACEHOLDER.to_owned()), |f| (f.secret.clone(), f.key.masked()));
+    Ok(ConnectHelper {
+        methods: install::methods(&endpoint, org.slug.as_str(), &secret, &masked, url_keys),
+        key: filled.map(|filled| filled.key),
+        made,
+        client: client.map(|(_, id)| id),
+    })
+}

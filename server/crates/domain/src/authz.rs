@@ -1,0 +1,172 @@
+//! Authority as a type. Who holds an [`OrgActor`] for a permission has proven membership and permission.
+
+use core::marker::PhantomData;
+
+use model::{AppError, ErrorKind, OrgId, Permission, Role, UserId, permissions::Grant};
+
+use crate::{
+    Error, Result,
+    request::{Origin, RequestContext},
+};
+
+/// Who acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// A person who signed in.
+    User {
+        /// Their account.
+        id: UserId,
+        /// Their name.
+        name: String,
+    },
+    /// Whoever runs the instance, through the CLI.
+    Operator,
+    /// Gatehouse itself: checks and clean-up.
+    System,
+}
+
+impl Principal {
+    /// `user`, `operator` or `system`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::User { .. } => "user",
+            Self::Operator => "operator",
+            Self::System => "system",
+        }
+    }
+
+    /// The name in lists and audit lines.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::User { name, .. } => name,
+            Self::Operator => "Operator",
+            Self::System => "Gatehouse",
+        }
+    }
+
+    /// The account's id; empty for operator and system.
+    pub fn id(&self) -> String {
+        match self {
+            Self::User { id, .. } => id.to_string(),
+            Self::Operator | Self::System => String::new(),
+        }
+    }
+}
+
+/// Somebody who may do `P` in one organisation. The field-less marker types are in [`model::permissions::can`].
+#[derive(Clone, Debug)]
+pub struct OrgActor<P> {
+    org: OrgId,
+    principal: Principal,
+    role: Option<Role>,
+    origin: Origin,
+    proof: PhantomData<fn() -> P>,
+}
+
+impl<P: Grant> OrgActor<P> {
+    /// Checks that the signed-in person is a member of the organisation in view and that their role holds `P`.
+    ///
+    /// # Errors
+    /// `Unauthenticated` when nobody is signed in, `NotFound` when the person is in no organisation (or no longer in
+    /// this one), `Forbidden` naming the permission and who can grant it.
+    pub async fn require(ctx: &RequestContext) -> Result<Self> {
+        let signed_in = ctx.signed_in.as_ref().ok_or_else(unauthenticated)?;
+        let mut tx = ctx.env.db.read().await?;
+        let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(unauthenticated)?;
+        let (org, role) = membership(&mut tx, &user, signed_in.org).await?;
+        Self::of_member(org, role, Principal::User { id: user.id, name: user.name }, ctx.origin.clone())
+    }
+
+    fn of_member(org: OrgId, role: Role, principal: Principal, origin: Origin) -> Result<Self> {
+        if !role.allows(P::PERMISSION) {
+            return Err(denied(P::PERMISSION).into());
+        }
+        Ok(Self { org, principal, role: Some(role), origin, proof: PhantomData })
+    }
+
+    /// The operator, who may do everything in every organisation.
+    pub fn operator(org: OrgId) -> Self {
+        Self { org, principal: Principal::Operator, role: None, origin: Origin::default(), proof: PhantomData }
+    }
+
+    /// Gatehouse itself.
+    pub fn system(org: OrgId) -> Self {
+        Self { org, principal: Principal::System, role: None, origin: Origin::default(), proof: PhantomData }
+    }
+
+    /// The organisation.
+    pub fn org(&self) -> OrgId {
+        self.org
+    }
+
+    /// Who acts.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Where from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Whether the same person may also do this.
+    pub fn also(&self, permission: Permission) -> bool {
+        self.role.is_none_or(|role| role.allows(permission))
+    }
+
+    /// The same person with another permission.
+    ///
+    /// # Errors
+    /// `Forbidden` when the role does not hold it.
+    pub fn with<Q: Grant>(&self) -> Result<OrgActor<Q>> {
+        if !self.also(Q::PERMISSION) {
+            return Err(denied(Q::PERMISSION).into());
+        }
+        Ok(OrgActor {
+            org: self.org,
+            principal: self.principal.clone(),
+            role: self.role,
+            origin: self.origin.clone(),
+            proof: PhantomData,
+        })
+    }
+}
+
+/// The organisation that a session shows: the one it remembers, else the last one of the person, else their first.
+pub(crate) async fn membership(
+    tx: &mut store::Tx,
+    user: &store::users::User,
+    in_view: Option<OrgId>,
+) -> Result<(OrgId, Role)> {
+    for org in [in_view, user.last_org].into_iter().flatten() {
+        if let Some(role) = store::members::find_role(tx, org, user.id).await? {
+            return Ok((org, role));
+        }
+    }
+    for org in store::orgs::list_of_user(tx, user.id).await? {
+        if let Some(role) = store::members::find_role(tx, org.id, user.id).await? {
+            return Ok((org.id, role));
+        }
+    }
+    Err(AppError::new(
+        ErrorKind::NotFound,
+        "no_organisation",
+        "You are not a member of any organisation. Create one, or ask for an invitation.",
+    )
+    .into())
+}
+
+pub(crate) fn unauthenticated() -> Error {
+    AppError::new(ErrorKind::Unauthenticated, "unauthenticated", "You are not logged in, or your session ended. Log in and try again.")
+        .into()
+}
+
+/// The refusal that names the permission and who can grant it.
+pub fn denied(permission: Permission) -> AppError {
+    let holders: Vec<_> = Role::holders(permission).filter(|r| matches!(r, Role::Owner | Role::Admin)).map(Role::as_str).collect();
+    AppError::new(
+        ErrorKind::Forbidden,
+        "permission_denied",
+        format!("You need the permission {permission} for this. Ask an {} of the organisation.", holders.join(" or ")),
+    )
+}

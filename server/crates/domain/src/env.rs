@@ -1,0 +1,170 @@
+//! What every operation needs from outside: the database, time, randomness, keys, the network, settings.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicI64, Ordering},
+};
+
+use model::{OrgId, Plan};
+use store::Db;
+use tokio::sync::broadcast;
+use url::Url;
+use uuid::Uuid;
+
+use crate::{net::Outbound, password::Passwords, sealer::Sealer};
+
+/// Where time comes from. Tests move it; nothing else in the product reads the ambient clock.
+pub trait Clock: Send + Sync {
+    /// Unix microseconds.
+    fn now_micros(&self) -> i64;
+
+    /// Unix milliseconds.
+    fn now(&self) -> i64 {
+        self.now_micros() / 1000
+    }
+}
+
+/// Where randomness comes from.
+pub trait Rng: Send + Sync {
+    /// Fills the slice with bytes fit for secrets.
+    fn fill(&self, bytes: &mut [u8]);
+}
+
+/// The clock of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    fn now_micros(&self) -> i64 {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The operating system's randomness.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemRng;
+
+impl Rng for SystemRng {
+    fn fill(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the operating system gives random bytes");
+    }
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    /// A clock at this time, Unix milliseconds.
+    pub fn at(millis: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(millis * 1000)))
+    }
+
+    /// Moves the clock by so many milliseconds.
+    pub fn advance(&self, millis: i64) {
+        self.0.fetch_add(millis * 1000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now_micros(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What the operator decided, as far as the rules ask.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The instance's base URL without a trailing slash, such as `https://gatehouse.example.com`.
+    pub public_url: Url,
+    /// The plan of a new organisation.
+    pub default_plan: Plan,
+    /// Whether the built-in demo server can be added as a connector.
+    pub demo: bool,
+    /// The name of this process in audit events.
+    pub node: String,
+    /// How long an unused session lives, milliseconds (SES-04).
+    pub session_idle_ms: i64,
+}
+
+impl Settings {
+    /// An absolute URL of a path of ours. Never derived from a request's `Host`.
+    pub fn absolute(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
+    }
+}
+
+/// Everything an operation needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    /// The database.
+    pub db: Db,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+    /// Seals and opens secrets.
+    pub sealer: Arc<Sealer>,
+    /// Hashes and verifies passwords.
+    pub passwords: Arc<Passwords>,
+    /// The only way out to the network.
+    pub outbound: Outbound,
+    /// What the operator decided.
+    pub settings: Arc<Settings>,
+    /// Tells this process's caches what changed.
+    pub changes: Changes,
+}
+
+impl core::fmt::Debug for Env {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Env").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Env {
+    /// Unix milliseconds.
+    pub fn now(&self) -> i64 {
+        self.clock.now()
+    }
+
+    /// A new `UUIDv7` from the injected time and randomness.
+    pub fn uuid(&self) -> Uuid {
+        let mut random = [0; 10];
+        self.rng.fill(&mut random);
+        let millis = u64::try_from(self.clock.now()).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    }
+
+    /// A random token of 256 bits in URL-safe base64, for links and cookies.
+    pub fn token(&self) -> String {
+        let mut bytes = [0; 32];
+        self.rng.fill(&mut bytes);
+        data_encoding::BASE64URL_NOPAD.encode(&bytes)
+    }
+}
+
+/// Tells caches of this process that an organisation changed. Changes of other processes are found by polling.
+#[derive(Clone, Debug)]
+pub struct Changes(Arc<Mutex<broadcast::Sender<OrgId>>>);
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(broadcast::channel(1024).0)))
+    }
+}
+
+impl Changes {
+    /// Says that the organisation changed.
+    pub fn notify(&self, org: OrgId) {
+        // Nobody listening is fine: the CLI has no caches.
+        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).send(org);
+    }
+
+    /// Hears of changes from now on. A listener that lags must drop everything it cached.
+    pub fn subscribe(&self) -> broadcast::Receiver<OrgId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).subscribe()
+    }
+}

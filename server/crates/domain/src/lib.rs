@@ -1,0 +1,28 @@
+//! The rules of Gatehouse: accounts, organisations, connectors, API keys, and the audit event of every change.
+//!
+//! Owns: who may do what ([`authz`]), how a change becomes lasting ([`change`]), every secret's form at rest ([`sealer`],
+//! [`password`], [`key_format`]), the only outbound HTTP client ([`net`]) and the MCP wire that both sides of the gateway
+//! share ([`mcp`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
+
+pub mod accounts;
+pub mod api_keys;
+pub mod authz;
+pub mod change;
+pub mod connectors;
+pub mod dataplane;
+pub mod env;
+pub mod error;
+pub mod install;
+pub mod key_format;
+pub mod mcp;
+pub mod net;
+pub mod orgs;
+pub mod password;
+pub mod request;
+pub mod sealer;
+pub mod sessions;
+pub mod throttle;
+
+pub use authz::OrgActor;
+pub use env::{Clock, Env, Rng, Settings};
+pub use error::{Error, Result};

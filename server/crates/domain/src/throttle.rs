@@ -1,0 +1,143 @@
+//! How often a password may be tried: per account over all addresses, and per address (PWD-06, PWD-07).
+//!
+//! An attempt is counted before the password is looked at, so that many at once cannot slip through, and the count is
+//! taken back when the password was right.
+
+use std::net::IpAddr;
+
+use model::{AppError, ErrorKind};
+use store::sign_in_failures::{self as failures, Failures};
+
+use crate::{Env, Error, Result};
+
+/// Failures in a row after which an account makes one wait.
+const FREE_ATTEMPTS: i64 = 5;
+/// The longest wait, milliseconds.
+const LONGEST_WAIT: i64 = 15 * 60 * 1000;
+/// After so many failures in a row no further guess is looked at (NIST SP 800-63B §3.2.2); a browser that has signed in
+/// before has a count of its own, and the operator can set a new password.
+const MOST_ATTEMPTS: i64 = 100;
+/// Failures a minute from one address.
+const PER_ADDRESS: i64 = 20;
+const MINUTE: i64 = 60 * 1000;
+
+/// An attempt that was counted. Give it back with [`Attempt::succeeded`] when the password was right.
+#[derive(Debug)]
+pub struct Attempt {
+    account: String,
+    address: Option<String>,
+}
+
+/// Addresses that one customer holds count as one: an IPv6 /64.
+fn address_bucket(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => format!("address:{v4}"),
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or_else(
+            || format!("address:{:x}/64", v6.to_bits() >> 64),
+            |v4| format!("address:{v4}"),
+        ),
+    }
+}
+
+/// The wait after the `n`th failure in a row, milliseconds: 1 s after the fifth, doubling up to a quarter of an hour.
+fn wait_after(n: i64) -> i64 {
+    if n < FREE_ATTEMPTS {
+        return 0;
+    }
+    let doublings = u32::try_from(n - FREE_ATTEMPTS).unwrap_or(u32::MAX).min(20);
+    (1000_i64 << doublings).min(LONGEST_WAIT)
+}
+
+fn too_many(wait_ms: i64) -> Error {
+    let seconds = u32::try_from((wait_ms + 999) / 1000).unwrap_or(u32::MAX).max(1);
+    let words = if seconds < 60 {
+        format!("{seconds} {}", if seconds == 1 { "second" } else { "seconds" })
+    } else {
+        let minutes = seconds.div_ceil(60);
+        format!("{minutes} {}", if minutes == 1 { "minute" } else { "minutes" })
+    };
+    let mut error = AppError::new(
+        ErrorKind::RateLimited,
+        "too_many_attempts",
+        format!("There were too many failed attempts. Try again in {words}."),
+    );
+    error.retry_after = Some(seconds);
+    error.into()
+}
+
+/// Counts an attempt, or refuses it. `account` names the account whether or not it exists; `device` names a browser
+/// that signed in to this account before and so has a count of its own.
+pub(crate) async fn begin(env: &Env, account: &str, device: Option<&str>, address: Option<IpAddr>) -> Result<Attempt> {
+    let now = env.now();
+    let account = match device {
+        Some(device) => format!("device:{device}"),
+        None => format!("account:{account}"),
+    };
+    let address = address.map(address_bucket);
+    let mut tx = env.db.write().await?;
+    if let Some(bucket) = &address {
+        let mut count = failures::get(&mut tx, bucket).await?;
+        if now - count.window_start >= MINUTE {
+            count = Failures { window_start: now, ..Failures::default() };
+        }
+        if count.failures >= PER_ADDRESS {
+            return Err(too_many(count.window_start + MINUTE - now));
+        }
+        count.failures += 1;
+        failures::put(&mut tx, bucket, count).await?;
+    }
+    let mut count = failures::get(&mut tx, &account).await?;
+    if count.failures >= MOST_ATTEMPTS {
+        return Err(too_many(LONGEST_WAIT));
+    }
+    if count.blocked_until > now {
+        return Err(too_many(count.blocked_until - now));
+    }
+    count.failures += 1;
+    count.window_start = now;
+    count.blocked_until = now + wait_after(count.failures);
+    failures::put(&mut tx, &account, count).await?;
+    tx.commit().await?;
+    Ok(Attempt { account, address })
+}
+
+impl Attempt {
+    /// Takes the count back: the password was right.
+    pub(crate) async fn succeeded(self, tx: &mut store::Tx) -> Result<()> {
+        failures::delete(tx, &self.account).await?;
+        if let Some(bucket) = &self.address {
+            let mut count = failures::get(tx, bucket).await?;
+            count.failures = (count.failures - 1).max(0);
+            failures::put(tx, bucket, count).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Forgets an account's failures: its password was set anew.
+pub(crate) async fn forget(tx: &mut store::Tx, account: &str) -> Result<()> {
+    Ok(failures::delete(tx, &format!("account:{account}")).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pwd_06_waits_grow_to_a_quarter_of_an_hour() {
+        assert_eq!(wait_after(4), 0);
+        assert_eq!(wait_after(5), 1000);
+        assert_eq!(wait_after(6), 2000);
+        assert_eq!(wait_after(14), 512_000);
+        assert_eq!(wait_after(15), LONGEST_WAIT);
+        assert_eq!(wait_after(i64::MAX), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn pwd_06_an_ipv6_network_counts_as_one() {
+        let one = address_bucket("2001:db8:1:2::1".parse().unwrap());
+        assert_eq!(one, address_bucket("2001:db8:1:2:ffff::9".parse().unwrap()));
+        assert_ne!(one, address_bucket("2001:db8:1:3::1".parse().unwrap()));
+        assert_eq!(address_bucket("::ffff:192.0.2.1".parse().unwrap()), address_bucket("192.0.2.1".parse().unwrap()));
+    }
+}

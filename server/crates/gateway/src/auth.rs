@@ -1,0 +1,193 @@
+//! Who asks: an API key in one of the places where it may stand (APK-03, APK-09).
+
+use domain::{
+    dataplane::{OrgPlane, PlaneKey},
+    key_format,
+};
+use domain::mcp::code;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use subtle::ConstantTimeEq as _;
+
+use crate::{guard::EXPOSE, reply::RpcError};
+
+/// A credential as it was presented.
+#[derive(Debug)]
+pub(crate) enum Presented<'a> {
+    /// None at all.
+    Nothing,
+    /// In a header.
+    Header(&'a str),
+    /// As `?api_key=`, still percent-encoded.
+    Query(&'a str),
+    /// As `?access_token=` or `?token=`, where none may ever stand.
+    Forbidden,
+}
+
+/// The authentication scheme's token, if the scheme is `Bearer`.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
+}
+
+/// Finds the credential. Only the first query parameter of a name counts as repeated when another follows.
+///
+/// # Errors
+/// 400 when it cannot be said which credential is meant; 401 for a header that holds none.
+pub(crate) fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>, endpoint: &Endpoint<'_>) -> Result<Presented<'a>, RpcError> {
+    let ambiguous = || {
+        RpcError::new(
+            StatusCode::BAD_REQUEST,
+            code::INVALID_REQUEST,
+            "The request has more than one credential. Send one: X-API-Key, or Authorization: Bearer.",
+        )
+        .word("ambiguous_credentials")
+    };
+    // A header that cannot be read is a credential that is not valid, not the absence of one.
+    let single = |name: http::HeaderName| -> Result<Option<&'a str>, RpcError> {
+        let mut values = headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => value.to_str().map(Some).map_err(|_| endpoint.invalid()),
+            _ => Err(ambiguous()),
+        }
+    };
+    let key = single(http::HeaderName::from_static("x-api-key"))?;
+    let authorization = single(header::AUTHORIZATION)?;
+    let authorization = match authorization {
+        Some(value) => Some(bearer(value).ok_or_else(|| endpoint.invalid())?),
+        None => None,
+    };
+    let mut in_query = None;
+    for pair in query.unwrap_or_default().split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = percent_decode(name);
+        match name.as_str() {
+            "access_token" | "token" => return Ok(Presented::Forbidden),
+            "api_key" if in_query.is_some() => return Err(ambiguous()),
+            "api_key" => in_query = Some(value),
+            _ => {}
+        }
+    }
+    match (key, authorization, in_query) {
+        (None, None, None) => Ok(Presented::Nothing),
+        (Some(one), Some(other), None) if one == other => Ok(Presented::Header(one)),
+        (Some(key), None, None) | (None, Some(key), None) => Ok(Presented::Header(key)),
+        (None, None, Some(key)) => Ok(Presented::Query(key)),
+        _ => Err(ambiguous()),
+    }
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let mut ahead = bytes.clone();
+                if let (Some(high), Some(low)) = (hex(ahead.next()), hex(ahead.next())) {
+                    bytes = ahead;
+                    out.push(u8::try_from(high * 16 + low).unwrap_or_default());
+                } else {
+                    out.push(byte);
+                }
+            }
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The endpoint that was asked, for the challenges that it answers with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Endpoint<'a> {
+    /// The absolute URL of its metadata document (RFC 9728).
+    pub(crate) metadata: &'a str,
+}
+
+impl Endpoint<'_> {
+    fn challenge(self, error: RpcError, sent: bool) -> RpcError {
+        // The order and spelling of protocol §2a.13: some clients compare rather than parse.
+        let error_part = if sent { ", error=\"invalid_token\"" } else { "" };
+        let value =
+            format!("Bearer resource_metadata=\"{}\", scope=\"mcp:call\"{error_part}", self.metadata);
+        let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("Bearer"));
+        error
+            .header(header::WWW_AUTHENTICATE, value)
+            .header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE)
+    }
+
+    /// No credential.
+    pub(crate) fn missing(self) -> RpcError {
+        let error = RpcError::new(
+            StatusCode::UNAUTHORIZED,
+            code::UNAUTHENTICATED,
+            "Send an API key of this organisation as X-API-Key or as Authorization: Bearer.",
+        )
+        .word("credential_missing");
+        self.challenge(error, false)
+    }
+
+    /// A credential that is not valid here: mistyped, unknown, disabled, expired, of another organisation. The answer is
+    /// the same for all of them (APK-04).
+    pub(crate) fn invalid(self) -> RpcError {
+        let error = RpcError::new(
+            StatusCode::UNAUTHORIZED,
+            code::UNAUTHENTICATED,
+            "The credential is not valid here. Check the key, that it is enabled and has not expired, and the organisation in the URL.",
+        )
+        .word("credential_invalid");
+        self.challenge(error, true)
+    }
+
+    /// A credential in the query that may not stand there, or is not valid. It is not said which, so that nobody learns
+    /// whether an organisation exists or has allowed keys in URLs.
+    pub(crate) fn in_query(self) -> RpcError {
+        let error = RpcError::new(
+            StatusCode::UNAUTHORIZED,
+            code::UNAUTHENTICATED,
+            "Credentials in the URL are not accepted here. Send the key as X-API-Key or as Authorization: Bearer.",
+        )
+        .word("credential_in_query");
+        self.challenge(error, true)
+    }
+
+    /// A valid credential whose scope does not reach (RSV-06).
+    pub(crate) fn insufficient_scope(self, connector: &str) -> RpcError {
+        let value = format!(
+            "Bearer error=\"insufficient_scope\", scope=\"mcp:call:{connector}\", resource_metadata=\"{}\"",
+            self.metadata
+        );
+        let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("Bearer"));
+        RpcError::new(
+            StatusCode::FORBIDDEN,
+            code::FORBIDDEN,
+            format!("This key may not use the connector \"{connector}\"."),
+        )
+        .word("insufficient_scope")
+        .header(header::WWW_AUTHENTICATE, value)
+        .header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE)
+    }
+}
+
+/// The hash of a key whose form is right. A key with a wrong checksum ends here, without any look-up (APK-01).
+pub(crate) fn hash(presented: &Presented<'_>) -> Option<[u8; 32]> {
+    match presented {
+        Presented::Header(key) => key_format::check(key).then(|| key_format::hash(key)),
+        Presented::Query(key) => {
+            let key = percent_decode(key);
+            key_format::check(&key).then(|| key_format::hash(&key))
+        }
+        Presented::Nothing | Presented::Forbidden => None,
+    }
+}
+
+/// The organisation's key with this hash, if it works now.
+pub(crate) fn find<'p>(plane: &'p OrgPlane, hash: &[u8; 32], in_query: bool, now: i64) -> Option<&'p PlaneKey> {
+    let (stored, key) = plane.keys.get_key_value(hash)?;
+    let same: bool = stored.as_slice().ct_eq(hash.as_slice()).into();
+    let alive = key.expires_at.is_none_or(|at| now < at);
+    let place = !in_query || plane.url_keys && key.url_key;
+    (same && alive && place).then_some(key)
+}

@@ -1,0 +1,165 @@
+//! The data plane: `/mcp/{org}` and `/mcp/{org}/{connector}`.
+//!
+//! Owns: the order in which a request is judged (RSV-01), what each protocol era gets as an answer, the sessions of legacy
+//! clients, how connectors' tools become one list, and how a call reaches its connector and comes back. Must not know: the
+//! database, cookies, pages, or how anything is changed. It sees an organisation only as a snapshot
+//! ([`domain::dataplane`]), asks nobody on the path of a call, and passes on what it does not understand byte for byte.
+//!
+//! A request passes, in this order: [`guard`] (Host, Origin), [`auth`] (credential for that organisation), `handler`
+//! (method, headers, body, era), `tools` (scope, routing), and comes back through `reply` or `stream`.
+
+mod auth;
+mod guard;
+mod handler;
+mod limits;
+mod metadata;
+mod planes;
+mod reply;
+mod sessions;
+mod stream;
+mod tools;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    routing::{any, get},
+};
+use domain::{
+    Clock, Rng,
+    dataplane::Directory,
+    mcp::{exchange::Exchange, upstream::UpstreamSettings},
+};
+use model::{ApiKeyId, OrgId};
+use url::Url;
+
+use crate::{guard::Site, limits::Limits, planes::Planes, sessions::Sessions};
+
+/// Hears of every request with a valid key. It is called on the path of each call, so it must be cheap: it notes, and
+/// writes later.
+pub trait Meter: Send + Sync + 'static {
+    /// A key was used at this time (Unix milliseconds), from this address, by this client.
+    fn used(&self, key: ApiKeyId, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>);
+}
+
+/// What the operator decides about the data plane.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The instance's base URL: what `Host` and `Origin` are compared with, and what documents name. Never the request's.
+    pub public_url: Url,
+    /// The largest request body in bytes (REQ-01).
+    pub max_body: usize,
+    /// Patience with upstream servers.
+    pub upstream: UpstreamSettings,
+    /// How old a snapshot may be without having been confirmed.
+    pub max_staleness: Duration,
+    /// Calls of one key at once (RLM-06).
+    pub calls_per_key: usize,
+    /// Calls of one key that may wait for their turn, for [`Settings::turn`] at most.
+    pub waiting_per_key: usize,
+    /// How long a call may wait for its turn before it is refused with 429.
+    pub turn: Duration,
+    /// Event streams of one key at once (REQ-06). A call over it is answered without a stream.
+    pub streams_per_key: usize,
+    /// Between two signs of life on a stream.
+    pub heartbeat: Duration,
+    /// How often a stream asks whether its key still works (APK-05: at most 5 s).
+    pub recheck: Duration,
+    /// Tools on one page of a list.
+    pub page: usize,
+}
+
+impl Settings {
+    /// The defaults, for an instance at this URL.
+    pub fn new(public_url: Url) -> Self {
+        Self {
+            public_url,
+            max_body: 4 << 20,
+            upstream: UpstreamSettings::default(),
+            max_staleness: Duration::from_secs(30),
+            calls_per_key: 64,
+            waiting_per_key: 256,
+            turn: Duration::from_secs(2),
+            streams_per_key: 16,
+            heartbeat: Duration::from_secs(15),
+            recheck: Duration::from_secs(2),
+            page: 1000,
+        }
+    }
+}
+
+/// What the gateway is built from.
+pub struct Parts {
+    /// Snapshots of organisations.
+    pub directory: Arc<dyn Directory>,
+    /// The way to upstream servers.
+    pub exchange: Arc<dyn Exchange>,
+    /// Who hears of keys being used.
+    pub meter: Arc<dyn Meter>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness, for session ids.
+    pub rng: Arc<dyn Rng>,
+    /// What the operator decided.
+    pub settings: Settings,
+}
+
+/// The data plane of one process. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    planes: Planes,
+    sessions: Sessions,
+    limits: Limits,
+    meter: Arc<dyn Meter>,
+    clock: Arc<dyn Clock>,
+    site: Site,
+    settings: Settings,
+}
+
+impl Gateway {
+    /// A gateway with empty caches.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { directory, exchange, meter, clock, rng, settings } = parts;
+        Self(Arc::new(Inner {
+            planes: Planes::new(directory, exchange, Arc::clone(&clock), settings.clone()),
+            sessions: Sessions::new(Arc::clone(&clock), rng),
+            limits: Limits::new(&settings),
+            meter,
+            clock,
+            site: Site::new(&settings.public_url),
+            settings,
+        }))
+    }
+
+    /// Says that an organisation changed: the next request sees the change, running streams within
+    /// [`Settings::recheck`].
+    pub fn invalidate(&self, org: OrgId) {
+        self.0.planes.invalidate(org);
+    }
+
+    /// Says that any organisation may have changed, as after news were missed.
+    pub fn invalidate_all(&self) {
+        self.0.planes.invalidate_all();
+    }
+}
+
+impl core::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Gateway").field("settings", &self.0.settings).finish_non_exhaustive()
+    }
+}
+
+/// The routes of the data plane and of its discovery documents.
+pub fn router(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/mcp/{slug}", any(handler::org))
+        .route("/mcp/{slug}/{connector}", any(handler::connector))
+        .route("/.well-known/oauth-protected-resource/mcp/{slug}", get(metadata::org).options(metadata::preflight))
+        .route(
+            "/.well-known/oauth-protected-resource/mcp/{slug}/{connector}",
+            get(metadata::connector).options(metadata::preflight),
+        )
+        .with_state(gateway)
+}

@@ -1,0 +1,71 @@
+//! OAuth 2.0 Protected Resource Metadata (RFC 9728) of each endpoint: what a client reads after a 401.
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse as _, Response},
+};
+use domain::mcp::json;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use model::paths;
+
+use crate::{Gateway, reply::empty};
+
+/// Whether this may be a slug at all. Whether anything has it is not said here: the document is public.
+pub(crate) fn well_formed(slug: &str) -> bool {
+    (1..=63).contains(&slug.len())
+        && slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !slug.starts_with('-')
+        && !slug.ends_with('-')
+}
+
+pub(crate) async fn org(State(gateway): State<Gateway>, Path(slug): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
+    let known = well_formed(&slug);
+    document(&gateway, &uri, &headers, known.then(|| paths::mcp(&slug)))
+}
+
+pub(crate) async fn connector(
+    State(gateway): State<Gateway>,
+    Path((slug, connector)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let known = well_formed(&slug) && well_formed(&connector);
+    document(&gateway, &uri, &headers, known.then(|| paths::mcp_connector(&slug, &connector)))
+}
+
+/// Any page may read it: it says nothing that is not public, and browser clients need it.
+fn open(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    // The site-wide policy would keep other sites' pages from reading it.
+    headers.insert(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("cross-origin"),
+    );
+    response
+}
+
+pub(crate) async fn preflight() -> Response {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("MCP-Protocol-Version"));
+    open(response)
+}
+
+fn document(gateway: &Gateway, uri: &Uri, headers: &HeaderMap, path: Option<String>) -> Response {
+    let site = &gateway.0.site;
+    if let Err(error) = site.check_host(uri, headers) {
+        return error.respond(None);
+    }
+    let Some(path) = path else { return open(StatusCode::NOT_FOUND.into_response()) };
+    let resource = json::quoted(&site.absolute(&path));
+    let body = format!(
+        r#"{{"resource":{resource},"scopes_supported":["mcp:call"],"bearer_methods_supported":["header"],"resource_name":"Gatehouse"}}"#
+    );
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300")),
+    ];
+    open((headers, body).into_response())
+}

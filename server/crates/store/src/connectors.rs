@@ -1,0 +1,394 @@
+//! Connectors, their sealed headers and their tools.
+
+use model::{
+    ConnectorId, ConnectorSlug, OrgId,
+    connectors::{Health, Transport},
+};
+
+use crate::{Error, Result, Tx, db::parsed};
+
+statements! {
+    LIST = "SELECT id, slug, name, description, transport, url, enabled, health, health_failures, health_error, checked_at, \
+            protocol_version, server_name, server_version, created_at, updated_at FROM connectors WHERE org_id = $1 ORDER BY name, id";
+    FIND = "SELECT id, slug, name, description, transport, url, enabled, health, health_failures, health_error, checked_at, \
+            protocol_version, server_name, server_version, created_at, updated_at FROM connectors WHERE org_id = $1 AND id = $2";
+    FIND_BY_SLUG = "SELECT id, slug, name, description, transport, url, enabled, health, health_failures, health_error, checked_at, \
+            protocol_version, server_name, server_version, created_at, updated_at FROM connectors WHERE org_id = $1 AND slug = $2";
+    INSERT = "INSERT INTO connectors (id, org_id, slug, name, description, transport, url, enabled, health, health_failures, \
+              created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'unknown', 0, $9, $9)";
+    IS_SLUG_CLAIMED = "SELECT COUNT(*) FROM connector_slugs WHERE org_id = $1 AND slug = $2";
+    CLAIM_SLUG = "INSERT INTO connector_slugs (org_id, slug) VALUES ($1, $2)";
+    UPDATE = "UPDATE connectors SET name = $3, description = $4, url = $5, enabled = $6, updated_at = $7 WHERE org_id = $1 AND id = $2";
+    SET_HEALTH = "UPDATE connectors SET health = $3, health_failures = $4, health_error = $5, checked_at = $6, \
+                  protocol_version = COALESCE($7, protocol_version), server_name = COALESCE($8, server_name), \
+                  server_version = COALESCE($9, server_version) WHERE org_id = $1 AND id = $2";
+    DELETE = "DELETE FROM connectors WHERE org_id = $1 AND id = $2";
+    LIST_ENABLED = "SELECT org_id, id FROM connectors WHERE enabled AND (checked_at IS NULL OR checked_at < $1) ORDER BY checked_at LIMIT $2";
+    LIST_HEADERS = "SELECT connector_id, name, value_sealed, set_at, set_by FROM connector_headers WHERE org_id = $1 ORDER BY name";
+    PUT_HEADER = "INSERT INTO connector_headers (org_id, connector_id, name, value_sealed, set_at, set_by) VALUES ($1, $2, $3, $4, $5, $6) \
+                  ON CONFLICT (connector_id, name) DO UPDATE SET value_sealed = excluded.value_sealed, set_at = excluded.set_at, set_by = excluded.set_by";
+    DELETE_HEADER = "DELETE FROM connector_headers WHERE org_id = $1 AND connector_id = $2 AND name = $3";
+    LIST_TOOLS = "SELECT connector_id, name, definition, enabled FROM connector_tools WHERE org_id = $1 ORDER BY connector_id, position, name";
+    LIST_TOOLS_OF = "SELECT connector_id, name, definition, enabled FROM connector_tools WHERE org_id = $1 AND connector_id = $2 ORDER BY position, name";
+    PUT_TOOL = "INSERT INTO connector_tools (org_id, connector_id, name, definition, enabled, position) VALUES ($1, $2, $3, $4, $5, $6) \
+                ON CONFLICT (connector_id, name) DO UPDATE SET definition = excluded.definition, position = excluded.position";
+    DELETE_TOOL = "DELETE FROM connector_tools WHERE org_id = $1 AND connector_id = $2 AND name = $3";
+    SET_TOOL_ENABLED = "UPDATE connector_tools SET enabled = $4 WHERE org_id = $1 AND connector_id = $2 AND name = $3";
+    COUNT_TOOLS = "SELECT connector_id, COUNT(*), COALESCE(SUM(CASE WHEN enabled THEN 1 ELSE 0 END), 0) FROM connector_tools \
+                   WHERE org_id = $1 GROUP BY connector_id";
+}
+
+/// A connector's row.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    /// Its id.
+    pub id: ConnectorId,
+    /// The prefix of its tools.
+    pub slug: ConnectorSlug,
+    /// Display name.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// How it is reached.
+    pub transport: Transport,
+    /// Where it is reached.
+    pub url: String,
+    /// Whether its tools are offered.
+    pub enabled: bool,
+    /// What the last checks found.
+    pub health: Health,
+    /// Checks that failed in a row.
+    pub health_failures: i64,
+    /// Why the last check failed.
+    pub health_error: Option<String>,
+    /// When it was last checked, Unix milliseconds.
+    pub checked_at: Option<i64>,
+    /// The revision it spoke.
+    pub protocol_version: Option<String>,
+    /// Its own name.
+    pub server_name: Option<String>,
+    /// Its own version.
+    pub server_version: Option<String>,
+    /// When it was made, Unix milliseconds.
+    pub created_at: i64,
+    /// When a person last changed it, Unix milliseconds.
+    pub updated_at: i64,
+}
+
+/// A header's row: the value is sealed.
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// Whose.
+    pub connector: ConnectorId,
+    /// Lower-case name.
+    pub name: String,
+    /// The sealed value.
+    pub value_sealed: Vec<u8>,
+    /// When it was set, Unix milliseconds.
+    pub set_at: i64,
+    /// Who set it, by name.
+    pub set_by: String,
+}
+
+/// A tool's row.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    /// Whose.
+    pub connector: ConnectorId,
+    /// The name upstream.
+    pub name: String,
+    /// The definition, as the server sent it.
+    pub definition: String,
+    /// Whether agents are offered it.
+    pub enabled: bool,
+}
+
+/// What a check found.
+#[derive(Clone, Debug)]
+pub struct Checked<'a> {
+    /// The new state.
+    pub health: Health,
+    /// Checks that failed in a row.
+    pub failures: i64,
+    /// Why it failed; `None` clears an older reason.
+    pub error: Option<&'a str>,
+    /// When, Unix milliseconds.
+    pub at: i64,
+    /// The revision spoken; `None` leaves it.
+    pub protocol_version: Option<&'a str>,
+    /// The server's name; `None` leaves it.
+    pub server_name: Option<&'a str>,
+    /// The server's version; `None` leaves it.
+    pub server_version: Option<&'a str>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    slug: String,
+    name: String,
+    description: String,
+    transport: String,
+    url: String,
+    enabled: bool,
+    health: String,
+    health_failures: i64,
+    health_error: Option<String>,
+    checked_at: Option<i64>,
+    protocol_version: Option<String>,
+    server_name: Option<String>,
+    server_version: Option<String>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl TryFrom<Row> for Connector {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        Ok(Self {
+            id: parsed(&row.id, "connectors", "id", &row.id)?,
+            slug: parsed(&row.slug, "connectors", "slug", &row.id)?,
+            transport: Transport::parse(&row.transport).ok_or_else(|| Error::Inconsistent {
+                table: "connectors",
+                column: "transport",
+                row: row.id.clone(),
+            })?,
+            health: Health::parse(&row.health),
+            name: row.name,
+            description: row.description,
+            url: row.url,
+            enabled: row.enabled,
+            health_failures: row.health_failures,
+            health_error: row.health_error,
+            checked_at: row.checked_at,
+            protocol_version: row.protocol_version,
+            server_name: row.server_name,
+            server_version: row.server_version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// The organisation's connectors, by name.
+pub async fn list(tx: &mut Tx, org: OrgId) -> Result<Vec<Connector>> {
+    let org = org.to_string();
+    let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST).bind(org).fetch_all(c).await)?;
+    rows.into_iter().map(Connector::try_from).collect()
+}
+
+/// One connector.
+pub async fn find(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<Option<Connector>> {
+    let (org, id) = (org.to_string(), id.to_string());
+    let row: Option<Row> = on!(tx, |c| sqlx::query_as(FIND).bind(org).bind(id).fetch_optional(c).await)?;
+    row.map(Connector::try_from).transpose()
+}
+
+/// One connector, by slug.
+pub async fn find_by_slug(tx: &mut Tx, org: OrgId, slug: &ConnectorSlug) -> Result<Option<Connector>> {
+    let org = org.to_string();
+    let row: Option<Row> =
+        on!(tx, |c| sqlx::query_as(FIND_BY_SLUG).bind(org).bind(slug.as_str()).fetch_optional(c).await)?;
+    row.map(Connector::try_from).transpose()
+}
+
+/// Adds a connector and claims its slug for ever. [`Error::Taken`] when the slug is or was in use.
+pub async fn insert(tx: &mut Tx, org: OrgId, connector: &Connector) -> Result<()> {
+    let (org, id) = (org.to_string(), connector.id.to_string());
+    on!(tx, |c| sqlx::query(CLAIM_SLUG).bind(&org).bind(connector.slug.as_str()).execute(c).await.map(drop))?;
+    on!(tx, |c| sqlx::query(INSERT)
+        .bind(id)
+        .bind(&org)
+        .bind(connector.slug.as_str())
+        .bind(&connector.name)
+        .bind(&connector.description)
+        .bind(connector.transport.as_str())
+        .bind(&connector.url)
+        .bind(connector.enabled)
+        .bind(connector.created_at)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Whether a connector of the organisation has, or had, the slug.
+pub async fn is_slug_claimed(tx: &mut Tx, org: OrgId, slug: &ConnectorSlug) -> Result<bool> {
+    let org = org.to_string();
+    let (count,): (i64,) =
+        on!(tx, |c| sqlx::query_as(IS_SLUG_CLAIMED).bind(org).bind(slug.as_str()).fetch_one(c).await)?;
+    Ok(count > 0)
+}
+
+/// Writes what a person may change: name, description, URL, enabled.
+pub async fn update(tx: &mut Tx, org: OrgId, connector: &Connector) -> Result<()> {
+    let (org, id) = (org.to_string(), connector.id.to_string());
+    on!(tx, |c| sqlx::query(UPDATE)
+        .bind(org)
+        .bind(id)
+        .bind(&connector.name)
+        .bind(&connector.description)
+        .bind(&connector.url)
+        .bind(connector.enabled)
+        .bind(connector.updated_at)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Writes what a check found.
+pub async fn set_health(tx: &mut Tx, org: OrgId, id: ConnectorId, checked: &Checked<'_>) -> Result<()> {
+    let (org, id) = (org.to_string(), id.to_string());
+    on!(tx, |c| sqlx::query(SET_HEALTH)
+        .bind(org)
+        .bind(id)
+        .bind(checked.health.as_str())
+        .bind(checked.failures)
+        .bind(checked.error)
+        .bind(checked.at)
+        .bind(checked.protocol_version)
+        .bind(checked.server_name)
+        .bind(checked.server_version)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Deletes a connector with its headers and tools; whether there was one. Its slug stays claimed.
+pub async fn delete(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<bool> {
+    let (org, id) = (org.to_string(), id.to_string());
+    Ok(on!(tx, |c| sqlx::query(DELETE).bind(org).bind(id).execute(c).await.map(|done| done.rows_affected()))?
+        == 1)
+}
+
+/// Enabled connectors of all organisations that were not checked since a time, the longest unchecked first.
+pub async fn list_due(tx: &mut Tx, checked_before: i64, limit: i64) -> Result<Vec<(OrgId, ConnectorId)>> {
+    let rows: Vec<(String, String)> =
+        on!(tx, |c| sqlx::query_as(LIST_ENABLED).bind(checked_before).bind(limit).fetch_all(c).await)?;
+    rows.into_iter()
+        .map(|(org, id)| {
+            Ok((parsed(&org, "connectors", "org_id", &id)?, parsed(&id, "connectors", "id", &id)?))
+        })
+        .collect()
+}
+
+/// The sealed headers of all connectors of the organisation, by name.
+pub async fn list_headers(tx: &mut Tx, org: OrgId) -> Result<Vec<Header>> {
+    let org = org.to_string();
+    let rows: Vec<(String, String, Vec<u8>, i64, String)> =
+        on!(tx, |c| sqlx::query_as(LIST_HEADERS).bind(org).fetch_all(c).await)?;
+    rows.into_iter()
+        .map(|(connector, name, value_sealed, set_at, set_by)| {
+            let connector = parsed(&connector, "connector_headers", "connector_id", &name)?;
+            Ok(Header { connector, name, value_sealed, set_at, set_by })
+        })
+        .collect()
+}
+
+/// Sets a header.
+pub async fn put_header(tx: &mut Tx, org: OrgId, header: &Header) -> Result<()> {
+    let (org, connector) = (org.to_string(), header.connector.to_string());
+    on!(tx, |c| sqlx::query(PUT_HEADER)
+        .bind(org)
+        .bind(connector)
+        .bind(&header.name)
+        .bind(&header.value_sealed)
+        .bind(header.set_at)
+        .bind(&header.set_by)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Removes a header; whether there was one.
+pub async fn delete_header(tx: &mut Tx, org: OrgId, connector: ConnectorId, name: &str) -> Result<bool> {
+    let (org, connector) = (org.to_string(), connector.to_string());
+    Ok(on!(tx, |c| sqlx::query(DELETE_HEADER)
+        .bind(org)
+        .bind(connector)
+        .bind(name)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?
+        == 1)
+}
+
+fn tools(rows: Vec<(String, String, String, bool)>) -> Result<Vec<Tool>> {
+    rows.into_iter()
+        .map(|(connector, name, definition, enabled)| {
+            let connector = parsed(&connector, "connector_tools", "connector_id", &name)?;
+            Ok(Tool { connector, name, definition, enabled })
+        })
+        .collect()
+}
+
+/// The tools of all connectors of the organisation, in each server's order.
+pub async fn list_tools(tx: &mut Tx, org: OrgId) -> Result<Vec<Tool>> {
+    let org = org.to_string();
+    tools(on!(tx, |c| sqlx::query_as(LIST_TOOLS).bind(org).fetch_all(c).await)?)
+}
+
+/// The tools of one connector, in the server's order.
+pub async fn list_tools_of(tx: &mut Tx, org: OrgId, connector: ConnectorId) -> Result<Vec<Tool>> {
+    let (org, connector) = (org.to_string(), connector.to_string());
+    tools(on!(tx, |c| sqlx::query_as(LIST_TOOLS_OF).bind(org).bind(connector).fetch_all(c).await)?)
+}
+
+/// Writes a tool's definition and place; `enabled` counts only for a tool that is new.
+pub async fn put_tool(tx: &mut Tx, org: OrgId, tool: &Tool, position: i64) -> Result<()> {
+    let (org, connector) = (org.to_string(), tool.connector.to_string());
+    on!(tx, |c| sqlx::query(PUT_TOOL)
+        .bind(org)
+        .bind(connector)
+        .bind(&tool.name)
+        .bind(&tool.definition)
+        .bind(tool.enabled)
+        .bind(position)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Removes a tool that the server no longer offers.
+pub async fn delete_tool(tx: &mut Tx, org: OrgId, connector: ConnectorId, name: &str) -> Result<()> {
+    let (org, connector) = (org.to_string(), connector.to_string());
+    on!(tx, |c| sqlx::query(DELETE_TOOL).bind(org).bind(connector).bind(name).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Switches a tool; whether there is one of that name.
+pub async fn set_tool_enabled(
+    tx: &mut Tx,
+    org: OrgId,
+    connector: ConnectorId,
+    name: &str,
+    enabled: bool,
+) -> Result<bool> {
+    let (org, connector) = (org.to_string(), connector.to_string());
+    Ok(on!(tx, |c| sqlx::query(SET_TOOL_ENABLED)
+        .bind(org)
+        .bind(connector)
+        .bind(name)
+        .bind(enabled)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?
+        == 1)
+}
+
+/// How many tools each connector has, and how many are enabled.
+pub async fn count_tools(tx: &mut Tx, org: OrgId) -> Result<Vec<(ConnectorId, i64, i64)>> {
+    let org = org.to_string();
+    let rows: Vec<(String, i64, i64)> =
+        on!(tx, |c| sqlx::query_as(COUNT_TOOLS).bind(org).fetch_all(c).await)?;
+    rows.into_iter()
+        .map(|(id, total, enabled)| {
+            Ok((parsed(&id, "connector_tools", "connector_id", &id)?, total, enabled))
+        })
+        .collect()
+}

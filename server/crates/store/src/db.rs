@@ -1,0 +1,231 @@
+//! The two databases behind one closed enum.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    Postgres, Sqlite, Transaction,
+    migrate::{MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::{Error, Result};
+
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("../../../migrations/sqlite");
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("../../../migrations/postgres");
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Embedded; one machine.
+    Sqlite,
+    /// For several nodes.
+    Postgres,
+}
+
+/// A statement as the tests see it: its name, its text, and the only database it is for, if not both.
+#[derive(Clone, Copy, Debug)]
+pub struct Statement {
+    /// `module::NAME`.
+    pub name: &'static str,
+    /// The SQL.
+    pub sql: &'static str,
+    /// `None` for both.
+    pub only: Option<Kind>,
+}
+
+/// Declares the statements of a module as constants and lists them in `STATEMENTS`.
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)*) => {
+        $($(#[$doc])* const $name: &str = $sql;)*
+
+        /// The statements of this module.
+        pub const STATEMENTS: &[crate::db::Statement] = &[
+            $(crate::db::Statement { name: concat!(module_path!(), "::", stringify!($name)), sql: $name, only: None }),*
+        ];
+    };
+}
+
+/// Runs one query expression on whichever database the transaction is of.
+macro_rules! on {
+    ($tx:expr, |$c:ident| $body:expr) => {
+        match $tx {
+            $crate::Tx::Sqlite(inner) => {
+                let $c = &mut **inner;
+                $body
+            }
+            $crate::Tx::Postgres(inner) => {
+                let $c = &mut **inner;
+                $body
+            }
+        }
+    };
+}
+
+/// The database: one writer and a pool of readers on `SQLite`, one pool on `PostgreSQL`. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pools: Pools,
+}
+
+#[derive(Clone, Debug)]
+enum Pools {
+    Sqlite { writer: sqlx::SqlitePool, readers: sqlx::SqlitePool },
+    Postgres(sqlx::PgPool),
+}
+
+/// A transaction. Dropped without [`Tx::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub enum Tx {
+    /// On `SQLite`; for writing it began with `BEGIN IMMEDIATE`, so it never fails half-way for want of the lock (D03).
+    Sqlite(Transaction<'static, Sqlite>),
+    /// On `PostgreSQL`.
+    Postgres(Transaction<'static, Postgres>),
+}
+
+impl Db {
+    /// Connects to `sqlite://path` or `postgres://…`, making an `SQLite` file that is not there yet. Does not migrate.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] for a URL of another kind; [`Error::Driver`] when the database cannot be reached.
+    pub async fn connect(url: &str) -> Result<Self> {
+        if url.starts_with("sqlite:") {
+            Self::connect_sqlite(url).await
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            let options = PgConnectOptions::from_str(url).map_err(|_| {
+                Error::Setup("the database URL is not of the form postgres://user:password@host/name".into())
+            })?;
+            let pool = PgPoolOptions::new()
+                .max_connections(16)
+                .acquire_timeout(Duration::from_secs(5))
+                .max_lifetime(Duration::from_mins(10))
+                .connect_with(options)
+                .await?;
+            Ok(Self { pools: Pools::Postgres(pool) })
+        } else {
+            Err(Error::Setup("the database URL must begin with sqlite:// or postgres://".into()))
+        }
+    }
+
+    async fn connect_sqlite(url: &str) -> Result<Self> {
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(|_| Error::Setup("the database URL is not of the form sqlite://path/to/file.db".into()))?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // FULL keeps the newest commits through a power loss; NORMAL would not (D02).
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5))
+            .foreign_keys(true)
+            .pragma("trusted_schema", "OFF")
+            .pragma("secure_delete", "ON")
+            .pragma("journal_size_limit", "67108864");
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(5))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.clone())
+            .await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .min_connections(0)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
+        Ok(Self { pools: Pools::Sqlite { writer, readers } })
+    }
+
+    /// Which database it is.
+    pub fn kind(&self) -> Kind {
+        match self.pools {
+            Pools::Sqlite { .. } => Kind::Sqlite,
+            Pools::Postgres(_) => Kind::Postgres,
+        }
+    }
+
+    /// Brings the schema to this version. Forward only; two processes at once wait for each other.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when the database was written by a newer version.
+    pub async fn migrate(&self) -> Result<()> {
+        let done = match &self.pools {
+            Pools::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer).await,
+            Pools::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await,
+        };
+        done.map_err(|error| match error {
+            MigrateError::VersionMissing(version) => Error::Setup(format!(
+                "the database was written by a newer Gatehouse (migration {version}): start that version"
+            )),
+            MigrateError::VersionMismatch(version) => Error::Setup(format!(
+                "migration {version} of the database is not the one this Gatehouse knows"
+            )),
+            MigrateError::Execute(error) => Error::Driver(error),
+            other => Error::Setup(format!("migrations: {other}")),
+        })
+    }
+
+    /// Begins a transaction that may write.
+    pub async fn write(&self) -> Result<Tx> {
+        Ok(match &self.pools {
+            Pools::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// Begins a transaction that only reads. On `SQLite` it does not wait for the writer.
+    pub async fn read(&self) -> Result<Tx> {
+        Ok(match &self.pools {
+            Pools::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
+            Pools::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// Closes every connection; on `SQLite` this folds the write-ahead log into the file.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Tx {
+    /// Makes the transaction's changes last.
+    pub async fn commit(self) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+
+    /// Which database it is of.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Sqlite(_) => Kind::Sqlite,
+            Self::Postgres(_) => Kind::Postgres,
+        }
+    }
+}
+
+/// Parses a value that this version wrote, or tells where the database disagrees.
+pub(crate) fn parsed<T: FromStr>(
+    text: &str,
+    table: &'static str,
+    column: &'static str,
+    row: &str,
+) -> Result<T> {
+    text.parse().map_err(|_| Error::Inconsistent { table, column, row: row.to_owned() })
+}
+
+impl Db {
+    /// `VACUUM INTO` on the writer's connection, which must not be inside a transaction.
+    pub(crate) async fn vacuum_into(&self, path: &str) -> Result<()> {
+        if let Pools::Sqlite { writer, .. } = &self.pools {
+            sqlx::query("VACUUM INTO $1").bind(path).execute(writer).await?;
+        }
+        Ok(())
+    }
+}

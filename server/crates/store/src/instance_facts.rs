@@ -1,0 +1,20 @@
+//! Single facts about the instance.
+
+use crate::{Result, Tx};
+
+statements! {
+    FIND = "SELECT value FROM instance_facts WHERE name = $1";
+    INSERT_ONCE = "INSERT INTO instance_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+}
+
+/// The fact of this name.
+pub async fn find(tx: &mut Tx, name: &str) -> Result<Option<Vec<u8>>> {
+    let row: Option<(Vec<u8>,)> = on!(tx, |c| sqlx::query_as(FIND).bind(name).fetch_optional(c).await)?;
+    Ok(row.map(|(value,)| value))
+}
+
+/// Writes a fact unless it is there; the one that counts is then [`find`]'s answer.
+pub async fn insert_once(tx: &mut Tx, name: &str, value: &[u8]) -> Result<()> {
+    on!(tx, |c| sqlx::query(INSERT_ONCE).bind(name).bind(value).execute(c).await.map(drop))?;
+    Ok(())
+}

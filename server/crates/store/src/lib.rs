@@ -1,0 +1,48 @@
+//! Rows in and out of `SQLite` or `PostgreSQL`.
+//!
+//! Owns: the connection, migrations, every SQL statement (written once, `$1` numbering), and the mapping of rows to the
+//! types of `model`. Must not know: rules. Whether a change is allowed, what a role may do, what is written to the audit
+//! log and when a secret is sealed are the business of `domain`. Nothing outside this crate names sqlx.
+//!
+//! Every statement about an organisation's rows takes its `OrgId`, so another tenant's row is *not found* (TEN-01, TEN-03).
+//! Verbs come from a small set: `find` (`Option`), `get` (error if absent), `list`, `insert`, `update`, `delete`, `count`.
+
+#[macro_use]
+mod db;
+mod error;
+
+pub mod api_keys;
+pub mod audit;
+pub mod connectors;
+pub mod instance_facts;
+pub mod maintenance;
+pub mod members;
+pub mod orgs;
+pub mod outbox;
+pub mod sessions;
+pub mod setup_links;
+pub mod sign_in_failures;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod users;
+
+pub use db::{Db, Kind, Tx};
+pub use error::Error;
+
+/// What every function here returns.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// Every statement with its name, for the test that prepares each of them on both databases.
+pub const STATEMENTS: &[&[db::Statement]] = &[
+    api_keys::STATEMENTS,
+    audit::STATEMENTS,
+    connectors::STATEMENTS,
+    instance_facts::STATEMENTS,
+    members::STATEMENTS,
+    orgs::STATEMENTS,
+    outbox::STATEMENTS,
+    sessions::STATEMENTS,
+    setup_links::STATEMENTS,
+    sign_in_failures::STATEMENTS,
+    users::STATEMENTS,
+];

@@ -1,0 +1,84 @@
+//! Who is in which organisation, in which role.
+
+use model::{OrgId, Role, UserId};
+
+use crate::{Error, Result, Tx, db::parsed};
+
+statements! {
+    FIND_ROLE = "SELECT role FROM members WHERE org_id = $1 AND user_id = $2";
+    LIST = "SELECT u.id, u.email, u.name, m.role FROM members m JOIN users u ON u.id = m.user_id \
+            WHERE m.org_id = $1 ORDER BY u.name, u.id";
+    INSERT = "INSERT INTO members (org_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)";
+    SET_ROLE = "UPDATE members SET role = $3 WHERE org_id = $1 AND user_id = $2";
+    COUNT_IN_ROLE = "SELECT COUNT(*) FROM members WHERE org_id = $1 AND role = $2";
+}
+
+/// A member as lists show them.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The person.
+    pub user: UserId,
+    /// Their address.
+    pub email: String,
+    /// Their name.
+    pub name: String,
+    /// Their role.
+    pub role: Role,
+}
+
+fn role(name: &str, org: OrgId) -> Result<Role> {
+    Role::parse(name).ok_or_else(|| Error::Inconsistent {
+        table: "members",
+        column: "role",
+        row: org.to_string(),
+    })
+}
+
+/// The person's role in the organisation, if they are a member.
+pub async fn find_role(tx: &mut Tx, org: OrgId, user: UserId) -> Result<Option<Role>> {
+    let (key, user) = (org.to_string(), user.to_string());
+    let row: Option<(String,)> =
+        on!(tx, |c| sqlx::query_as(FIND_ROLE).bind(key).bind(user).fetch_optional(c).await)?;
+    row.map(|(name,)| role(&name, org)).transpose()
+}
+
+/// Every member, by name.
+pub async fn list(tx: &mut Tx, org: OrgId) -> Result<Vec<Member>> {
+    let key = org.to_string();
+    let rows: Vec<(String, String, String, String)> =
+        on!(tx, |c| sqlx::query_as(LIST).bind(key).fetch_all(c).await)?;
+    rows.into_iter()
+        .map(|(id, email, name, role_name)| {
+            Ok(Member { user: parsed(&id, "users", "id", &id)?, email, name, role: role(&role_name, org)? })
+        })
+        .collect()
+}
+
+/// Adds a member. [`Error::Taken`] when they are one.
+pub async fn insert(tx: &mut Tx, org: OrgId, user: UserId, role: Role, at: i64) -> Result<()> {
+    let (org, user) = (org.to_string(), user.to_string());
+    on!(tx, |c| sqlx::query(INSERT)
+        .bind(org)
+        .bind(user)
+        .bind(role.as_str())
+        .bind(at)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Changes a member's role.
+pub async fn set_role(tx: &mut Tx, org: OrgId, user: UserId, role: Role) -> Result<()> {
+    let (org, user) = (org.to_string(), user.to_string());
+    on!(tx, |c| sqlx::query(SET_ROLE).bind(org).bind(user).bind(role.as_str()).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// How many members have the role: the last-owner guard.
+pub async fn count_in_role(tx: &mut Tx, org: OrgId, role: Role) -> Result<i64> {
+    let org = org.to_string();
+    let (count,): (i64,) =
+        on!(tx, |c| sqlx::query_as(COUNT_IN_ROLE).bind(org).bind(role.as_str()).fetch_one(c).await)?;
+    Ok(count)
+}

@@ -1,0 +1,183 @@
+//! Organisations and their slugs.
+
+use model::{
+    OrgId, OrgSlug, Plan, UserId,
+    orgs::{KeyVisibility, Org},
+};
+
+use crate::{Error, Result, Tx, db::parsed};
+
+statements! {
+    FIND = "SELECT id, slug, name, description, plan, key_visibility, url_keys, created_at FROM orgs WHERE id = $1";
+    FIND_BY_SLUG = "SELECT id, slug, name, description, plan, key_visibility, url_keys, created_at FROM orgs WHERE slug = $1";
+    LIST_SLUGS = "SELECT id, slug FROM orgs";
+    LIST_OF_USER = "SELECT o.id, o.slug, o.name, o.description, o.plan, o.key_visibility, o.url_keys, o.created_at \
+                    FROM orgs o JOIN members m ON m.org_id = o.id WHERE m.user_id = $1 ORDER BY o.name, o.id";
+    DATA_KEY = "SELECT data_key FROM orgs WHERE id = $1";
+    INSERT = "INSERT INTO orgs (id, slug, name, description, plan, key_visibility, url_keys, data_key, version, changed_at, created_at) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)";
+    UPDATE = "UPDATE orgs SET name = $2, description = $3, plan = $4, key_visibility = $5, url_keys = $6 WHERE id = $1";
+    BUMP = "UPDATE orgs SET version = version + 1, changed_at = $2 WHERE id = $1 RETURNING version";
+    LIST_CHANGED = "SELECT id, slug, version FROM orgs WHERE changed_at >= $1";
+    VERSION = "SELECT version FROM orgs WHERE id = $1";
+    BURY_SLUG = "INSERT INTO slug_tombstones (slug, buried_at) VALUES ($1, $2) ON CONFLICT (slug) DO NOTHING";
+    IS_BURIED = "SELECT COUNT(*) FROM slug_tombstones WHERE slug = $1";
+    ONBOARDING = "SELECT onboarding_dismissed_at FROM orgs WHERE id = $1";
+    DISMISS_ONBOARDING = "UPDATE orgs SET onboarding_dismissed_at = $2 WHERE id = $1";
+    COUNT = "SELECT COUNT(*) FROM orgs";
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    slug: String,
+    name: String,
+    description: String,
+    plan: String,
+    key_visibility: String,
+    url_keys: bool,
+    created_at: i64,
+}
+
+impl TryFrom<Row> for Org {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let wrong = |column| Error::Inconsistent { table: "orgs", column, row: row.id.clone() };
+        Ok(Self {
+            id: parsed(&row.id, "orgs", "id", &row.id)?,
+            slug: parsed(&row.slug, "orgs", "slug", &row.id)?,
+            plan: Plan::parse(&row.plan).ok_or_else(|| wrong("plan"))?,
+            key_visibility: KeyVisibility::parse(&row.key_visibility)
+                .ok_or_else(|| wrong("key_visibility"))?,
+            name: row.name,
+            description: row.description,
+            url_keys: row.url_keys,
+            created_at: row.created_at,
+        })
+    }
+}
+
+/// The organisation with this id.
+pub async fn find(tx: &mut Tx, id: OrgId) -> Result<Option<Org>> {
+    let id = id.to_string();
+    let row: Option<Row> = on!(tx, |c| sqlx::query_as(FIND).bind(id).fetch_optional(c).await)?;
+    row.map(Org::try_from).transpose()
+}
+
+/// The organisation with this slug.
+pub async fn find_by_slug(tx: &mut Tx, slug: &OrgSlug) -> Result<Option<Org>> {
+    let slug = slug.as_str();
+    let row: Option<Row> = on!(tx, |c| sqlx::query_as(FIND_BY_SLUG).bind(slug).fetch_optional(c).await)?;
+    row.map(Org::try_from).transpose()
+}
+
+/// Every organisation's id and slug: what the gateway needs to route without asking again.
+pub async fn list_slugs(tx: &mut Tx) -> Result<Vec<(OrgId, String)>> {
+    let rows: Vec<(String, String)> = on!(tx, |c| sqlx::query_as(LIST_SLUGS).fetch_all(c).await)?;
+    rows.into_iter().map(|(id, slug)| Ok((parsed(&id, "orgs", "id", &id)?, slug))).collect()
+}
+
+/// The organisations of a person, by name.
+pub async fn list_of_user(tx: &mut Tx, user: UserId) -> Result<Vec<Org>> {
+    let user = user.to_string();
+    let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST_OF_USER).bind(user).fetch_all(c).await)?;
+    rows.into_iter().map(Org::try_from).collect()
+}
+
+/// The organisation's wrapped data key.
+pub async fn data_key(tx: &mut Tx, id: OrgId) -> Result<Vec<u8>> {
+    let id = id.to_string();
+    let row: Option<(Vec<u8>,)> = on!(tx, |c| sqlx::query_as(DATA_KEY).bind(id).fetch_optional(c).await)?;
+    row.map(|(key,)| key).ok_or(Error::Missing("orgs"))
+}
+
+/// Adds an organisation. [`Error::Taken`] when the slug is in use; ask [`is_buried`] for slugs of the past.
+pub async fn insert(tx: &mut Tx, org: &Org, data_key: &[u8]) -> Result<()> {
+    let id = org.id.to_string();
+    on!(tx, |c| sqlx::query(INSERT)
+        .bind(id)
+        .bind(org.slug.as_str())
+        .bind(&org.name)
+        .bind(&org.description)
+        .bind(org.plan.as_str())
+        .bind(org.key_visibility.as_str())
+        .bind(org.url_keys)
+        .bind(data_key)
+        .bind(org.created_at)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Writes everything of the organisation that may change.
+pub async fn update(tx: &mut Tx, org: &Org) -> Result<()> {
+    let id = org.id.to_string();
+    on!(tx, |c| sqlx::query(UPDATE)
+        .bind(id)
+        .bind(&org.name)
+        .bind(&org.description)
+        .bind(org.plan.as_str())
+        .bind(org.key_visibility.as_str())
+        .bind(org.url_keys)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Raises the organisation's version, which is the sequence number of the change's audit event. The row stays locked
+/// until the transaction ends, so versions are gapless.
+pub async fn bump(tx: &mut Tx, id: OrgId, at: i64) -> Result<i64> {
+    let id = id.to_string();
+    let row: Option<(i64,)> = on!(tx, |c| sqlx::query_as(BUMP).bind(id).bind(at).fetch_optional(c).await)?;
+    row.map(|(version,)| version).ok_or(Error::Missing("orgs"))
+}
+
+/// Organisations changed at or after a time, with slug and version.
+pub async fn list_changed(tx: &mut Tx, since: i64) -> Result<Vec<(OrgId, String, i64)>> {
+    let rows: Vec<(String, String, i64)> =
+        on!(tx, |c| sqlx::query_as(LIST_CHANGED).bind(since).fetch_all(c).await)?;
+    rows.into_iter().map(|(id, slug, version)| Ok((parsed(&id, "orgs", "id", &id)?, slug, version))).collect()
+}
+
+/// The organisation's version.
+pub async fn version(tx: &mut Tx, id: OrgId) -> Result<Option<i64>> {
+    let id = id.to_string();
+    let row: Option<(i64,)> = on!(tx, |c| sqlx::query_as(VERSION).bind(id).fetch_optional(c).await)?;
+    Ok(row.map(|(version,)| version))
+}
+
+/// Keeps a slug from ever being issued again (TEN-05).
+pub async fn bury_slug(tx: &mut Tx, slug: &str, at: i64) -> Result<()> {
+    on!(tx, |c| sqlx::query(BURY_SLUG).bind(slug).bind(at).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Whether a slug belonged to an organisation that is gone.
+pub async fn is_buried(tx: &mut Tx, slug: &str) -> Result<bool> {
+    let (count,): (i64,) = on!(tx, |c| sqlx::query_as(IS_BURIED).bind(slug).fetch_one(c).await)?;
+    Ok(count > 0)
+}
+
+/// When the onboarding checklist was closed, if it was.
+pub async fn onboarding_dismissed_at(tx: &mut Tx, id: OrgId) -> Result<Option<i64>> {
+    let id = id.to_string();
+    let row: Option<(Option<i64>,)> =
+        on!(tx, |c| sqlx::query_as(ONBOARDING).bind(id).fetch_optional(c).await)?;
+    Ok(row.and_then(|(at,)| at))
+}
+
+/// Closes the onboarding checklist.
+pub async fn dismiss_onboarding(tx: &mut Tx, id: OrgId, at: i64) -> Result<()> {
+    let id = id.to_string();
+    on!(tx, |c| sqlx::query(DISMISS_ONBOARDING).bind(id).bind(at).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// How many organisations there are.
+pub async fn count(tx: &mut Tx) -> Result<i64> {
+    let (count,): (i64,) = on!(tx, |c| sqlx::query_as(COUNT).fetch_one(c).await)?;
+    Ok(count)
+}

@@ -1,0 +1,159 @@
+//! Browser sessions. Only the SHA-256 of a cookie's value is here (SES-01).
+
+use model::{SessionId, UserId};
+
+use crate::{Result, Tx, db::parsed};
+
+statements! {
+    FIND = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at \
+            FROM sessions WHERE token_hash = $1";
+    UPSERT = "INSERT INTO sessions (token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+              ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, data = excluded.data, \
+              last_seen_at = excluded.last_seen_at, expires_at = excluded.expires_at";
+    LIST_OF_USER = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at \
+                    FROM sessions WHERE user_id = $1 ORDER BY last_seen_at DESC, id";
+    TOUCH = "UPDATE sessions SET last_seen_at = $2, address = $3 WHERE token_hash = $1 AND last_seen_at < $2";
+    DELETE = "DELETE FROM sessions WHERE token_hash = $1";
+    DELETE_OF_USER = "DELETE FROM sessions WHERE user_id = $1 AND id = $2";
+    DELETE_ALL_OF_USER = "DELETE FROM sessions WHERE user_id = $1";
+    DELETE_OTHERS = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2";
+    DELETE_EXPIRED = "DELETE FROM sessions WHERE expires_at < $1 OR last_seen_at < $2";
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// SHA-256 of the cookie's value.
+    pub token_hash: Vec<u8>,
+    /// Its public id.
+    pub id: SessionId,
+    /// Whose it is; `None` before sign-in.
+    pub user: Option<UserId>,
+    /// What the session layer keeps in it, JSON.
+    pub data: String,
+    /// Where it was last seen from.
+    pub address: String,
+    /// The browser's own description.
+    pub user_agent: String,
+    /// When it began, Unix milliseconds.
+    pub created_at: i64,
+    /// When it was last seen, Unix milliseconds.
+    pub last_seen_at: i64,
+    /// When it ends at the latest, Unix milliseconds.
+    pub expires_at: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    token_hash: Vec<u8>,
+    id: String,
+    user_id: Option<String>,
+    data: String,
+    address: String,
+    user_agent: String,
+    created_at: i64,
+    last_seen_at: i64,
+    expires_at: i64,
+}
+
+impl TryFrom<Row> for Session {
+    type Error = crate::Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        Ok(Self {
+            id: parsed(&row.id, "sessions", "id", &row.id)?,
+            user: row.user_id.map(|user| parsed(&user, "sessions", "user_id", &row.id)).transpose()?,
+            token_hash: row.token_hash,
+            data: row.data,
+            address: row.address,
+            user_agent: row.user_agent,
+            created_at: row.created_at,
+            last_seen_at: row.last_seen_at,
+            expires_at: row.expires_at,
+        })
+    }
+}
+
+/// The session with this cookie.
+pub async fn find(tx: &mut Tx, token_hash: &[u8]) -> Result<Option<Session>> {
+    let row: Option<Row> = on!(tx, |c| sqlx::query_as(FIND).bind(token_hash).fetch_optional(c).await)?;
+    row.map(Session::try_from).transpose()
+}
+
+/// Writes a session, new or changed.
+pub async fn upsert(tx: &mut Tx, session: &Session) -> Result<()> {
+    let id = session.id.to_string();
+    let user = session.user.map(|user| user.to_string());
+    on!(tx, |c| sqlx::query(UPSERT)
+        .bind(&session.token_hash)
+        .bind(id)
+        .bind(user)
+        .bind(&session.data)
+        .bind(&session.address)
+        .bind(&session.user_agent)
+        .bind(session.created_at)
+        .bind(session.last_seen_at)
+        .bind(session.expires_at)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// The sessions of a person, the latest first.
+pub async fn list_of_user(tx: &mut Tx, user: UserId) -> Result<Vec<Session>> {
+    let user = user.to_string();
+    let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST_OF_USER).bind(user).fetch_all(c).await)?;
+    rows.into_iter().map(Session::try_from).collect()
+}
+
+/// Notes that a session was seen.
+pub async fn touch(tx: &mut Tx, token_hash: &[u8], at: i64, address: &str) -> Result<()> {
+    on!(tx, |c| sqlx::query(TOUCH).bind(token_hash).bind(at).bind(address).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Ends the session with this cookie.
+pub async fn delete(tx: &mut Tx, token_hash: &[u8]) -> Result<()> {
+    on!(tx, |c| sqlx::query(DELETE).bind(token_hash).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Ends one session of a person; how many that were (0 or 1).
+pub async fn delete_of_user(tx: &mut Tx, user: UserId, id: SessionId) -> Result<u64> {
+    let (user, id) = (user.to_string(), id.to_string());
+    Ok(on!(tx, |c| sqlx::query(DELETE_OF_USER)
+        .bind(user)
+        .bind(id)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?)
+}
+
+/// Ends all sessions of a person but one; how many that were.
+pub async fn delete_others(tx: &mut Tx, user: UserId, keep: SessionId) -> Result<u64> {
+    let (user, keep) = (user.to_string(), keep.to_string());
+    Ok(on!(tx, |c| sqlx::query(DELETE_OTHERS)
+        .bind(user)
+        .bind(keep)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?)
+}
+
+/// Removes sessions that ended before `now` or were not seen since `seen_before`; how many that were.
+pub async fn delete_expired(tx: &mut Tx, now: i64, seen_before: i64) -> Result<u64> {
+    Ok(on!(tx, |c| sqlx::query(DELETE_EXPIRED)
+        .bind(now)
+        .bind(seen_before)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?)
+}
+
+/// Ends every session of a person; how many that were.
+pub async fn delete_all_of_user(tx: &mut Tx, user: UserId) -> Result<u64> {
+    let user = user.to_string();
+    Ok(on!(tx, |c| sqlx::query(DELETE_ALL_OF_USER).bind(user).execute(c).await.map(|done| done.rows_affected()))?)
+}

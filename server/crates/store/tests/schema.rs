@@ -1,0 +1,88 @@
+//! The two databases agree, and every statement fits both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use store::{Kind, testing::TestDb};
+
+fn migrations(folder: &str) -> BTreeSet<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../migrations").join(folder);
+    std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn migrations_pair() {
+    assert_eq!(migrations("sqlite"), migrations("postgres"));
+    for name in migrations("sqlite") {
+        assert!(
+            name[..4].bytes().all(|b| b.is_ascii_digit()) && &name[4..5] == "_",
+            "{name} is not NNNN_name.sql"
+        );
+    }
+}
+
+#[tokio::test]
+async fn statements_prepare() {
+    let mut names = BTreeSet::new();
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let test = TestDb::new(kind).await;
+        for statement in store::STATEMENTS.iter().copied().flatten() {
+            names.insert(statement.name);
+            if statement.only.is_none_or(|only| only == kind) {
+                let prepared = test.db.prepare(statement.sql).await;
+                assert!(prepared.is_ok(), "{} on {kind:?}: {prepared:?}", statement.name);
+            }
+        }
+    }
+    assert!(names.len() > 60, "the list of statements lost its members");
+}
+
+type Columns = BTreeMap<(String, String), (String, bool)>;
+
+fn normal(kind: &str) -> &str {
+    match kind.to_ascii_uppercase().as_str() {
+        "BLOB" | "BYTEA" => "bytes",
+        "BIGINT" => "bigint",
+        "INTEGER" => "integer",
+        "BOOLEAN" => "boolean",
+        "TEXT" => "text",
+        other => panic!("a column type that the schema does not use so far: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn schema_parity() {
+    let mut seen: Vec<Columns> = Vec::new();
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let columns = TestDb::new(kind).await.db.describe_columns().await.unwrap();
+        seen.push(
+            columns
+                .into_iter()
+                .map(|c| ((c.table, c.column), (normal(&c.kind).to_owned(), c.nullable)))
+                .collect(),
+        );
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert!(seen[0].len() > 80);
+}
+
+/// Tenancy policy (TEN-03): every `org_id` cascades from `orgs`, so an organisation's rows cannot outlive it.
+#[tokio::test]
+async fn ten_03_every_org_id_has_a_cascading_foreign_key() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let db = TestDb::new(kind).await.db;
+        let columns = db.describe_columns().await.unwrap();
+        let keys = db.describe_foreign_keys().await.unwrap();
+        let tenants: Vec<_> = columns.iter().filter(|c| c.column == "org_id").collect();
+        assert!(tenants.len() >= 9);
+        for column in tenants {
+            assert!(
+                keys.iter().any(|key| key.table == column.table
+                    && key.column == "org_id"
+                    && key.references == "orgs"
+                    && key.on_delete.eq_ignore_ascii_case("cascade")),
+                "{}.org_id on {kind:?}",
+                column.table
+            );
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Who connects: the request's id, the client's address behind trusted proxies, the line in the log.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode},
+    middleware::Next,
+    response::Response,
+};
+use domain::{
+    Env,
+    request::{ClientIp, RequestId},
+};
+use ipnet::IpNet;
+
+use super::problem::problem;
+
+/// The address of the TCP connection's other end. Set by the accept loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// Whether the client came to the outermost proxy by https. A request extension; absent when nobody trusted says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForwardedHttps(pub bool);
+
+/// What the layer needs.
+#[derive(Clone)]
+pub struct Edge {
+    /// Clock and randomness for ids.
+    pub env: Env,
+    /// Proxies whose word counts.
+    pub trusted: Arc<[IpNet]>,
+}
+
+const LONGEST_URL: usize = 8 * 1024;
+
+/// Gives the request its id and the client's address, refuses over-long URLs, and logs one line when it is answered.
+pub async fn identify(State(edge): State<Edge>, mut request: Request, next: Next) -> Response<Body> {
+    let id = edge.env.uuid().simple().to_string();
+    let method = request.method().clone();
+    // The query may hold a credential, so it stays out of the log (APK-09).
+    let path = request.uri().path().to_owned();
+    let started = edge.env.clock.now_micros();
+    let too_long = request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > LONGEST_URL);
+
+    let peer = request.extensions().get::<Peer>().map(|peer| unmapped(peer.0.ip()));
+    if let Some(peer) = peer {
+        let trusted = is_trusted(peer, &edge.trusted);
+        let client = if trusted { forwarded_for(request.headers(), peer, &edge.trusted) } else { Some(peer) };
+        if let Some(client) = client {
+            request.extensions_mut().insert(ClientIp(client));
+        }
+        if trusted && let Some(proto) = request.headers().get("x-forwarded-proto") {
+            let https = proto.as_bytes().eq_ignore_ascii_case(b"https");
+            request.extensions_mut().insert(ForwardedHttps(https));
+        }
+    }
+    request.extensions_mut().insert(RequestId(id.clone()));
+
+    let mut response = if too_long {
+        problem(StatusCode::URI_TOO_LONG, "url_too_long", "The URL is longer than 8 KiB.", &id)
+    } else {
+        next.run(request).await
+    };
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    let micros = edge.env.clock.now_micros() - started;
+    let status = response.status().as_u16();
+    tracing::debug!(target: "server::access", %method, path = %path.escape_debug(), status, micros, request_id = %id, "answered");
+    response
+}
+
+/// Turns a panic into an answer that tells nothing but the request's id (ERR-01).
+pub fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    tracing::error!(panic = text.unwrap_or_default(), "a request panicked");
+    problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Gatehouse could not answer this request.", "")
+}
+
+fn unmapped(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    }
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// The client as the nearest trusted proxies tell it: X-Forwarded-For is read from the right, past trusted hops; the
+/// left-most entry is the client's own word and counts for nothing (IPA-01). An entry that is no address leaves the
+/// request without one.
+fn forwarded_for(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Option<IpAddr> {
+    let mut nearest = peer;
+    let lines: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
+    for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        nearest = unmapped(entry.trim().parse().ok()?);
+        if !is_trusted(nearest, trusted) {
+            break;
+        }
+    }
+    Some(nearest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-forwarded-for", line.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn ipa_01_forwarded_for_is_read_from_the_right() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let peer = "10.0.0.1".parse().unwrap();
+        let client = |lines: &[&str]| forwarded_for(&headers(lines), peer, &trusted).map(|ip| ip.to_string());
+        assert_eq!(client(&[]).as_deref(), Some("10.0.0.1"));
+        assert_eq!(client(&["198.51.100.1, 203.0.113.9, 10.2.2.2"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client(&["6.6.6.6", "203.0.113.9"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client(&["::ffff:203.0.113.9"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client(&["203.0.113.9, garbage"]), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! What happens to a request before anybody answers it.
+
+pub mod body;
+pub mod client;
+pub mod context;
+pub mod csrf;
+pub mod headers;
+pub mod problem;

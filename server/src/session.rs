@@ -1,0 +1,169 @@
+//! Sessions in our own store, under tower-sessions: listable, revocable, with an idle and an absolute end.
+//!
+//! The cookie's value is never stored, only its SHA-256 (SES-01). Who the session is of stands in columns of its own, so
+//! that a person's sessions can be listed and ended. Time is the injected clock's.
+
+use async_trait::async_trait;
+use domain::{Env, request::SignedIn};
+use model::{OrgId, SessionId, UserId};
+use sha2::{Digest as _, Sha256};
+use store::sessions::Session as Row;
+use time::OffsetDateTime;
+use tower_sessions::{
+    Session, SessionManagerLayer, SessionStore,
+    cookie::SameSite,
+    session::{Id, Record},
+    session_store::{Error, Result},
+};
+
+/// A session ends after this long whatever happens in it, milliseconds.
+const LONGEST: i64 = 30 * 24 * 60 * 60 * 1000;
+/// Last-seen is written at most this often, milliseconds.
+const TOUCH_EVERY: i64 = 60 * 1000;
+
+const USER: &str = "user";
+const ORG: &str = "org";
+const SID: &str = "sid";
+const CREATED: &str = "created";
+const ADDRESS: &str = "address";
+const AGENT: &str = "agent";
+
+/// Sessions in the database.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    env: Env,
+}
+
+fn hash(id: &Id) -> Vec<u8> {
+    Sha256::digest(id.0.to_le_bytes()).to_vec()
+}
+
+fn backend(error: impl core::fmt::Display) -> Error {
+    Error::Backend(error.to_string())
+}
+
+impl Sessions {
+    /// The store on this environment's database.
+    pub fn new(env: Env) -> Self {
+        Self { env }
+    }
+
+    fn row(&self, record: &Record) -> Result<Row> {
+        let text = |key: &str| record.data.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+        let now = self.env.now();
+        let created_at = record.data.get(CREATED).and_then(serde_json::Value::as_i64).unwrap_or(now);
+        Ok(Row {
+            token_hash: hash(&record.id),
+            id: text(SID).parse().unwrap_or_else(|_| SessionId::from_uuid(self.env.uuid())),
+            user: text(USER).parse().ok(),
+            data: serde_json::to_string(&record.data).map_err(|why| Error::Encode(why.to_string()))?,
+            address: text(ADDRESS),
+            user_agent: text(AGENT),
+            created_at,
+            last_seen_at: now,
+            expires_at: created_at + LONGEST,
+        })
+    }
+}
+
+#[async_trait]
+impl SessionStore for Sessions {
+    async fn create(&self, record: &mut Record) -> Result<()> {
+        let mut tx = self.env.db.write().await.map_err(backend)?;
+        while store::sessions::find(&mut tx, &hash(&record.id)).await.map_err(backend)?.is_some() {
+            record.id = Id::default();
+        }
+        store::sessions::upsert(&mut tx, &self.row(record)?).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)
+    }
+
+    async fn save(&self, record: &Record) -> Result<()> {
+        let mut tx = self.env.db.write().await.map_err(backend)?;
+        // A session that was revoked while its request ran must not come back by being saved.
+        if store::sessions::find(&mut tx, &hash(&record.id)).await.map_err(backend)?.is_none() {
+            return Ok(());
+        }
+        store::sessions::upsert(&mut tx, &self.row(record)?).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)
+    }
+
+    async fn load(&self, id: &Id) -> Result<Option<Record>> {
+        let token = hash(id);
+        let row = {
+            let mut tx = self.env.db.read().await.map_err(backend)?;
+            store::sessions::find(&mut tx, &token).await.map_err(backend)?
+        };
+        let Some(row) = row else { return Ok(None) };
+        let now = self.env.now();
+        if now >= row.expires_at || now >= row.last_seen_at + self.env.settings.session_idle_ms {
+            self.delete(id).await?;
+            return Ok(None);
+        }
+        if now - row.last_seen_at >= TOUCH_EVERY {
+            let mut tx = self.env.db.write().await.map_err(backend)?;
+            store::sessions::touch(&mut tx, &token, now, &row.address).await.map_err(backend)?;
+            tx.commit().await.map_err(backend)?;
+        }
+        let data = serde_json::from_str(&row.data).map_err(|why| Error::Decode(why.to_string()))?;
+        let expiry_date = OffsetDateTime::from_unix_timestamp(row.expires_at / 1000).map_err(backend)?;
+        Ok(Some(Record { id: *id, data, expiry_date }))
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        let mut tx = self.env.db.write().await.map_err(backend)?;
+        store::sessions::delete(&mut tx, &hash(id)).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)
+    }
+}
+
+/// The name of the session cookie: with the `__Host-` promise wherever the scheme allows it.
+pub fn cookie_name(env: &Env) -> &'static str {
+    if is_https(env) { "__Host-gatehouse" } else { "gatehouse" }
+}
+
+/// Whether people reach this instance by https.
+pub fn is_https(env: &Env) -> bool {
+    env.settings.public_url.scheme() == "https"
+}
+
+/// The layer that reads and writes the cookie.
+pub fn layer(env: &Env) -> SessionManagerLayer<Sessions> {
+    SessionManagerLayer::new(Sessions::new(env.clone()))
+        .with_name(cookie_name(env))
+        .with_secure(is_https(env))
+        .with_same_site(SameSite::Lax)
+        .with_http_only(true)
+        .with_path("/")
+}
+
+/// Who is signed in with this session.
+pub async fn signed_in(session: &Session) -> core::result::Result<Option<SignedIn>, tower_sessions::session::Error> {
+    let user: Option<UserId> = session.get(USER).await?;
+    let sid: Option<SessionId> = session.get(SID).await?;
+    let org: Option<OrgId> = session.get(ORG).await?;
+    Ok(user.zip(sid).map(|(user, session)| SignedIn { session, user, org }))
+}
+
+/// Makes the session a signed-in one, under a new identifier (SES-02).
+pub async fn begin(
+    session: &Session,
+    env: &Env,
+    user: UserId,
+    org: Option<OrgId>,
+    address: &str,
+    agent: &str,
+) -> core::result::Result<(), tower_sessions::session::Error> {
+    session.clear().await;
+    session.cycle_id().await?;
+    session.insert(USER, user).await?;
+    session.insert(SID, SessionId::from_uuid(env.uuid())).await?;
+    session.insert(CREATED, env.now()).await?;
+    session.insert(ADDRESS, address).await?;
+    session.insert(AGENT, agent).await?;
+    set_org(session, org).await
+}
+
+/// Notes which organisation is in view.
+pub async fn set_org(session: &Session, org: Option<OrgId>) -> core::result::Result<(), tower_sessions::session::Error> {
+    session.insert(ORG, org).await
+}
