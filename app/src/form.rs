@@ -99,7 +99,11 @@ impl FormCore {
         }
     }
 
-    fn new(function: &'static str, key: Option<(&'static str, String)>, outcome: Option<&PostOutcome>) -> Self {
+    fn new(
+        function: &'static str,
+        key: Option<(&'static str, String)>,
+        outcome: Option<&PostOutcome>,
+    ) -> Self {
         let error = outcome.filter(|o| !o.is_ok()).map(|o| {
             serde_json::from_str(&o.result).unwrap_or_else(|_| {
                 AppError::new(ErrorKind::Internal, "internal", crate::copy::UNREADABLE_ANSWER)
@@ -126,9 +130,7 @@ impl FormCore {
     pub fn error_at(self, name: &str) -> Signal<Option<String>> {
         let name = name.to_owned();
         let error = self.error;
-        Signal::derive(move || {
-            error.with(|e| e.as_ref().and_then(|e| e.at(&name).map(str::to_owned)))
-        })
+        Signal::derive(move || error.with(|e| e.as_ref().and_then(|e| e.at(&name).map(str::to_owned))))
     }
 
     /// Whether a submission is under way.
@@ -327,9 +329,8 @@ pub fn PostForm(
     children: Children,
 ) -> impl IntoView {
     let location = use_location();
-    let action = move || {
-        location.pathname.with(|path| location.search.with(|search| form.action(path, search)))
-    };
+    let action =
+        move || location.pathname.with(|path| location.search.with(|search| form.action(path, search)));
     let key = form.key.with_value(|key| {
         key.clone().map(|(name, value)| view! { <input type="hidden" name=name value=value /> })
     });

@@ -1,6 +1,6 @@
 //! What surrounds every page: skip link, side bar or plain bar, the main region, notices.
 
-use leptos::prelude::*;
+use leptos::{prelude::*, wasm_bindgen::JsCast as _};
 use leptos_router::{
     NavigateOptions,
     hooks::{use_location, use_navigate},
@@ -8,7 +8,7 @@ use leptos_router::{
 use model::{AppError, ErrorKind, orgs::Me, paths};
 
 use crate::{
-    components::{ActionForm, Avatar, ButtonKind, Icon, Menu, Notice},
+    components::{ButtonForm, Avatar, ButtonKind, Icon, Menu, Notice},
     copy,
     form::{PostForm, use_form, use_form_for},
     page::go,
@@ -22,9 +22,9 @@ const AREAS: &[&str] = &["/connectors", "/settings", "/profile", "/orgs"];
 const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new"];
 
 fn below(path: &str, roots: &[&str]) -> bool {
-    roots.iter().any(|root| {
-        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+    roots
+        .iter()
+        .any(|root| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 #[component]
@@ -82,7 +82,8 @@ fn announce_pages(routing: ReadSignal<bool>) {
             refresh.failed.set(false);
             request_animation_frame(|| {
                 if let Ok(Some(heading)) = document().query_selector("main h1, main")
-                    && let Ok(heading) = leptos::wasm_bindgen::JsCast::dyn_into::<leptos::web_sys::HtmlElement>(heading)
+                    && let Ok(heading) =
+                        leptos::wasm_bindgen::JsCast::dyn_into::<leptos::web_sys::HtmlElement>(heading)
                 {
                     _ = heading.focus();
                 }
@@ -124,7 +125,7 @@ fn plain_bar(name: Option<String>) -> AnyView {
     let person = name.map(|name| {
         view! {
             <span class="muted">{name}</span>
-            <ActionForm form=sign_out label="Log out" kind=ButtonKind::Quiet />
+            <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet />
         }
     });
     view! {
@@ -142,7 +143,8 @@ fn NavLink(href: &'static str, label: &'static str, icon: &'static str) -> impl 
     let path = use_location().pathname;
     let current = move || path.with(|path| path == href).then_some("page");
     // A page below marks the entry too, but it is not the page itself.
-    let within = move || path.with(|path| href != "/" && path != href && within(path, href)).then_some("true");
+    let within =
+        move || path.with(|path| href != "/" && path != href && within(path, href)).then_some("true");
     view! {
         <a class="nav-link" href=href title=label aria-current=move || current().or_else(within)>
             <Icon name=icon />
@@ -201,7 +203,7 @@ fn org_switcher(me: &Me) -> AnyView {
         .filter(|org| current.is_none_or(|current| current.org != org.org))
         .map(|org| {
             let form = use_form_for::<SwitchOrg>("org", org.org);
-            view! { <ActionForm form=form label=org.name.clone() kind=ButtonKind::Quiet name=format!("Switch to {}", org.name) /> }
+            view! { <ButtonForm form=form label=org.name.clone() kind=ButtonKind::Quiet name=format!("Switch to {}", org.name) /> }
         })
         .collect_view();
     view! {
@@ -229,7 +231,7 @@ fn user_menu(me: &Me) -> AnyView {
             <a class="button quiet" href=paths::profile()><Icon name="user" /> <span>"Profile"</span></a>
             <a class="button quiet" href=paths::profile_sessions()><Icon name="monitor" /> <span>"Sessions"</span></a>
             <ThemeForm />
-            <ActionForm form=sign_out label="Log out" kind=ButtonKind::Quiet icon="log-out" />
+            <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet icon="log-out" />
         </Menu>
     }
     .into_any()
@@ -251,7 +253,11 @@ pub fn ThemeForm() -> impl IntoView {
     let next = move || {
         location.pathname.with(|path| {
             location.search.with(|search| {
-                if search.is_empty() || search.contains("do=") { path.clone() } else { format!("{path}?{search}") }
+                if search.is_empty() || search.contains("do=") {
+                    path.clone()
+                } else {
+                    format!("{path}?{search}")
+                }
             })
         })
     };

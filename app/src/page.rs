@@ -1,5 +1,7 @@
 //! What every page does alike: load its data, and show it or say why it cannot.
 
+use std::{pin::Pin, sync::Arc};
+
 use leptos::prelude::*;
 use model::{AppError, orgs::Me};
 use serde::{Serialize, de::DeserializeOwned};
@@ -42,39 +44,45 @@ where
     T: Clone + Send + Sync + 'static,
 {
     let me = use_me();
-    view! {
-        <Transition>
-            {move || {
-                let render = render.clone();
-                Suspend::new(async move {
-                    match (data.await, me.await) {
-                        (Ok(data), Ok(me)) => render(data, me),
-                        (Err(error), _) | (_, Err(error)) => error_page(error),
-                    }
-                })
-            }}
-        </Transition>
-    }
-    .into_any()
+    when_there(Arc::new(move || {
+        let render = render.clone();
+        Box::pin(async move {
+            match (data.await, me.await) {
+                (Ok(data), Ok(me)) => render(data, me),
+                (Err(error), _) | (_, Err(error)) => error_page(error),
+            }
+        })
+    }))
 }
 
 /// Shows a page that needs nothing but the signed-in person.
 pub fn page_for_me(render: impl Fn(Me) -> AnyView + Clone + Send + Sync + 'static) -> AnyView {
     let me = use_me();
-    view! {
-        <Transition>
-            {move || {
-                let render = render.clone();
-                Suspend::new(async move {
-                    match me.await {
-                        Ok(me) => render(me),
-                        Err(error) => error_page(error),
-                    }
-                })
-            }}
-        </Transition>
-    }
-    .into_any()
+    when_there(Arc::new(move || {
+        let render = render.clone();
+        Box::pin(async move {
+            match me.await {
+                Ok(me) => render(me),
+                Err(error) => error_page(error),
+            }
+        })
+    }))
+}
+
+/// Shows a page that is there for everybody; `None` is somebody who is not signed in.
+pub fn page_for_all(render: impl Fn(Option<Me>) -> AnyView + Clone + Send + Sync + 'static) -> AnyView {
+    let me = use_me();
+    when_there(Arc::new(move || {
+        let render = render.clone();
+        Box::pin(async move { render(me.await.ok()) })
+    }))
+}
+
+type Coming = Pin<Box<dyn Future<Output = AnyView> + Send>>;
+
+/// What waits is the same code for all pages: each of their chunks has only what makes its own view.
+fn when_there(view: Arc<dyn Fn() -> Coming + Send + Sync>) -> AnyView {
+    view! { <Transition>{move || Suspend::new(view())}</Transition> }.into_any()
 }
 
 /// Goes to another path of ours: a redirect while the server renders, a navigation in the browser.

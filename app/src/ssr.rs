@@ -51,10 +51,8 @@ where
                 .post(move |request: Request<Body>| answer_post(for_post.clone(), request)),
         );
     }
-    router.route(
-        "/api/{*function}",
-        post(move |request: Request<Body>| answer_call(context.clone(), request)),
-    )
+    router
+        .route("/api/{*function}", post(move |request: Request<Body>| answer_call(context.clone(), request)))
 }
 
 /// The page for an address that is no page; status 404.
@@ -107,12 +105,9 @@ pub fn redirect(path: &str) {
 
 /// Sets the status of the page that is being rendered.
 pub fn set_status(status: u16) {
-    if let (Some(options), Ok(status)) =
-        (use_context::<ResponseOptions>(), StatusCode::from_u16(status))
-    {
+    if let (Some(options), Ok(status)) = (use_context::<ResponseOptions>(), StatusCode::from_u16(status)) {
         // A redirect that was asked for while rendering wins over the state that the rest of the page shows.
-        let redirects =
-            options.0.read().is_ok_and(|parts| parts.status.is_some_and(|s| s.is_redirection()));
+        let redirects = options.0.read().is_ok_and(|parts| parts.status.is_some_and(|s| s.is_redirection()));
         if !redirects {
             options.set_status(status);
         }
@@ -122,7 +117,11 @@ pub fn set_status(status: u16) {
 /// What the edge learned about the request that is being answered. The server provides it in context.
 pub fn ctx() -> Result<RequestContext, AppError> {
     use_context().ok_or_else(|| {
-        AppError::new(ErrorKind::Internal, "no_context", "Gatehouse could not read this request. Nothing was changed.")
+        AppError::new(
+            ErrorKind::Internal,
+            "no_context",
+            "Gatehouse could not read this request. Nothing was changed.",
+        )
     })
 }
 
@@ -152,10 +151,12 @@ pub fn set_cookie(cookie: &str) {
 
 type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
-fn render<C>(context: C, request: Request<Body>) -> Answer
+fn render<C>(context: C, mut request: Request<Body>) -> Answer
 where
     C: Fn() + Clone + Send + Sync + 'static,
 {
+    // Whatever the client says it takes, it gets a page; and leptos makes a real redirect only for those.
+    request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/html"));
     let context = move || {
         page_headers();
         context();
@@ -220,8 +221,10 @@ where
     let Ok(body) = to_bytes(body, MAX_FORM_BYTES).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let fields =
-        parse_form(&body).into_iter().filter(|(name, _)| !name.is_empty() && !is_secret_field(name)).collect();
+    let fields = parse_form(&body)
+        .into_iter()
+        .filter(|(name, _)| !name.is_empty() && !is_secret_field(name))
+        .collect();
 
     let mut called = parts.clone();
     called.uri = uri;
@@ -245,8 +248,6 @@ where
     parts.method = Method::GET;
     parts.headers.remove(header::CONTENT_TYPE);
     parts.headers.remove(header::CONTENT_LENGTH);
-    // As a navigation sends it, whatever the sender of the form said: a redirect while rendering depends on it.
-    parts.headers.insert(header::ACCEPT, HeaderValue::from_static("text/html"));
     let status = answer.status;
     let retry_after = answer.headers.get(header::RETRY_AFTER).cloned();
     let context = move || {
@@ -303,8 +304,9 @@ where
     let mut body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if parts.status.is_server_error() {
-        let mut error = serde_json::from_slice::<AppError>(&body)
-            .unwrap_or_else(|_| AppError::new(ErrorKind::Internal, "internal", crate::copy::UNREADABLE_ANSWER));
+        let mut error = serde_json::from_slice::<AppError>(&body).unwrap_or_else(|_| {
+            AppError::new(ErrorKind::Internal, "internal", crate::copy::UNREADABLE_ANSWER)
+        });
         if error.request_id.is_none() && matches!(error.kind, ErrorKind::Internal | ErrorKind::Unavailable) {
             error.request_id = request_id;
         }

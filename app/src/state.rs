@@ -4,11 +4,13 @@ use leptos::prelude::*;
 use model::{AppError, orgs::Me};
 use serde::{Deserialize, Serialize};
 
-/// Where the static files of this build are: `/assets/{hash}`. The server provides it in context.
+/// What pages know of the instance. The server provides it in context; the browser finds it in the page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteAssets {
-    /// Without a slash at its end.
+    /// Where the static files of this build are: `/assets/{hash}`.
     pub base: String,
+    /// The public URL from the configuration, such as `https://gateway.example.com`, without a slash at its end.
+    pub public_url: String,
 }
 
 /// What has to happen after a change. All of it is Copy, so that forms can carry it.

@@ -14,18 +14,23 @@ const CHECK: &str = "master key check value";
 /// The sealer of this instance. A key file is made beside an `SQLite` database that has none.
 pub fn sealer(config: &Config, rng: &dyn Rng) -> Result<Sealer, String> {
     if let Some(text) = &config.master_key {
-        let key = MasterKey::parse(text.expose_secret()).map_err(|why| format!("GATEHOUSE_MASTER_KEY: {why}"))?;
+        let key =
+            MasterKey::parse(text.expose_secret()).map_err(|why| format!("GATEHOUSE_MASTER_KEY: {why}"))?;
         return Ok(Sealer::new(key));
     }
-    let path = config.master_key_file.as_deref().ok_or("set GATEHOUSE_MASTER_KEY or GATEHOUSE_MASTER_KEY_FILE")?;
+    let path =
+        config.master_key_file.as_deref().ok_or("set GATEHOUSE_MASTER_KEY or GATEHOUSE_MASTER_KEY_FILE")?;
     if !config.may_make_key_file {
-        return sealer::load_key_file(path).map(Sealer::new).map_err(|why| format!("GATEHOUSE_MASTER_KEY_FILE: {why}"));
+        return sealer::load_key_file(path)
+            .map(Sealer::new)
+            .map_err(|why| format!("GATEHOUSE_MASTER_KEY_FILE: {why}"));
     }
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|why| format!("cannot make the folder {}: {why}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .map_err(|why| format!("cannot make the folder {}: {why}", folder.display()))?;
     }
-    let (key, _) =
-        sealer::load_or_create_key_file(path, rng).map_err(|why| format!("GATEHOUSE_MASTER_KEY_FILE: {why}"))?;
+    let (key, _) = sealer::load_or_create_key_file(path, rng)
+        .map_err(|why| format!("GATEHOUSE_MASTER_KEY_FILE: {why}"))?;
     Ok(Sealer::new(key))
 }
 

@@ -49,7 +49,8 @@ impl Sessions {
     }
 
     fn row(&self, record: &Record) -> Result<Row> {
-        let text = |key: &str| record.data.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+        let text =
+            |key: &str| record.data.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
         let now = self.env.now();
         let created_at = record.data.get(CREATED).and_then(serde_json::Value::as_i64).unwrap_or(now);
         Ok(Row {
@@ -137,7 +138,9 @@ pub fn layer(env: &Env) -> SessionManagerLayer<Sessions> {
 }
 
 /// Who is signed in with this session.
-pub async fn signed_in(session: &Session) -> core::result::Result<Option<SignedIn>, tower_sessions::session::Error> {
+pub async fn signed_in(
+    session: &Session,
+) -> core::result::Result<Option<SignedIn>, tower_sessions::session::Error> {
     let user: Option<UserId> = session.get(USER).await?;
     let sid: Option<SessionId> = session.get(SID).await?;
     let org: Option<OrgId> = session.get(ORG).await?;
@@ -164,6 +167,9 @@ pub async fn begin(
 }
 
 /// Notes which organisation is in view.
-pub async fn set_org(session: &Session, org: Option<OrgId>) -> core::result::Result<(), tower_sessions::session::Error> {
+pub async fn set_org(
+    session: &Session,
+    org: Option<OrgId>,
+) -> core::result::Result<(), tower_sessions::session::Error> {
     session.insert(ORG, org).await
 }

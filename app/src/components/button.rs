@@ -108,7 +108,7 @@ pub fn SubmitButton(
 
 /// A form that is one button: a reversible act on a row, an entry of a menu. Hidden fields are its children.
 #[component]
-pub fn ActionForm(
+pub fn ButtonForm(
     /// The form.
     #[prop(into)]
     form: FormCore,

@@ -54,7 +54,7 @@ pub fn Menu(
     /// A class for its layout.
     #[prop(optional)]
     class: &'static str,
-    /// Links and [`super::ActionForm`]s.
+    /// Links and [`super::ButtonForm`]s.
     children: Children,
 ) -> impl IntoView {
     let button = button.unwrap_or_else(|| view! { <Icon name="ellipsis" /> }.into_any());

@@ -38,7 +38,8 @@ pub fn Field(
 fn field_error(form: FormCore, name: &str) -> AnyView {
     let id = format!("{}-error", form.id_of(name));
     let error = form.error_at(name);
-    (move || error.get().map(|message| view! { <p class="field-error" id=id.clone()>{message}</p> })).into_any()
+    (move || error.get().map(|message| view! { <p class="field-error" id=id.clone()>{message}</p> }))
+        .into_any()
 }
 
 /// For `aria-describedby`: hint and error, as far as they are there.

@@ -14,13 +14,14 @@ mod table;
 mod time;
 
 pub use badge::{Avatar, Badge, HealthBadge, Tone};
-pub use button::{ActionForm, ButtonKind, LinkButton, OpenDialog, SubmitButton};
+pub use button::{ButtonForm, ButtonKind, LinkButton, OpenDialog, SubmitButton};
 pub use callout::Callout;
 pub use card::{Card, Checklist, Disclosure, Fact, Facts, Step};
 pub use code::{CodeBlock, CopyButton, CopyField};
 pub use dialog::{Dialog, Menu};
 pub use field::{
-    Checkbox, CheckboxGroup, Choice, Field, PasswordField, RadioGroup, SelectField, Switch, TextArea, TextField,
+    Checkbox, CheckboxGroup, Choice, Field, PasswordField, RadioGroup, SelectField, Switch, TextArea,
+    TextField,
 };
 pub use header::{Crumb, Notice, PageHeader};
 pub use icon::Icon;

@@ -75,13 +75,14 @@ pub fn ErrorState(
     error: AppError,
 ) -> impl IntoView {
     let location = use_location();
-    let again = move || {
-        location.pathname.with(|path| {
-            location.search.with(|search| {
-                if search.is_empty() { path.clone() } else { format!("{path}?{search}") }
+    let again =
+        move || {
+            location.pathname.with(|path| {
+                location
+                    .search
+                    .with(|search| if search.is_empty() { path.clone() } else { format!("{path}?{search}") })
             })
-        })
-    };
+        };
     let id = request_id(&error);
     view! {
         <div class="state" data-tone="bad">

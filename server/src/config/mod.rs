@@ -70,7 +70,11 @@ pub const TABLE: &[Setting] = &[
         default: "the system's",
         about: "Address and port of the name server for outgoing connections.",
     },
-    Setting { name: "GATEHOUSE_DEMO", default: "off", about: "on offers a built-in demo MCP server as a connector." },
+    Setting {
+        name: "GATEHOUSE_DEMO",
+        default: "off",
+        about: "on offers a built-in demo MCP server as a connector.",
+    },
     Setting {
         name: "GATEHOUSE_DEFAULT_PLAN",
         default: "enterprise",
@@ -86,7 +90,11 @@ pub const TABLE: &[Setting] = &[
         default: "60",
         about: "How often each connector is checked, in seconds, from 10 to 86400.",
     },
-    Setting { name: "GATEHOUSE_NODE_ID", default: "gatehouse", about: "The name of this process in audit events and logs." },
+    Setting {
+        name: "GATEHOUSE_NODE_ID",
+        default: "gatehouse",
+        about: "The name of this process in audit events and logs.",
+    },
     Setting {
         name: "GATEHOUSE_LOG",
         default: "info",
@@ -152,7 +160,8 @@ pub struct Config {
 /// never its value.
 pub fn from_environment() -> Result<Config, String> {
     #[expect(clippy::disallowed_methods, reason = "settings come from the environment, and from here alone")]
-    let variables: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| name.starts_with("GATEHOUSE_")).collect();
+    let variables: BTreeMap<String, String> =
+        std::env::vars().filter(|(name, _)| name.starts_with("GATEHOUSE_")).collect();
     load(variables)
 }
 
@@ -175,9 +184,11 @@ pub fn load(variables: BTreeMap<String, String>) -> Result<Config, String> {
 }
 
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>, String> {
-    let text = std::fs::read_to_string(path).map_err(|why| format!("cannot read {}: {why}", path.display()))?;
-    let table: toml::Table =
-        text.parse().map_err(|why: toml::de::Error| format!("{} is not TOML: {}", path.display(), why.message()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|why| format!("cannot read {}: {why}", path.display()))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|why: toml::de::Error| format!("{} is not TOML: {}", path.display(), why.message()))?;
     table
         .into_iter()
         .map(|(key, value)| {
@@ -186,7 +197,12 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, String> {
                 toml::Value::String(text) => text,
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Boolean(on) => if on { "on" } else { "off" }.to_owned(),
-                _ => return Err(format!("{key} in {} must be a text, a number or true or false", path.display())),
+                _ => {
+                    return Err(format!(
+                        "{key} in {} must be a text, a number or true or false",
+                        path.display()
+                    ));
+                }
             };
             Ok((name, text))
         })
@@ -214,7 +230,9 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
     }
 
     let extra_ca = match get("GATEHOUSE_EXTRA_CA_FILE") {
-        Some(path) => Some(std::fs::read(path).map_err(|why| format!("GATEHOUSE_EXTRA_CA_FILE cannot be read: {why}"))?),
+        Some(path) => Some(
+            std::fs::read(path).map_err(|why| format!("GATEHOUSE_EXTRA_CA_FILE cannot be read: {why}"))?,
+        ),
         None => None,
     };
     Ok(Config {
@@ -228,7 +246,9 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
             .map(|cidr| {
                 IpNet::from_str(cidr)
                     .or_else(|_| cidr.parse().map(|address: std::net::IpAddr| IpNet::from(address)))
-                    .map_err(|_| format!("GATEHOUSE_TRUSTED_PROXIES has {cidr}, which is no CIDR such as 10.0.0.0/8"))
+                    .map_err(|_| {
+                        format!("GATEHOUSE_TRUSTED_PROXIES has {cidr}, which is no CIDR such as 10.0.0.0/8")
+                    })
             })
             .collect::<Result<_, _>>()?,
         egress_allow: get("GATEHOUSE_EGRESS_ALLOW")
@@ -237,14 +257,21 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
             .map_err(|why| format!("GATEHOUSE_EGRESS_ALLOW: {why}"))?,
         extra_ca,
         dns_resolver: get("GATEHOUSE_DNS_RESOLVER")
-            .map(|text| text.parse().map_err(|_| "GATEHOUSE_DNS_RESOLVER must be an address and a port, such as 10.0.0.2:53"))
+            .map(|text| {
+                text.parse()
+                    .map_err(|_| "GATEHOUSE_DNS_RESOLVER must be an address and a port, such as 10.0.0.2:53")
+            })
             .transpose()?,
         demo: switch("GATEHOUSE_DEMO", get("GATEHOUSE_DEMO"))?,
         default_plan: match get("GATEHOUSE_DEFAULT_PLAN") {
-            Some(name) => Plan::parse(name).ok_or("GATEHOUSE_DEFAULT_PLAN must be free, pro, team or enterprise")?,
+            Some(name) => {
+                Plan::parse(name).ok_or("GATEHOUSE_DEFAULT_PLAN must be free, pro, team or enterprise")?
+            }
             None => Plan::Enterprise,
         },
-        max_body: number("GATEHOUSE_MAX_BODY_MIB", get("GATEHOUSE_MAX_BODY_MIB"), 4, 1, 16)? as usize * 1024 * 1024,
+        max_body: number("GATEHOUSE_MAX_BODY_MIB", get("GATEHOUSE_MAX_BODY_MIB"), 4, 1, 16)? as usize
+            * 1024
+            * 1024,
         health_interval: number(
             "GATEHOUSE_HEALTH_INTERVAL_SECONDS",
             get("GATEHOUSE_HEALTH_INTERVAL_SECONDS"),
@@ -299,7 +326,8 @@ pub fn sqlite_path(database_url: &str) -> Result<Option<PathBuf>, String> {
 
 fn public_url(value: Option<&str>, listen: SocketAddr) -> Result<Url, String> {
     let text = value.map_or_else(|| format!("http://{listen}"), ToOwned::to_owned);
-    let url = Url::parse(&text).map_err(|_| "GATEHOUSE_PUBLIC_URL must be a URL such as https://gatehouse.example.com")?;
+    let url = Url::parse(&text)
+        .map_err(|_| "GATEHOUSE_PUBLIC_URL must be a URL such as https://gatehouse.example.com")?;
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
         return Err("GATEHOUSE_PUBLIC_URL must be a scheme, a host and perhaps a port, without a path".into());
     }
@@ -368,12 +396,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("g.toml");
         std::fs::write(&path, "listen = \"127.0.0.1:4000\"\ndemo = true\nmax_body_mib = 8\n").unwrap();
-        let config = with(&[("GATEHOUSE_CONFIG", path.to_str().unwrap()), ("GATEHOUSE_LISTEN", "127.0.0.1:5000")]).unwrap();
+        let config =
+            with(&[("GATEHOUSE_CONFIG", path.to_str().unwrap()), ("GATEHOUSE_LISTEN", "127.0.0.1:5000")])
+                .unwrap();
         assert_eq!(config.listen.port(), 5000);
         assert!(config.demo);
         assert_eq!(config.max_body, 8 * 1024 * 1024);
         std::fs::write(&path, "lisen = 1").unwrap();
-        assert!(with(&[("GATEHOUSE_CONFIG", path.to_str().unwrap())]).unwrap_err().contains("GATEHOUSE_LISEN"));
+        assert!(
+            with(&[("GATEHOUSE_CONFIG", path.to_str().unwrap())]).unwrap_err().contains("GATEHOUSE_LISEN")
+        );
     }
 
     #[test]

@@ -78,7 +78,10 @@ pub async fn identify(State(edge): State<Edge>, mut request: Request, next: Next
 
 /// Turns a panic into an answer that tells nothing but the request's id (ERR-01).
 pub fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
     tracing::error!(panic = text.unwrap_or_default(), "a request panicked");
     problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Gatehouse could not answer this request.", "")
 }
@@ -99,7 +102,8 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 /// request without one.
 fn forwarded_for(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Option<IpAddr> {
     let mut nearest = peer;
-    let lines: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
+    let lines: Vec<&str> =
+        headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
     for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
         nearest = unmapped(entry.trim().parse().ok()?);
         if !is_trusted(nearest, trusted) {

@@ -35,7 +35,9 @@ impl SessionControl for BrowserSession {
     fn begin(&self, user: UserId, org: Option<OrgId>) -> BoxFuture<'_, domain::Result<()>> {
         Box::pin(async move {
             let agent = self.origin.user_agent.as_deref().unwrap_or_default();
-            session::begin(&self.session, &self.env, user, org, &self.origin.address_text(), agent).await.map_err(internal)
+            session::begin(&self.session, &self.env, user, org, &self.origin.address_text(), agent)
+                .await
+                .map_err(internal)
         })
     }
 
@@ -74,7 +76,12 @@ fn form_token(env: &Env, cookie: &str) -> String {
 }
 
 /// Puts [`RequestContext`] into the request's extensions. Without a database there is no answer: fail closed (ERR-05).
-pub async fn provide(State(env): State<Env>, session: Session, mut request: Request, next: Next) -> Response<Body> {
+pub async fn provide(
+    State(env): State<Env>,
+    session: Session,
+    mut request: Request,
+    next: Next,
+) -> Response<Body> {
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let signed_in = match session::signed_in(&session).await {
         Ok(signed_in) => signed_in,
@@ -89,9 +96,9 @@ pub async fn provide(State(env): State<Env>, session: Session, mut request: Requ
         }
     };
     let headers = request.headers();
-    let user_agent = headers
-        .get(header::USER_AGENT)
-        .map(|agent| String::from_utf8_lossy(agent.as_bytes()).chars().filter(|c| !c.is_control()).take(256).collect());
+    let user_agent = headers.get(header::USER_AGENT).map(|agent| {
+        String::from_utf8_lossy(agent.as_bytes()).chars().filter(|c| !c.is_control()).take(256).collect()
+    });
     let origin = Origin {
         address: request.extensions().get::<ClientIp>().map(|client| client.0),
         user_agent,

@@ -34,9 +34,15 @@ pub async fn same_origin(State(env): State<Env>, request: Request, next: Next) -
             &id,
         );
     }
-    let media = header(header::CONTENT_TYPE.as_str()).map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    let media = header(header::CONTENT_TYPE.as_str())
+        .map(|value| value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     if media.is_some_and(|media| media != FORM) || request.headers().contains_key(header::CONTENT_ENCODING) {
-        return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "Send a form: application/x-www-form-urlencoded.", &id);
+        return problem(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "media_type",
+            "Send a form: application/x-www-form-urlencoded.",
+            &id,
+        );
     }
     next.run(request).await
 }

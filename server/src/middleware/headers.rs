@@ -20,7 +20,10 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
     ("x-frame-options", "DENY"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (
+        "content-security-policy",
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
 ];
 
 /// Sets the headers of every answer.
@@ -51,7 +54,12 @@ fn refuse_plain(env: &Env, request: &Request, id: &str) -> Response<Body> {
     let for_people = request.method() == Method::GET
         && !["/mcp", "/oauth", "/v1", "/api", "/.well-known"].iter().any(|prefix| path.starts_with(prefix));
     if !for_people {
-        return problem(StatusCode::FORBIDDEN, "https_required", "Use https. Nothing was done; change a key that was sent in the clear.", id);
+        return problem(
+            StatusCode::FORBIDDEN,
+            "https_required",
+            "Use https. Nothing was done; change a key that was sent in the clear.",
+            id,
+        );
     }
     let target = env.settings.absolute(request.uri().path_and_query().map_or("/", |rest| rest.as_str()));
     let mut response = Response::new(Body::empty());
@@ -83,7 +91,10 @@ fn is_own_host(env: &Env, request: &Request) -> bool {
         .and_then(|host| host.to_str().ok())
         .or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
     let ours = &env.settings.public_url;
-    let Some(uri) = host.and_then(|host| format!("{}://{host}/", ours.scheme()).parse::<url::Url>().ok()) else { return false };
+    let Some(uri) = host.and_then(|host| format!("{}://{host}/", ours.scheme()).parse::<url::Url>().ok())
+    else {
+        return false;
+    };
     let same_host = uri.host_str() == ours.host_str() || (is_loopback(&uri) && is_loopback(ours));
     same_host && uri.port_or_known_default() == ours.port_or_known_default()
 }

@@ -1,10 +1,11 @@
-//! Who is signed in: loading, logging out, switching organisation, and how the dashboard looks.
+//! Who is signed in: setting up, logging in and out, organisations of a person, and how the dashboard looks.
 
 #![expect(missing_docs, reason = "the fields that #[server] makes are the arguments")]
 #![cfg_attr(feature = "ssr", expect(clippy::unused_async, reason = "a server function is async even if it asks nobody"))]
 
 use leptos::prelude::*;
 use model::{AppError, OrgId, orgs::Me};
+use serde::{Deserialize, Serialize};
 
 /// The signed-in person with their organisations, for the shell of every page.
 #[server(prefix = "/api", endpoint = "load_me")]
@@ -13,18 +14,129 @@ pub async fn load_me() -> Result<Me, AppError> {
     domain::orgs::me(&ctx).await.map_err(crate::ssr::told(&ctx))
 }
 
+/// What the log-in page needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInStart {
+    /// The value of the hidden field `csrf`.
+    pub csrf: String,
+    /// Whether somebody is logged in already.
+    pub signed_in: bool,
+}
+
+/// Loads the log-in page.
+#[server(prefix = "/api", endpoint = "load_sign_in")]
+pub async fn load_sign_in() -> Result<SignInStart, AppError> {
+    let ctx = crate::ssr::ctx()?;
+    // A session alone is not enough: its account may be gone, and then this page is the way on.
+    let signed_in = ctx.signed_in.is_some() && domain::orgs::me(&ctx).await.is_ok();
+    Ok(SignInStart { csrf: ctx.form_token, signed_in })
+}
+
+/// Checks address and password, and begins a session.
+#[server(prefix = "/api", endpoint = "sign_in")]
+pub async fn sign_in(email: String, password: String, csrf: String, next: Option<String>) -> Result<(), AppError> {
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    server::check_form(&ctx, &csrf)?;
+    let done = domain::accounts::sign_in(&ctx.env, &ctx.origin, email.trim(), &password, ctx.device.as_deref())
+        .await
+        .map_err(ssr::told(&ctx))?;
+    server::begin(&ctx, done).await?;
+    ssr::redirect(model::paths::safe_next(next.as_deref()));
+    Ok(())
+}
+
+/// What the set-up page needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetupStart {
+    /// Whether the link is good.
+    pub works: bool,
+    /// The value of the hidden field `csrf`.
+    pub csrf: String,
+    /// What stands before the slug in an endpoint URL.
+    pub endpoint: String,
+}
+
+/// Looks at a set-up link; that changes nothing.
+#[server(prefix = "/api", endpoint = "load_setup")]
+pub async fn load_setup(token: String) -> Result<SetupStart, AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let works =
+        domain::accounts::setup_link_works(&ctx.env, &token).await.map_err(crate::ssr::told(&ctx))?;
+    let endpoint = server::endpoint_prefix(&ctx);
+    Ok(SetupStart { works, csrf: ctx.form_token, endpoint })
+}
+
+/// Uses a set-up link: makes the first owner and their organisation, and begins a session.
+#[server(prefix = "/api", endpoint = "complete_setup")]
+pub async fn complete_setup(
+    token: String,
+    csrf: String,
+    name: String,
+    email: String,
+    password: String,
+    org_name: String,
+    org_slug: String,
+) -> Result<(), AppError> {
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    server::check_form(&ctx, &csrf)?;
+    let owner = domain::accounts::FirstOwner {
+        name: &name,
+        email: &email,
+        password: &password,
+        org_name: &org_name,
+        org_slug: &org_slug,
+    };
+    let done = domain::accounts::complete_setup(&ctx.env, &ctx.origin, &token, &owner)
+        .await
+        .map_err(ssr::told(&ctx))?;
+    server::begin(&ctx, done).await?;
+    ssr::redirect(&format!("{}?notice=setup-done", model::paths::overview()));
+    Ok(())
+}
+
 /// Ends the session of this browser.
 #[server(prefix = "/api", endpoint = "sign_out")]
 pub async fn sign_out() -> Result<(), AppError> {
-    crate::ssr::redirect(&format!("{}?notice=signed-out", model::paths::sign_in()));
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    domain::accounts::sign_out(&ctx).await.map_err(ssr::told(&ctx))?;
+    ctx.session.end().await.map_err(ssr::told(&ctx))?;
+    ssr::redirect(&format!("{}?notice=signed-out", model::paths::sign_in()));
     Ok(())
 }
 
 /// Shows another organisation of the person.
 #[server(prefix = "/api", endpoint = "switch_org")]
 pub async fn switch_org(org: OrgId) -> Result<(), AppError> {
-    _ = org;
-    crate::ssr::redirect(&format!("{}?notice=org-switched", model::paths::overview()));
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    domain::orgs::switch(&ctx, org).await.map_err(ssr::told(&ctx))?;
+    ctx.session.set_org(org).await.map_err(ssr::told(&ctx))?;
+    ssr::redirect(&format!("{}?notice=org-switched", model::paths::overview()));
+    Ok(())
+}
+
+/// What stands before the slug in an endpoint URL, for the form of a new organisation.
+#[server(prefix = "/api", endpoint = "load_new_org")]
+pub async fn load_new_org() -> Result<String, AppError> {
+    Ok(server::endpoint_prefix(&crate::ssr::ctx()?))
+}
+
+/// Makes an organisation that the person owns, and shows it.
+#[server(prefix = "/api", endpoint = "create_org")]
+pub async fn create_org(name: String, slug: String) -> Result<(), AppError> {
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    let org = domain::orgs::create(&ctx, &name, &slug).await.map_err(ssr::told(&ctx))?;
+    ctx.session.set_org(org.id).await.map_err(ssr::told(&ctx))?;
+    ssr::redirect(&format!("{}?notice=org-created", model::paths::overview()));
     Ok(())
 }
 
@@ -41,4 +153,73 @@ pub async fn set_theme(theme: String, next: String) -> Result<String, AppError> 
     ));
     ssr::redirect(model::paths::safe_next(Some(&next)));
     Ok(chosen.map_or("system", Theme::as_str).to_owned())
+}
+
+#[cfg(feature = "ssr")]
+mod server {
+    use domain::{accounts::SignIn, request::RequestContext};
+    use model::{AppError, ErrorKind, paths};
+
+    use crate::ssr;
+
+    /// The form was made for this browser: beside the origin that the edge checks (SES-06).
+    pub(super) fn check_form(ctx: &RequestContext, token: &str) -> Result<(), AppError> {
+        if same(ctx.form_token.as_bytes(), token.as_bytes()) {
+            return Ok(());
+        }
+        Err(AppError::new(
+            ErrorKind::Forbidden,
+            "csrf",
+            "This form was not made for this browser, so nothing was changed. Allow cookies for this site, reload the page and try again.",
+        ))
+    }
+
+    /// Compares without telling by its time where the two differ.
+    fn same(a: &[u8], b: &[u8]) -> bool {
+        a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+    }
+
+    /// Begins a session under a new identifier, and lets this browser be known the next time.
+    pub(super) async fn begin(ctx: &RequestContext, done: SignIn) -> Result<(), AppError> {
+        ctx.session.begin(done.user, done.org).await.map_err(ssr::told(ctx))?;
+        let secure = ctx.env.settings.public_url.scheme() == "https";
+        ssr::set_cookie(&device_cookie(&done.device, secure));
+        Ok(())
+    }
+
+    /// The cookie of a browser that has signed in, for a year (PWD-06).
+    fn device_cookie(value: &str, secure: bool) -> String {
+        let (prefix, suffix) = if secure { ("__Host-", "; Secure") } else { ("", "") };
+        format!("{prefix}gatehouse-device={value}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax{suffix}")
+    }
+
+    /// `https://gatehouse.example.com/mcp/`
+    pub(super) fn endpoint_prefix(ctx: &RequestContext) -> String {
+        ctx.env.settings.absolute(&paths::mcp(""))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn ses_06_a_form_token_is_compared_whole() {
+            assert!(same(b"token", b"token"));
+            for other in ["", "toke", "tokens", "tokem", "Token"] {
+                assert!(!same(b"token", other.as_bytes()), "{other}");
+            }
+        }
+
+        #[test]
+        fn pwd_06_the_device_cookie_is_bound_to_the_host_where_it_can_be() {
+            assert_eq!(
+                device_cookie("a.b", true),
+                "__Host-gatehouse-device=a.b; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax; Secure"
+            );
+            assert_eq!(
+                device_cookie("a.b", false),
+                "gatehouse-device=a.b; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
+            );
+        }
+    }
 }

@@ -1,46 +1,243 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, lazy_route};
+use leptos_router::{
+    LazyRoute,
+    hooks::{use_params_map, use_query_map},
+    lazy_route,
+};
+use model::{orgs::Me, paths};
 
-use crate::components::PageHeader;
+use super::{
+    api::{
+        CompleteSetup, CreateOrg, SetupStart, SignIn, SignInStart, load_new_org, load_setup, load_sign_in,
+    },
+    org_fields::OrgFields,
+    refused::Refused,
+};
+use crate::{
+    components::{
+        ButtonKind, Card, EmptyState, LinkButton, PageHeader, PasswordField, SubmitButton, TextField, error_page,
+    },
+    copy,
+    form::{ErrorSummary, Form, PostForm, use_form},
+    page::{Loaded, go, load, load_by, page},
+    set_status,
+};
+
+const NAME_MAX: usize = 64;
+
+/// Shows a page to anybody, signed in or not.
+fn open_page<T>(data: Loaded<T>, render: impl Fn(T) -> AnyView + Clone + Send + Sync + 'static) -> AnyView
+where
+    T: Clone + Send + Sync + 'static,
+{
+    view! {
+        <Transition>
+            {move || {
+                let render = render.clone();
+                Suspend::new(async move {
+                    match data.await {
+                        Ok(data) => render(data),
+                        Err(error) => error_page(error),
+                    }
+                })
+            }}
+        </Transition>
+    }
+    .into_any()
+}
 
 /// Log in.
-pub struct SignInPage;
+pub struct SignInPage {
+    start: Loaded<SignInStart>,
+}
 
 #[lazy_route]
 impl LazyRoute for SignInPage {
     fn data() -> Self {
-        Self
+        Self { start: load(load_sign_in) }
     }
 
-    fn view(SignInPage: Self) -> AnyView {
-        view! { <PageHeader title="Log in" /> }.into_any()
+    fn view(this: Self) -> AnyView {
+        let form = use_form::<SignIn>();
+        let query = use_query_map();
+        open_page(this.start, move |start| {
+            let next = query.with_untracked(|query| next_of(query.get_str("next")));
+            if start.signed_in {
+                go(&next);
+            }
+            sign_in_form(form, start.csrf, next)
+        })
     }
 }
 
+/// Where to go after logging in. Back to here would be a circle.
+fn next_of(asked: Option<&str>) -> String {
+    let next = paths::safe_next(asked);
+    if next.starts_with(paths::sign_in()) { paths::overview() } else { next }.to_owned()
+}
+
+fn sign_in_form(form: Form<SignIn>, csrf: String, next: String) -> AnyView {
+    view! {
+        <div class="alone">
+            <PageHeader title=format!("Log in to {}", copy::PRODUCT) />
+            <PostForm form=form>
+                <Refused form=form title="You are not logged in" />
+                <input type="hidden" name="csrf" value=csrf />
+                <input type="hidden" name="next" value=next />
+                <TextField
+                    form=form
+                    name="email"
+                    label="Email"
+                    kind="email"
+                    inputmode="email"
+                    autocomplete="username"
+                />
+                <PasswordField form=form name="password" label="Password" />
+                <SubmitButton form=form label="Log in" busy="Logging in…" />
+            </PostForm>
+            <p class="auth-note muted">
+                "Forgot your password? Whoever operates this instance can set a new one for you."
+            </p>
+        </div>
+    }
+    .into_any()
+}
+
 /// Set up Gatehouse.
-pub struct SetupPage;
+pub struct SetupPage {
+    token: Memo<String>,
+    start: Loaded<SetupStart>,
+}
 
 #[lazy_route]
 impl LazyRoute for SetupPage {
     fn data() -> Self {
-        Self
+        let params = use_params_map();
+        let token = Memo::new(move |_| params.with(|params| params.get("token").unwrap_or_default()));
+        Self { token, start: load_by(move || token.get(), load_setup) }
     }
 
-    fn view(SetupPage: Self) -> AnyView {
-        view! { <PageHeader title="Set up Gatehouse" /> }.into_any()
+    fn view(this: Self) -> AnyView {
+        let form = use_form::<CompleteSetup>();
+        open_page(this.start, move |start| {
+            if start.works {
+                setup_form(form, this.token.get_untracked(), start)
+            } else {
+                dead_link()
+            }
+        })
     }
 }
 
+fn setup_form(form: Form<CompleteSetup>, token: String, start: SetupStart) -> AnyView {
+    view! {
+        <div class="alone">
+            <PageHeader
+                title=format!("Set up {}", copy::PRODUCT)
+                about="You become the first owner. This link works once."
+            />
+            <PostForm form=form>
+                <ErrorSummary form=form />
+                <input type="hidden" name="csrf" value=start.csrf />
+                <input type="hidden" name="token" value=token />
+                <h2>"You"</h2>
+                <TextField form=form name="name" label="Your name" autocomplete="name" max=NAME_MAX />
+                <TextField
+                    form=form
+                    name="email"
+                    label="Email"
+                    hint="You log in with it."
+                    kind="email"
+                    inputmode="email"
+                    autocomplete="username"
+                />
+                <PasswordField
+                    form=form
+                    name="password"
+                    label="Password"
+                    hint="At least 15 characters. A few words that only you would put together are good."
+                    autocomplete="new-password"
+                />
+                <h2 class="auth-part">"Your organisation"</h2>
+                <OrgFields form=form name="org_name" slug="org_slug" endpoint=start.endpoint />
+                <SubmitButton form=form label=format!("Set up {}", copy::PRODUCT) busy="Setting up…" />
+            </PostForm>
+        </div>
+    }
+    .into_any()
+}
+
+fn dead_link() -> AnyView {
+    set_status(404);
+    view! {
+        <div class="alone">
+            <PageHeader title="This set-up link does not work" />
+            <EmptyState
+                icon="unlink"
+                title="It was used, replaced or cut off"
+                about="Until somebody has set this instance up, Gatehouse prints a new link each time it starts: \
+                       start it again and open the newest link. If you have an account, log in."
+            >
+                <LinkButton href=paths::sign_in() label="Log in" kind=ButtonKind::Primary />
+            </EmptyState>
+        </div>
+    }
+    .into_any()
+}
+
 /// New organisation.
-pub struct NewOrgPage;
+pub struct NewOrgPage {
+    endpoint: Loaded<String>,
+}
 
 #[lazy_route]
 impl LazyRoute for NewOrgPage {
     fn data() -> Self {
-        Self
+        Self { endpoint: load(load_new_org) }
     }
 
-    fn view(NewOrgPage: Self) -> AnyView {
-        view! { <PageHeader title="New organisation" /> }.into_any()
+    fn view(this: Self) -> AnyView {
+        let form = use_form::<CreateOrg>();
+        page(this.endpoint, move |endpoint, me| new_org_form(form, endpoint, &me))
+    }
+}
+
+fn new_org_form(form: Form<CreateOrg>, endpoint: String, me: &Me) -> AnyView {
+    let about = if me.org.is_some() {
+        "It has its own connectors, keys, members and endpoint. You become its owner."
+    } else {
+        "You are not a member of any organisation. Create one, or ask an owner of one to add you."
+    };
+    let back = me.org.as_ref().map(|org| {
+        view! { <LinkButton href=paths::overview() label=format!("Back to {}", org.name) kind=ButtonKind::Quiet /> }
+    });
+    view! {
+        <div class="alone">
+            <PageHeader title="New organisation" about=about />
+            <Card title="Name and address">
+                <PostForm form=form>
+                    <ErrorSummary form=form />
+                    <OrgFields form=form name="name" slug="slug" endpoint=endpoint />
+                    <div class="actions">
+                        <SubmitButton form=form label="Create organisation" busy="Creating…" />
+                        {back}
+                    </div>
+                </PostForm>
+            </Card>
+        </div>
+    }
+    .into_any()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_of;
+
+    #[test]
+    fn ses_09_logging_in_leads_to_a_path_of_ours_and_not_back_here() {
+        assert_eq!(next_of(None), "/");
+        assert_eq!(next_of(Some("/connectors?q=a")), "/connectors?q=a");
+        assert_eq!(next_of(Some("//evil.example")), "/");
+        assert_eq!(next_of(Some("/sign-in?next=/sign-in")), "/");
     }
 }

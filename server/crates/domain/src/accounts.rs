@@ -38,7 +38,8 @@ pub async fn setup_link(env: &Env) -> Result<Option<String>> {
 /// Whether this is the set-up link's token. Looking changes nothing.
 pub async fn setup_link_works(env: &Env, token: &str) -> Result<bool> {
     let mut tx = env.db.read().await?;
-    Ok(store::users::count(&mut tx).await? == 0 && store::setup_links::matches(&mut tx, &hash_token(token)).await?)
+    Ok(store::users::count(&mut tx).await? == 0
+        && store::setup_links::matches(&mut tx, &hash_token(token)).await?)
 }
 
 /// What the first owner types.
@@ -57,7 +58,12 @@ pub struct FirstOwner<'a> {
 }
 
 /// Uses the set-up link: makes the first owner and their organisation. Of two at once, one succeeds.
-pub async fn complete_setup(env: &Env, origin: &Origin, token: &str, input: &FirstOwner<'_>) -> Result<SignIn> {
+pub async fn complete_setup(
+    env: &Env,
+    origin: &Origin,
+    token: &str,
+    input: &FirstOwner<'_>,
+) -> Result<SignIn> {
     if !setup_link_works(env, token).await? {
         return Err(setup_link_used());
     }
@@ -74,7 +80,9 @@ pub async fn complete_setup(env: &Env, origin: &Origin, token: &str, input: &Fir
     let hash = env.passwords.hash(env.rng.as_ref(), input.password).await?;
 
     let mut tx = env.db.write().await?;
-    if store::users::count(&mut tx).await? > 0 || !store::setup_links::take(&mut tx, &hash_token(token)).await? {
+    if store::users::count(&mut tx).await? > 0
+        || !store::setup_links::take(&mut tx, &hash_token(token)).await?
+    {
         return Err(setup_link_used());
     }
     let user = UserId::from_uuid(env.uuid());
@@ -126,7 +134,13 @@ fn check_password(env: &Env, password: &str, about: &[&str]) -> core::result::Re
 }
 
 /// The first user and organisation by the CLI. Done again with the same address and slug, it changes nothing.
-pub async fn setup_by_operator(env: &Env, email: &str, password: &str, org_name: &str, org_slug: &str) -> Result<(UserId, Org)> {
+pub async fn setup_by_operator(
+    env: &Env,
+    email: &str,
+    password: &str,
+    org_name: &str,
+    org_slug: &str,
+) -> Result<(UserId, Org)> {
     let user = match create_by_operator(env, email, password, None).await {
         Ok(user) => user,
         Err(Error::App(error)) if error.code == "email_taken" => {
@@ -156,7 +170,12 @@ pub async fn setup_by_operator(env: &Env, email: &str, password: &str, org_name:
 }
 
 /// Makes an account, as the operator.
-pub async fn create_by_operator(env: &Env, email: &str, password: &str, name: Option<&str>) -> Result<UserId> {
+pub async fn create_by_operator(
+    env: &Env,
+    email: &str,
+    password: &str,
+    name: Option<&str>,
+) -> Result<UserId> {
     let email = text::email("email", email)?;
     let name = match name {
         Some(name) => text::name("name", "the person", name, MAX_NAME)?,
@@ -202,7 +221,13 @@ pub struct SignIn {
 
 /// Checks address and password. Unknown addresses and wrong passwords answer the same, in the same time (PWD-05), and
 /// both are counted (PWD-06). `device` is the cookie of an earlier sign-in from the same browser.
-pub async fn sign_in(env: &Env, origin: &Origin, email: &str, password: &str, device: Option<&str>) -> Result<SignIn> {
+pub async fn sign_in(
+    env: &Env,
+    origin: &Origin,
+    email: &str,
+    password: &str,
+    device: Option<&str>,
+) -> Result<SignIn> {
     let email_key = store::users::email_key(email);
     let user = {
         let mut tx = env.db.read().await?;
@@ -210,10 +235,13 @@ pub async fn sign_in(env: &Env, origin: &Origin, email: &str, password: &str, de
     };
     let known = device.filter(|cookie| user.as_ref().is_some_and(|user| is_device_of(env, cookie, user.id)));
     let attempt = throttle::begin(env, &email_key, known, origin.address).await?;
-    let verified = env.passwords.verify(user.as_ref().map(|user| user.password_hash.as_str()), password).await?;
+    let verified =
+        env.passwords.verify(user.as_ref().map(|user| user.password_hash.as_str()), password).await?;
     let mut tx = env.db.write().await?;
     let orgs: Vec<OrgId> = match &user {
-        Some(user) => store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect(),
+        Some(user) => {
+            store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect()
+        }
         None => Vec::new(),
     };
     let event = Event::new("auth.signed_in");
@@ -221,7 +249,12 @@ pub async fn sign_in(env: &Env, origin: &Origin, email: &str, password: &str, de
         // The address may be a password typed into the wrong field, so an unknown one is not written down.
         note(env, &mut tx, &orgs, &Principal::System, origin, &event, "failed").await?;
         tx.commit().await?;
-        return Err(AppError::new(ErrorKind::Unauthenticated, "wrong_credentials", "Email or password is not right.").into());
+        return Err(AppError::new(
+            ErrorKind::Unauthenticated,
+            "wrong_credentials",
+            "Email or password is not right.",
+        )
+        .into());
     };
     attempt.succeeded(&mut tx).await?;
     let principal = Principal::User { id: user.id, name: user.name.clone() };
@@ -246,7 +279,8 @@ pub async fn sign_out(ctx: &RequestContext) -> Result<()> {
     let Some(signed_in) = &ctx.signed_in else { return Ok(()) };
     let mut tx = ctx.env.db.write().await?;
     if let Some(user) = store::users::find(&mut tx, signed_in.user).await? {
-        let orgs: Vec<_> = store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
+        let orgs: Vec<_> =
+            store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
         let principal = Principal::User { id: user.id, name: user.name.clone() };
         let event = Event::new("auth.signed_out").target("user", user.id, &user.email);
         note(&ctx.env, &mut tx, &orgs, &principal, &ctx.origin, &event, "ok").await?;
@@ -267,7 +301,8 @@ pub async fn set_password_by_operator(env: &Env, email: &str, password: &str) ->
     store::users::set_password_hash(&mut tx, user.id, &hash, env.now()).await?;
     store::sessions::delete_all_of_user(&mut tx, user.id).await?;
     throttle::forget(&mut tx, &store::users::email_key(&user.email)).await?;
-    let orgs: Vec<_> = store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
+    let orgs: Vec<_> =
+        store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
     let event = Event::new("auth.password_reset").target("user", user.id, &user.email);
     note(env, &mut tx, &orgs, &Principal::Operator, &Origin::default(), &event, "ok").await?;
     tx.commit().await?;
@@ -281,9 +316,23 @@ pub async fn rename(ctx: &RequestContext, name: &str) -> Result<()> {
     let mut tx = ctx.env.db.write().await?;
     let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
     store::users::set_name(&mut tx, user.id, &name, ctx.env.now()).await?;
-    let orgs: Vec<_> = store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
-    let event = Event::new("profile.updated").target("user", user.id, &user.email).changed("name", user.name.clone(), name.as_str());
-    note(&ctx.env, &mut tx, &orgs, &Principal::User { id: user.id, name: user.name }, &ctx.origin, &event, "ok").await?;
+    let orgs: Vec<_> =
+        store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
+    let event = Event::new("profile.updated").target("user", user.id, &user.email).changed(
+        "name",
+        user.name.clone(),
+        name.as_str(),
+    );
+    note(
+        &ctx.env,
+        &mut tx,
+        &orgs,
+        &Principal::User { id: user.id, name: user.name },
+        &ctx.origin,
+        &event,
+        "ok",
+    )
+    .await?;
     tx.commit().await?;
     Ok(())
 }
@@ -298,7 +347,8 @@ fn device_cookie(env: &Env, user: UserId) -> String {
 }
 
 fn device_mac(env: &Env, name: &str, user: UserId) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(&env.sealer.derive("sign-in device").as_slice()).expect("any length of key will do");
+    let mut mac = Hmac::<Sha256>::new_from_slice(&env.sealer.derive("sign-in device").as_slice())
+        .expect("any length of key will do");
     mac.update(name.as_bytes());
     mac.update(user.uuid().as_bytes());
     data_encoding::BASE64URL_NOPAD.encode(&mac.finalize().into_bytes())
@@ -306,7 +356,7 @@ fn device_mac(env: &Env, name: &str, user: UserId) -> String {
 
 fn is_device_of(env: &Env, cookie: &str, user: UserId) -> bool {
     use subtle::ConstantTimeEq as _;
-    cookie
-        .split_once('.')
-        .is_some_and(|(name, mac)| name.len() == 22 && bool::from(device_mac(env, name, user).as_bytes().ct_eq(mac.as_bytes())))
+    cookie.split_once('.').is_some_and(|(name, mac)| {
+        name.len() == 22 && bool::from(device_mac(env, name, user).as_bytes().ct_eq(mac.as_bytes()))
+    })
 }

@@ -2,7 +2,7 @@
 
 use model::{
     ApiKeyId, AppError, ConnectorId, ErrorKind, OrgId,
-    api_keys::{ApiKey, ApiKeysPage, ConnectHelper, KeyScope, MAX_NAME, NewApiKey},
+    api_keys::{ApiKey, ApiKeysPage, ConnectHelper, InstallMethod, KeyScope, MAX_NAME, NewApiKey},
     orgs::{KeyVisibility, Org},
     paths,
     permissions::can,
@@ -39,7 +39,9 @@ fn scope_of(row: &Row, limits: &[(ApiKeyId, ConnectorId)]) -> KeyScope {
     if row.all_connectors {
         KeyScope::All
     } else {
-        KeyScope::Only(limits.iter().filter(|(key, _)| *key == row.id).map(|(_, connector)| *connector).collect())
+        KeyScope::Only(
+            limits.iter().filter(|(key, _)| *key == row.id).map(|(_, connector)| *connector).collect(),
+        )
     }
 }
 
@@ -110,7 +112,12 @@ pub async fn create(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, new: &NewKe
         return Err(AppError::field("expires", "past", "Choose a day after today").into());
     }
     if matches!(&new.scope, KeyScope::Only(ids) if ids.is_empty()) {
-        return Err(AppError::field("connectors", "required", "Choose at least one connector, or all of them").into());
+        return Err(AppError::field(
+            "connectors",
+            "required",
+            "Choose at least one connector, or all of them",
+        )
+        .into());
     }
     let mut change = env.change(actor).await?;
     let made = insert(env, &mut change, actor, name, new).await?;
@@ -118,7 +125,10 @@ pub async fn create(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, new: &NewKe
         .target("api_key", made.key.id, &made.key.name)
         .with("prefix", made.key.prefix.as_str())
         .with("url_key", made.key.url_key)
-        .publish("api_key.created", json!({"api_key_id": made.key.id, "name": made.key.name, "prefix": made.key.prefix}));
+        .publish(
+            "api_key.created",
+            json!({"api_key_id": made.key.id, "name": made.key.name, "prefix": made.key.prefix}),
+        );
     change.commit(event).await?;
     Ok(made)
 }
@@ -136,7 +146,9 @@ async fn insert(
         return Err(AppError::new(
             ErrorKind::Conflict,
             "too_many_keys",
-            format!("This organisation has {MOST_KEYS} keys. Delete some that are not used; no key was made."),
+            format!(
+                "This organisation has {MOST_KEYS} keys. Delete some that are not used; no key was made."
+            ),
         )
         .into());
     }
@@ -200,8 +212,14 @@ pub struct KeyChanges {
 }
 
 /// Changes a key. Disabling it works on the next request (APK-05).
-pub async fn update(env: &Env, actor: &OrgActor<can::ApiKeysUpdate>, id: ApiKeyId, changes: &KeyChanges) -> Result<ApiKey> {
-    let name = changes.name.as_deref().map(|name| text::name("name", "this key", name, MAX_NAME)).transpose()?;
+pub async fn update(
+    env: &Env,
+    actor: &OrgActor<can::ApiKeysUpdate>,
+    id: ApiKeyId,
+    changes: &KeyChanges,
+) -> Result<ApiKey> {
+    let name =
+        changes.name.as_deref().map(|name| text::name("name", "this key", name, MAX_NAME)).transpose()?;
     let now = env.now();
     if changes.expires_at.flatten().is_some_and(|at| at <= now) {
         return Err(AppError::field("expires", "past", "Choose a day after today").into());
@@ -233,7 +251,12 @@ pub async fn update(env: &Env, actor: &OrgActor<can::ApiKeysUpdate>, id: ApiKeyI
         let connectors: &[ConnectorId] = match scope {
             KeyScope::All => &[],
             KeyScope::Only(connectors) if connectors.is_empty() => {
-                return Err(AppError::field("connectors", "required", "Choose at least one connector, or all of them").into());
+                return Err(AppError::field(
+                    "connectors",
+                    "required",
+                    "Choose at least one connector, or all of them",
+                )
+                .into());
             }
             KeyScope::Only(connectors) => connectors,
         };
@@ -268,7 +291,12 @@ pub async fn update(env: &Env, actor: &OrgActor<can::ApiKeysUpdate>, id: ApiKeyI
 /// Deletes a key. One that was used in the last 24 hours is only deleted by somebody who was told so: without
 /// `acknowledged` the answer is the conflict `recently_used`, checked again here because the facts may have changed
 /// since the page was drawn.
-pub async fn delete(env: &Env, actor: &OrgActor<can::ApiKeysRevoke>, id: ApiKeyId, acknowledged: bool) -> Result<()> {
+pub async fn delete(
+    env: &Env,
+    actor: &OrgActor<can::ApiKeysRevoke>,
+    id: ApiKeyId,
+    acknowledged: bool,
+) -> Result<()> {
     let mut change = env.change(actor).await?;
     let (_, key) = find(change.tx(), actor.org(), id).await?;
     if key.used_within_a_day(env.now()) && !acknowledged {
@@ -307,16 +335,25 @@ async fn open(env: &Env, tx: &mut Tx, org: OrgId, row: &Row) -> Result<Option<St
     let data_key = orgs::data_key(env, tx, org).await?;
     let (org, id) = aad(org, row.id);
     let aad = Aad { org, table: "api_keys", column: "sealed", row: &id };
-    let bytes = data_key.open(&aad, sealed).map_err(|_| Error::Internal(format!("the sealed copy of {} does not open", row.id)))?;
-    String::from_utf8(bytes.to_vec()).map(Some).map_err(|_| Error::Internal(format!("the sealed copy of {} is no text", row.id)))
+    let bytes = data_key
+        .open(&aad, sealed)
+        .map_err(|_| Error::Internal(format!("the sealed copy of {} does not open", row.id)))?;
+    String::from_utf8(bytes.to_vec())
+        .map(Some)
+        .map_err(|_| Error::Internal(format!("the sealed copy of {} is no text", row.id)))
 }
 
 /// The helper "Connect to an AI agent (MCP)". With copyable keys every entry holds the newest key that works. With keys
 /// shown once it holds a key only where one is made: by opening it in an organisation without keys, or by asking for
 /// one for `client`.
-pub async fn connect_helper(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, client: Option<&str>) -> Result<ConnectHelper> {
+pub async fn connect_helper(
+    env: &Env,
+    actor: &OrgActor<can::ApiKeysCreate>,
+    client: Option<&str>,
+) -> Result<ConnectHelper> {
     let client = match client {
-        Some(client) => Some(install::client_title(client).ok_or_else(|| Error::not_found("client"))?).zip(Some(client.to_owned())),
+        Some(client) => Some(install::client_title(client).ok_or_else(|| Error::not_found("client"))?)
+            .zip(Some(client.to_owned())),
         None => None,
     };
     let now = env.now();
@@ -330,26 +367,99 @@ pub async fn connect_helper(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, cli
         (None, Some(row)) => (Some(copy(env, actor, row.id).await?), false),
         (None, None) if keys.iter().any(|key| works(&key)) => (None, false),
         (named, _) => {
-            let name = named.as_ref().map_or_else(|| "Connect helper".to_owned(), |(title, _)| (*title).to_owned());
+            let name =
+                named.as_ref().map_or_else(|| "Connect helper".to_owned(), |(title, _)| (*title).to_owned());
             // A client that takes its key in the URL needs one that is marked for it, where the organisation allows that.
             let url_key = org.url_keys && named.as_ref().is_none_or(|(_, id)| install::wants_url_key(id));
             let new = NewKey { name, scope: KeyScope::All, expires_at: None, url_key };
             (Some(create(env, actor, &new).await?), true)
         }
     };
-    let endpoint = env.settings.absolute(&paths::mcp(org.slug.as_str()));
-    let url_keys = match &filled {
-        _ if !org.url_keys => UrlKeys::OrgOff,
-        Some(filled) if !filled.key.url_key => UrlKeys::KeyNotMarked,
-        _ => UrlKeys::Allowed,
-    };
-    let (secret, masked) = filled
-        .as_ref()
-        .map_or_else(|| (install::PLACEHOLDER.to_owned(), install::PLACEHOLDER.to_owned()), |f| (f.secret.clone(), f.key.masked()));
     Ok(ConnectHelper {
-        methods: install::methods(&endpoint, org.slug.as_str(), &secret, &masked, url_keys),
+        methods: methods(env, &org, filled.as_ref()),
         key: filled.map(|filled| filled.key),
         made,
         client: client.map(|(_, id)| id),
     })
+}
+
+/// The helper's entries with a key that was just made.
+pub async fn methods_for(
+    env: &Env,
+    actor: &OrgActor<can::ApiKeysCreate>,
+    made: &NewApiKey,
+) -> Result<Vec<InstallMethod>> {
+    let org = org_of(&mut env.db.read().await?, actor.org()).await?;
+    Ok(methods(env, &org, Some(made)))
+}
+
+fn methods(env: &Env, org: &Org, filled: Option<&NewApiKey>) -> Vec<InstallMethod> {
+    let endpoint = env.settings.absolute(&paths::mcp(org.slug.as_str()));
+    let url_keys = match filled {
+        _ if !org.url_keys => UrlKeys::OrgOff,
+        Some(filled) if !filled.key.url_key => UrlKeys::KeyNotMarked,
+        _ => UrlKeys::Allowed,
+    };
+    let (secret, masked) = filled.map_or_else(
+        || (install::PLACEHOLDER.to_owned(), install::PLACEHOLDER.to_owned()),
+        |filled| (filled.secret.clone(), filled.key.masked()),
+    );
+    install::methods(&endpoint, org.slug.as_str(), &secret, &masked, url_keys)
+}
+
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// When a key ends, from what a form offers: `never`, a number of days from now, or `date` with a day such as
+/// `2027-03-31`, through which the key works (UTC).
+pub fn end(now: i64, choice: &str, day: &str) -> core::result::Result<Option<i64>, AppError> {
+    match choice {
+        "never" => Ok(None),
+        "date" => days_since_1970(day.trim()).map(|days| Some((days + 1) * DAY)).ok_or_else(|| {
+            AppError::field("expires_on", "date", "Enter a day as year-month-day, such as 2027-03-31")
+        }),
+        days => match days.parse() {
+            Ok(days @ 1..=3650) => Ok(Some(now + days * DAY)),
+            _ => Err(AppError::field("expires", "expires", "Choose when this key ends")),
+        },
+    }
+}
+
+/// The day `2027-03-31`, by Howard Hinnant's `days_from_civil`.
+fn days_since_1970(day: &str) -> Option<i64> {
+    let mut parts = day.splitn(3, '-').map(|part| part.parse::<i64>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let longest = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=longest).contains(&day) {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let of_era = year % 400;
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    Some(year / 400 * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_ends_as_the_form_says() {
+        let now = 1_773_324_306_000; // 2026-03-12T14:05:06Z
+        assert_eq!(end(now, "never", "2020-01-01"), Ok(None));
+        assert_eq!(end(now, "30", ""), Ok(Some(now + 30 * DAY)));
+        assert_eq!(end(now, "date", "2026-03-12"), Ok(Some(1_773_360_000_000)));
+        assert_eq!(end(now, "date", " 2000-02-29 "), Ok(Some(951_868_800_000)));
+        assert_eq!(end(now, "date", "1970-01-01"), Ok(Some(DAY)));
+        for bad in ["", "2026", "2026-02-29", "2026-13-01", "2026-04-31", "12.03.2026", "2026-03-12-1"] {
+            assert_eq!(end(now, "date", bad).unwrap_err().fields[0].field, "expires_on", "{bad}");
+        }
+        for bad in ["", "0", "-1", "99999", "soon"] {
+            assert_eq!(end(now, bad, "").unwrap_err().fields[0].field, "expires", "{bad}");
+        }
+    }
 }

@@ -86,7 +86,13 @@ impl<P: Grant> OrgActor<P> {
 
     /// The operator, who may do everything in every organisation.
     pub fn operator(org: OrgId) -> Self {
-        Self { org, principal: Principal::Operator, role: None, origin: Origin::default(), proof: PhantomData }
+        Self {
+            org,
+            principal: Principal::Operator,
+            role: None,
+            origin: Origin::default(),
+            proof: PhantomData,
+        }
     }
 
     /// Gatehouse itself.
@@ -157,16 +163,26 @@ pub(crate) async fn membership(
 }
 
 pub(crate) fn unauthenticated() -> Error {
-    AppError::new(ErrorKind::Unauthenticated, "unauthenticated", "You are not logged in, or your session ended. Log in and try again.")
-        .into()
+    AppError::new(
+        ErrorKind::Unauthenticated,
+        "unauthenticated",
+        "You are not logged in, or your session ended. Log in and try again.",
+    )
+    .into()
 }
 
 /// The refusal that names the permission and who can grant it.
 pub fn denied(permission: Permission) -> AppError {
-    let holders: Vec<_> = Role::holders(permission).filter(|r| matches!(r, Role::Owner | Role::Admin)).map(Role::as_str).collect();
+    let holders: Vec<_> = Role::holders(permission)
+        .filter(|r| matches!(r, Role::Owner | Role::Admin))
+        .map(Role::as_str)
+        .collect();
     AppError::new(
         ErrorKind::Forbidden,
         "permission_denied",
-        format!("You need the permission {permission} for this. Ask an {} of the organisation.", holders.join(" or ")),
+        format!(
+            "You need the permission {permission} for this. Ask an {} of the organisation.",
+            holders.join(" or ")
+        ),
     )
 }

@@ -4,11 +4,7 @@ use model::{AuditEventId, OrgId, OutboxId, permissions::Grant};
 use serde_json::{Map, Value, json};
 use store::Tx;
 
-use crate::{
-    Env, OrgActor, Result,
-    authz::Principal,
-    request::Origin,
-};
+use crate::{Env, OrgActor, Result, authz::Principal, request::Origin};
 
 /// What happened, for the audit log and, where somebody may subscribe to it, for webhooks.
 #[derive(Clone, Debug)]

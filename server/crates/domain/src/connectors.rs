@@ -5,7 +5,9 @@ use std::{collections::HashSet, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{
     AppError, ConnectorId, ConnectorSlug, ErrorKind, OrgId,
-    connectors::{Connector, HeaderInfo, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, Probe, Tool, Transport},
+    connectors::{
+        Connector, HeaderInfo, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, Probe, Tool, Transport,
+    },
     permissions::can,
     text,
 };
@@ -75,14 +77,32 @@ pub struct ConnectorChanges {
 
 /// Headers that belong to the protocol or to the connection, so nobody may set them.
 const FORBIDDEN_HEADERS: &[&str] = &[
-    "accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
-    "keep-alive", "last-event-id", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "keep-alive",
+    "last-event-id",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 fn check_header(name: &str, value: &SecretString) -> core::result::Result<String, AppError> {
     let name = name.trim().to_ascii_lowercase();
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-        return Err(AppError::field("header_name", "header_name", "Use letters, digits and hyphens for a header's name"));
+        return Err(AppError::field(
+            "header_name",
+            "header_name",
+            "Use letters, digits and hyphens for a header's name",
+        ));
     }
     if FORBIDDEN_HEADERS.contains(&name.as_str()) || name.starts_with("mcp-") {
         return Err(AppError::field(
@@ -93,7 +113,11 @@ fn check_header(name: &str, value: &SecretString) -> core::result::Result<String
     }
     let text = value.expose_secret();
     if text.is_empty() || text.len() > MAX_HEADER_VALUE || http::HeaderValue::from_str(text).is_err() {
-        return Err(AppError::field("header_value", "header_value", "Enter a value of visible ASCII characters, at most 8 KiB"));
+        return Err(AppError::field(
+            "header_value",
+            "header_value",
+            "Enter a value of visible ASCII characters, at most 8 KiB",
+        ));
     }
     Ok(name)
 }
@@ -107,12 +131,15 @@ fn parse_url(input: &str) -> core::result::Result<Url, AppError> {
     if input.len() > 2048 {
         return Err(field("Use a URL of at most 2048 characters"));
     }
-    let url = Url::parse(input).map_err(|_| field("Enter a whole URL, such as https://mcp.example.com/mcp"))?;
+    let url =
+        Url::parse(input).map_err(|_| field("Enter a whole URL, such as https://mcp.example.com/mcp"))?;
     if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
         return Err(field("Enter a URL that begins with https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(field("Leave user name and password out of the URL; put credentials into a header, where they are sealed"));
+        return Err(field(
+            "Leave user name and password out of the URL; put credentials into a header, where they are sealed",
+        ));
     }
     if url.fragment().is_some() {
         return Err(field("Leave the part after # out of the URL"));
@@ -121,7 +148,12 @@ fn parse_url(input: &str) -> core::result::Result<Url, AppError> {
 }
 
 /// Looks at a URL without keeping anything.
-pub async fn probe(env: &Env, _: &OrgActor<can::ConnectorsWrite>, url: &str, headers: &[(String, SecretString)]) -> Result<Probe> {
+pub async fn probe(
+    env: &Env,
+    _: &OrgActor<can::ConnectorsWrite>,
+    url: &str,
+    headers: &[(String, SecretString)],
+) -> Result<Probe> {
     let url = parse_url(url)?;
     let headers = checked_headers(headers)?;
     let report = ask(env, Transport::Http, url.as_str(), &headers, 0).await?.map_err(|why| at_url(&why))?;
@@ -151,7 +183,12 @@ async fn ask(
                 map.insert(name, value);
             }
             let uri = url.parse().map_err(|_| wrong())?;
-            Upstream::Http(HttpUpstream::new(Arc::new(env.outbound.clone()), uri, map, UpstreamSettings::default()))
+            Upstream::Http(HttpUpstream::new(
+                Arc::new(env.outbound.clone()),
+                uri,
+                map,
+                UpstreamSettings::default(),
+            ))
         }
     };
     Ok(upstream.probe(slug + SEPARATOR.len()).await)
@@ -182,7 +219,9 @@ fn summary(report: &ProbeReport) -> Probe {
 
 fn checked_headers(headers: &[(String, SecretString)]) -> Result<Vec<(String, SecretString)>> {
     if headers.len() > MAX_HEADERS {
-        return Err(AppError::field("header_name", "too_many", format!("Use at most {MAX_HEADERS} headers")).into());
+        return Err(
+            AppError::field("header_name", "too_many", format!("Use at most {MAX_HEADERS} headers")).into()
+        );
     }
     headers.iter().map(|(name, value)| Ok((check_header(name, value)?, value.clone()))).collect()
 }
@@ -245,7 +284,14 @@ async fn free_demo_slug(env: &Env, org: OrgId) -> Result<ConnectorSlug> {
     Err(slug_taken())
 }
 
-fn new_row(env: &Env, slug: ConnectorSlug, name: String, description: String, transport: Transport, url: String) -> Row {
+fn new_row(
+    env: &Env,
+    slug: ConnectorSlug,
+    name: String,
+    description: String,
+    transport: Transport,
+    url: String,
+) -> Row {
     let now = env.now();
     Row {
         id: ConnectorId::from_uuid(env.uuid()),
@@ -368,9 +414,9 @@ pub(crate) fn open_headers(
         .map(|row| {
             let key = format!("{connector}/{}", row.name);
             let aad = Aad { org, table: "connector_headers", column: "value_sealed", row: &key };
-            let bytes = data_key
-                .open(&aad, &row.value_sealed)
-                .map_err(|_| Error::Internal(format!("the header {} of {connector} does not open", row.name)))?;
+            let bytes = data_key.open(&aad, &row.value_sealed).map_err(|_| {
+                Error::Internal(format!("the header {} of {connector} does not open", row.name))
+            })?;
             let text = String::from_utf8(bytes.to_vec())
                 .map_err(|_| Error::Internal(format!("the header {} of {connector} is no text", row.name)))?;
             Ok((row.name.clone(), SecretString::from(text)))
@@ -422,7 +468,10 @@ fn after_check(health: Health, failures: i64, ok: bool) -> (Health, i64) {
 async fn put_tools(tx: &mut Tx, org: OrgId, connector: ConnectorId, report: &ProbeReport) -> Result<bool> {
     let old = store::connectors::list_tools_of(tx, org, connector).await?;
     let same = old.len() == report.list.tools.len()
-        && old.iter().zip(&report.list.tools).all(|(old, new)| old.name == new.name && old.definition == new.raw.get());
+        && old
+            .iter()
+            .zip(&report.list.tools)
+            .all(|(old, new)| old.name == new.name && old.definition == new.raw.get());
     if same {
         return Ok(false);
     }
@@ -431,7 +480,12 @@ async fn put_tools(tx: &mut Tx, org: OrgId, connector: ConnectorId, report: &Pro
         store::connectors::delete_tool(tx, org, connector, &gone.name).await?;
     }
     for (position, tool) in (0..).zip(&report.list.tools) {
-        let row = ToolRow { connector, name: tool.name.clone(), definition: tool.raw.get().to_owned(), enabled: true };
+        let row = ToolRow {
+            connector,
+            name: tool.name.clone(),
+            definition: tool.raw.get().to_owned(),
+            enabled: true,
+        };
         store::connectors::put_tool(tx, org, &row, position).await?;
     }
     Ok(true)
@@ -448,7 +502,11 @@ pub async fn list(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Result<Ve
 }
 
 /// One connector and its tools.
-pub async fn get(env: &Env, actor: &OrgActor<can::ConnectorsRead>, id: ConnectorId) -> Result<(Connector, Vec<Tool>)> {
+pub async fn get(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsRead>,
+    id: ConnectorId,
+) -> Result<(Connector, Vec<Tool>)> {
     let mut tx = env.db.read().await?;
     read(&mut tx, actor.org(), id).await
 }
@@ -458,7 +516,11 @@ async fn read(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<(Connector, Ve
     let headers = store::connectors::list_headers(tx, org).await?;
     let counts = store::connectors::count_tools(tx, org).await?;
     let slug = row.slug.clone();
-    let tools = store::connectors::list_tools_of(tx, org, id).await?.iter().map(|tool| shown_tool(&slug, tool)).collect();
+    let tools = store::connectors::list_tools_of(tx, org, id)
+        .await?
+        .iter()
+        .map(|tool| shown_tool(&slug, tool))
+        .collect();
     Ok((shown(row, &headers, &counts), tools))
 }
 
@@ -467,12 +529,17 @@ async fn find(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<Row> {
 }
 
 fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) -> Connector {
-    let (total, enabled) = counts.iter().find(|(id, ..)| *id == row.id).map_or((0, 0), |(_, total, enabled)| (*total, *enabled));
+    let (total, enabled) =
+        counts.iter().find(|(id, ..)| *id == row.id).map_or((0, 0), |(_, total, enabled)| (*total, *enabled));
     Connector {
         headers: headers
             .iter()
             .filter(|header| header.connector == row.id)
-            .map(|header| HeaderInfo { name: header.name.clone(), set_at: header.set_at, set_by: header.set_by.clone() })
+            .map(|header| HeaderInfo {
+                name: header.name.clone(),
+                set_at: header.set_at,
+                set_by: header.set_by.clone(),
+            })
             .collect(),
         tools_enabled: u32::try_from(enabled).unwrap_or(u32::MAX),
         tools_total: u32::try_from(total).unwrap_or(u32::MAX),
@@ -497,7 +564,9 @@ fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) ->
 fn shown_tool(slug: &ConnectorSlug, row: &ToolRow) -> Tool {
     let definition: Value = serde_json::from_str(&row.definition).unwrap_or_default();
     let hint = |name: &str| definition["annotations"][name].as_bool();
-    let clean = |value: &Value| value.as_str().map(|s| s.chars().filter(|c| *c == '\n' || text::printable(*c)).collect::<String>());
+    let clean = |value: &Value| {
+        value.as_str().map(|s| s.chars().filter(|c| *c == '\n' || text::printable(*c)).collect::<String>())
+    };
     Tool {
         public_name: format!("{slug}{SEPARATOR}{}", row.name),
         name: row.name.clone(),
@@ -523,7 +592,8 @@ pub async fn update(
     let name = text::name("name", "the connector", &changes.name, MAX_NAME)?;
     let description = text::description("description", &changes.description, MAX_DESCRIPTION)?;
     let set = checked_headers(&changes.set_headers)?;
-    let removed: Vec<String> = changes.remove_headers.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
+    let removed: Vec<String> =
+        changes.remove_headers.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
 
     let (old, headers) = {
         let mut tx = env.db.read().await?;
@@ -546,7 +616,12 @@ pub async fn update(
             .collect();
         merged.extend(set.iter().cloned());
         if merged.len() > MAX_HEADERS {
-            return Err(AppError::field("header_name", "too_many", format!("Use at most {MAX_HEADERS} headers")).into());
+            return Err(AppError::field(
+                "header_name",
+                "too_many",
+                format!("Use at most {MAX_HEADERS} headers"),
+            )
+            .into());
         }
         let report = ask(env, Transport::Http, target.as_str(), &merged, old.slug.as_str().len()).await?;
         if let Err(why) = &report
@@ -589,7 +664,12 @@ pub async fn update(
 }
 
 /// Switches a connector on or off. Off, its tools are neither listed nor called.
-pub async fn set_enabled(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, id: ConnectorId, enabled: bool) -> Result<()> {
+pub async fn set_enabled(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsWrite>,
+    id: ConnectorId,
+    enabled: bool,
+) -> Result<()> {
     let mut change = env.change(actor).await?;
     let mut row = find(change.tx(), actor.org(), id).await?;
     if row.enabled == enabled {
@@ -638,7 +718,11 @@ pub async fn delete(env: &Env, actor: &OrgActor<can::ConnectorsDelete>, id: Conn
 }
 
 /// Tries a connector now and keeps what it found. A failure is an answer, not an error.
-pub async fn test(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, id: ConnectorId) -> Result<core::result::Result<Probe, String>> {
+pub async fn test(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsWrite>,
+    id: ConnectorId,
+) -> Result<core::result::Result<Probe, String>> {
     let found = check(env, actor, id).await?;
     Ok(found.map(|report| summary(&report)).map_err(|why| why.to_string()))
 }
@@ -742,7 +826,9 @@ mod tests {
     #[test]
     fn urls_are_whole_and_hold_no_credentials() {
         assert!(parse_url(" https://mcp.example.com/mcp?x=1 ").is_ok());
-        for bad in ["", "mcp.example.com", "ftp://x.y/", "https://u:p@x.y/", "https://x.y/#a", "javascript:alert(1)"] {
+        for bad in
+            ["", "mcp.example.com", "ftp://x.y/", "https://u:p@x.y/", "https://x.y/#a", "javascript:alert(1)"]
+        {
             assert!(parse_url(bad).is_err(), "{bad}");
         }
     }

@@ -185,16 +185,27 @@ impl Planes {
                 let hash: [u8; 32] = key.hash.as_slice().try_into().ok()?;
                 Some((
                     hash,
-                    PlaneKey { id: key.id, name: key.name, scope, expires_at: key.expires_at, url_key: key.url_key },
+                    PlaneKey {
+                        id: key.id,
+                        name: key.name,
+                        scope,
+                        expires_at: key.expires_at,
+                        url_key: key.url_key,
+                    },
                 ))
             })
             .collect();
         let headers = store::connectors::list_headers(&mut tx, id).await?;
         let mut tools: HashMap<ConnectorId, Vec<PlaneTool>> = HashMap::new();
         for tool in store::connectors::list_tools(&mut tx, id).await? {
-            let definition = RawValue::from_string(tool.definition)
-                .map_err(|_| Error::Internal(format!("the definition of a tool of {} is no JSON", tool.connector)))?;
-            tools.entry(tool.connector).or_default().push(PlaneTool { name: tool.name, enabled: tool.enabled, definition });
+            let definition = RawValue::from_string(tool.definition).map_err(|_| {
+                Error::Internal(format!("the definition of a tool of {} is no JSON", tool.connector))
+            })?;
+            tools.entry(tool.connector).or_default().push(PlaneTool {
+                name: tool.name,
+                enabled: tool.enabled,
+                definition,
+            });
         }
         let mut connectors = Vec::new();
         for row in store::connectors::list(&mut tx, id).await?.into_iter().filter(|row| row.enabled) {
@@ -206,7 +217,15 @@ impl Planes {
         }
         connectors.sort_by(|a, b| a.slug.cmp(&b.slug));
         let url_keys = org.url_keys;
-        Ok(Some(Arc::new(OrgPlane { org: id, slug: org.slug, suspended: false, url_keys, keys, connectors, version })))
+        Ok(Some(Arc::new(OrgPlane {
+            org: id,
+            slug: org.slug,
+            suspended: false,
+            url_keys,
+            keys,
+            connectors,
+            version,
+        })))
     }
 
     fn connector(
@@ -219,7 +238,11 @@ impl Planes {
     ) -> Result<PlaneConnector> {
         let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
         let opened = connectors::open_headers(data_key, org, headers, row.id)?;
-        let url: Uri = if row.transport == Transport::Demo { Uri::default() } else { row.url.parse().map_err(|_| wrong("URL"))? };
+        let url: Uri = if row.transport == Transport::Demo {
+            Uri::default()
+        } else {
+            row.url.parse().map_err(|_| wrong("URL"))?
+        };
         let mut own = Vec::with_capacity(opened.len());
         for (name, value) in opened {
             own.push((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header"))?, value));

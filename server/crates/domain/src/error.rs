@@ -23,8 +23,11 @@ pub type Result<T> = core::result::Result<T, Error>;
 
 impl From<Busy> for Error {
     fn from(_: Busy) -> Self {
-        let mut error =
-            AppError::new(ErrorKind::Unavailable, "busy", "Too many people are logging in at this moment. Wait a second, then try again.");
+        let mut error = AppError::new(
+            ErrorKind::Unavailable,
+            "busy",
+            "Too many people are logging in at this moment. Wait a second, then try again.",
+        );
         error.retry_after = Some(1);
         Self::App(error)
     }

@@ -47,7 +47,10 @@ fn checksum(text: &[u8]) -> [u8; CHECKSUM] {
 /// Whether the text has the form of a key, checksum included. It says nothing about whether the key exists.
 pub fn check(key: &str) -> bool {
     let Some(rest) = key.strip_prefix(PREFIX) else { return false };
-    if rest.len() < MIN_SECRET + CHECKSUM || key.len() > MAX || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
+    if rest.len() < MIN_SECRET + CHECKSUM
+        || key.len() > MAX
+        || !rest.bytes().all(|b| b.is_ascii_alphanumeric())
+    {
         return false;
     }
     let (body, sum) = key.as_bytes().split_at(key.len() - CHECKSUM);
@@ -85,7 +88,14 @@ mod tests {
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             assert!(!check(std::str::from_utf8(&bytes).unwrap()), "{at}");
         }
-        for bad in ["", "gth_live_sk_", &key[..key.len() - 1], &format!("{key} "), &format!("{key}\n"), &key.to_uppercase()] {
+        for bad in [
+            "",
+            "gth_live_sk_",
+            &key[..key.len() - 1],
+            &format!("{key} "),
+            &format!("{key}\n"),
+            &key.to_uppercase(),
+        ] {
             assert!(!check(bad), "{bad:?}");
         }
     }

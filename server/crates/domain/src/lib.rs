@@ -21,6 +21,8 @@ pub mod password;
 pub mod request;
 pub mod sealer;
 pub mod sessions;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod throttle;
 
 pub use authz::OrgActor;

@@ -24,7 +24,10 @@ pub const MAX_DESCRIPTION: usize = 280;
 
 /// Checks a slug that a person chose; the error is at `field`.
 pub fn parse_slug(field: &str, input: &str) -> Result<OrgSlug> {
-    input.trim().parse().map_err(|why: slug::InvalidSlug| AppError::field(field, "slug", why.to_string()).into())
+    input
+        .trim()
+        .parse()
+        .map_err(|why: slug::InvalidSlug| AppError::field(field, "slug", why.to_string()).into())
 }
 
 fn slug_taken(field: &str) -> Error {
@@ -46,7 +49,9 @@ pub(crate) async fn insert(
     origin: Origin,
 ) -> Result<(Org, Change, Event)> {
     let now = env.now();
-    if store::orgs::is_buried(&mut tx, slug.as_str()).await? || store::orgs::find_by_slug(&mut tx, &slug).await?.is_some() {
+    if store::orgs::is_buried(&mut tx, slug.as_str()).await?
+        || store::orgs::find_by_slug(&mut tx, &slug).await?.is_some()
+    {
         return Err(slug_taken("slug"));
     }
     let org = Org {
@@ -80,17 +85,25 @@ pub async fn create(ctx: &RequestContext, name: &str, slug: &str) -> Result<Org>
     let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
     let principal = Principal::User { id: user.id, name: user.name };
     let plan = env.settings.default_plan;
-    let (org, change, event) = insert(env, tx, &name, slug, plan, user.id, principal, ctx.origin.clone()).await?;
+    let (org, change, event) =
+        insert(env, tx, &name, slug, plan, user.id, principal, ctx.origin.clone()).await?;
     change.commit(event).await?;
     Ok(org)
 }
 
 /// Makes an organisation for somebody else, as the operator.
-pub async fn create_by_operator(env: &Env, name: &str, slug: &str, owner_email: &str, plan: Option<Plan>) -> Result<Org> {
+pub async fn create_by_operator(
+    env: &Env,
+    name: &str,
+    slug: &str,
+    owner_email: &str,
+    plan: Option<Plan>,
+) -> Result<Org> {
     let name = text::name("name", "the organisation", name, MAX_NAME)?;
     let slug = parse_slug("slug", slug)?;
     let mut tx = env.db.write().await?;
-    let owner = store::users::find_by_email(&mut tx, owner_email).await?.ok_or_else(|| Error::not_found("user"))?;
+    let owner =
+        store::users::find_by_email(&mut tx, owner_email).await?.ok_or_else(|| Error::not_found("user"))?;
     let plan = plan.unwrap_or(env.settings.default_plan);
     let (org, change, event) =
         insert(env, tx, &name, slug, plan, owner.id, Principal::Operator, Origin::default()).await?;
@@ -106,13 +119,21 @@ pub async fn find_by_slug(env: &Env, slug: &str) -> Result<Org> {
 }
 
 /// Adds somebody to an organisation, or gives a member another role. An organisation keeps at least one owner.
-pub async fn put_member(env: &Env, actor: &OrgActor<can::TeamRoles>, email: &str, role: Role) -> Result<UserId> {
+pub async fn put_member(
+    env: &Env,
+    actor: &OrgActor<can::TeamRoles>,
+    email: &str,
+    role: Role,
+) -> Result<UserId> {
     let mut change = env.change(actor).await?;
-    let user = store::users::find_by_email(change.tx(), email).await?.ok_or_else(|| Error::not_found("user"))?;
+    let user =
+        store::users::find_by_email(change.tx(), email).await?.ok_or_else(|| Error::not_found("user"))?;
     match store::members::find_role(change.tx(), actor.org(), user.id).await? {
         Some(old) if old == role => Ok(user.id),
         Some(old) => {
-            if old == Role::Owner && store::members::count_in_role(change.tx(), actor.org(), Role::Owner).await? < 2 {
+            if old == Role::Owner
+                && store::members::count_in_role(change.tx(), actor.org(), Role::Owner).await? < 2
+            {
                 return Err(AppError::new(
                     ErrorKind::Conflict,
                     "last_owner",
@@ -121,7 +142,11 @@ pub async fn put_member(env: &Env, actor: &OrgActor<can::TeamRoles>, email: &str
                 .into());
             }
             store::members::set_role(change.tx(), actor.org(), user.id, role).await?;
-            let event = Event::new("team.role_changed").target("user", user.id, &user.email).changed("role", old.as_str(), role.as_str());
+            let event = Event::new("team.role_changed").target("user", user.id, &user.email).changed(
+                "role",
+                old.as_str(),
+                role.as_str(),
+            );
             change.commit(event).await?;
             Ok(user.id)
         }
@@ -178,7 +203,12 @@ pub async fn get(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Result<Org
 }
 
 /// Changes name and description.
-pub async fn update(env: &Env, actor: &OrgActor<can::OrgUpdate>, name: &str, description: &str) -> Result<()> {
+pub async fn update(
+    env: &Env,
+    actor: &OrgActor<can::OrgUpdate>,
+    name: &str,
+    description: &str,
+) -> Result<()> {
     let name = text::name("name", "the organisation", name, MAX_NAME)?;
     let description = text::description("description", description, MAX_DESCRIPTION)?;
     edit(env, actor, |org| {
@@ -224,9 +254,14 @@ pub async fn set_key_settings(
     .await
 }
 
-async fn edit<P: model::permissions::Grant>(env: &Env, actor: &OrgActor<P>, apply: impl FnOnce(&mut Org)) -> Result<()> {
+async fn edit<P: model::permissions::Grant>(
+    env: &Env,
+    actor: &OrgActor<P>,
+    apply: impl FnOnce(&mut Org),
+) -> Result<()> {
     let mut change = env.change(actor).await?;
-    let old = store::orgs::find(change.tx(), actor.org()).await?.ok_or_else(|| Error::not_found("organisation"))?;
+    let old =
+        store::orgs::find(change.tx(), actor.org()).await?.ok_or_else(|| Error::not_found("organisation"))?;
     let mut new = old.clone();
     apply(&mut new);
     if new == old {
@@ -303,9 +338,9 @@ pub async fn dismiss_onboarding(env: &Env, actor: &OrgActor<can::ConnectorsWrite
 /// The organisation's wrapped data key, opened.
 pub(crate) async fn data_key(env: &Env, tx: &mut Tx, org: OrgId) -> Result<crate::sealer::DataKey> {
     let wrapped = store::orgs::data_key(tx, org).await?;
-    env.sealer.open_data_key(org, &wrapped).map_err(|_| {
-        Error::Internal(format!("the data key of {org} does not open with this master key"))
-    })
+    env.sealer
+        .open_data_key(org, &wrapped)
+        .map_err(|_| Error::Internal(format!("the data key of {org} does not open with this master key")))
 }
 
 /// A key that limits others to connectors may only name connectors of the organisation.

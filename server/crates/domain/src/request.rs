@@ -73,6 +73,9 @@ pub struct RequestContext {
 
 impl core::fmt::Debug for RequestContext {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("RequestContext").field("signed_in", &self.signed_in).field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("RequestContext")
+            .field("signed_in", &self.signed_in)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
     }
 }

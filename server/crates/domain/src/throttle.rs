@@ -32,10 +32,9 @@ pub struct Attempt {
 fn address_bucket(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => format!("address:{v4}"),
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or_else(
-            || format!("address:{:x}/64", v6.to_bits() >> 64),
-            |v4| format!("address:{v4}"),
-        ),
+        IpAddr::V6(v6) => v6
+            .to_ipv4_mapped()
+            .map_or_else(|| format!("address:{:x}/64", v6.to_bits() >> 64), |v4| format!("address:{v4}")),
     }
 }
 
@@ -67,7 +66,12 @@ fn too_many(wait_ms: i64) -> Error {
 
 /// Counts an attempt, or refuses it. `account` names the account whether or not it exists; `device` names a browser
 /// that signed in to this account before and so has a count of its own.
-pub(crate) async fn begin(env: &Env, account: &str, device: Option<&str>, address: Option<IpAddr>) -> Result<Attempt> {
+pub(crate) async fn begin(
+    env: &Env,
+    account: &str,
+    device: Option<&str>,
+    address: Option<IpAddr>,
+) -> Result<Attempt> {
     let now = env.now();
     let account = match device {
         Some(device) => format!("device:{device}"),
@@ -138,6 +142,9 @@ mod tests {
         let one = address_bucket("2001:db8:1:2::1".parse().unwrap());
         assert_eq!(one, address_bucket("2001:db8:1:2:ffff::9".parse().unwrap()));
         assert_ne!(one, address_bucket("2001:db8:1:3::1".parse().unwrap()));
-        assert_eq!(address_bucket("::ffff:192.0.2.1".parse().unwrap()), address_bucket("192.0.2.1".parse().unwrap()));
+        assert_eq!(
+            address_bucket("::ffff:192.0.2.1".parse().unwrap()),
+            address_bucket("192.0.2.1".parse().unwrap())
+        );
     }
 }

@@ -3,12 +3,16 @@
 use domain::{
     dataplane::{OrgPlane, PlaneKey},
     key_format,
+    mcp::code,
 };
-use domain::mcp::code;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use model::paths;
 use subtle::ConstantTimeEq as _;
 
-use crate::{guard::EXPOSE, reply::RpcError};
+use crate::{
+    guard::{EXPOSE, Site},
+    reply::RpcError,
+};
 
 /// A credential as it was presented.
 #[derive(Debug)]
@@ -29,7 +33,7 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }
 
-/// Finds the credential. Only the first query parameter of a name counts as repeated when another follows.
+/// Finds the credential.
 ///
 /// # Errors
 /// 400 when it cannot be said which credential is meant; 401 for a header that holds none.
@@ -53,10 +57,8 @@ pub(crate) fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>, endp
     };
     let key = single(http::HeaderName::from_static("x-api-key"))?;
     let authorization = single(header::AUTHORIZATION)?;
-    let authorization = match authorization {
-        Some(value) => Some(bearer(value).ok_or_else(|| endpoint.invalid())?),
-        None => None,
-    };
+    // Another scheme than `Bearer` is a credential, but none that could be valid.
+    let authorization = authorization.map(bearer);
     let mut in_query = None;
     for pair in query.unwrap_or_default().split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -70,8 +72,9 @@ pub(crate) fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>, endp
     }
     match (key, authorization, in_query) {
         (None, None, None) => Ok(Presented::Nothing),
-        (Some(one), Some(other), None) if one == other => Ok(Presented::Header(one)),
-        (Some(key), None, None) | (None, Some(key), None) => Ok(Presented::Header(key)),
+        (Some(one), Some(Some(other)), None) if one == other => Ok(Presented::Header(one)),
+        (Some(key), None, None) | (None, Some(Some(key)), None) => Ok(Presented::Header(key)),
+        (None, Some(None), None) => Err(endpoint.invalid()),
         (None, None, Some(key)) => Ok(Presented::Query(key)),
         _ => Err(ambiguous()),
     }
@@ -102,16 +105,28 @@ fn percent_decode(text: &str) -> String {
 /// The endpoint that was asked, for the challenges that it answers with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endpoint<'a> {
-    /// The absolute URL of its metadata document (RFC 9728).
-    pub(crate) metadata: &'a str,
+    pub(crate) site: &'a Site,
+    /// The organisation's slug, well-formed.
+    pub(crate) slug: &'a str,
+    /// The connector's slug, well-formed, if the path has one.
+    pub(crate) connector: Option<&'a str>,
 }
 
 impl Endpoint<'_> {
+    /// The absolute URL of its metadata document (RFC 9728).
+    fn metadata(&self) -> String {
+        let path = match self.connector {
+            None => paths::mcp(self.slug),
+            Some(connector) => paths::mcp_connector(self.slug, connector),
+        };
+        self.site.absolute(&paths::protected_resource_metadata(&path))
+    }
+
     fn challenge(self, error: RpcError, sent: bool) -> RpcError {
         // The order and spelling of protocol §2a.13: some clients compare rather than parse.
         let error_part = if sent { ", error=\"invalid_token\"" } else { "" };
         let value =
-            format!("Bearer resource_metadata=\"{}\", scope=\"mcp:call\"{error_part}", self.metadata);
+            format!("Bearer resource_metadata=\"{}\", scope=\"mcp:call\"{error_part}", self.metadata());
         let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("Bearer"));
         error
             .header(header::WWW_AUTHENTICATE, value)
@@ -157,7 +172,7 @@ impl Endpoint<'_> {
     pub(crate) fn insufficient_scope(self, connector: &str) -> RpcError {
         let value = format!(
             "Bearer error=\"insufficient_scope\", scope=\"mcp:call:{connector}\", resource_metadata=\"{}\"",
-            self.metadata
+            self.metadata()
         );
         let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("Bearer"));
         RpcError::new(
@@ -188,6 +203,6 @@ pub(crate) fn find<'p>(plane: &'p OrgPlane, hash: &[u8; 32], in_query: bool, now
     let (stored, key) = plane.keys.get_key_value(hash)?;
     let same: bool = stored.as_slice().ct_eq(hash.as_slice()).into();
     let alive = key.expires_at.is_none_or(|at| now < at);
-    let place = !in_query || plane.url_keys && key.url_key;
-    (same && alive && place).then_some(key)
+    let placed = !in_query || plane.url_keys && key.url_key;
+    (same && alive && placed).then_some(key)
 }

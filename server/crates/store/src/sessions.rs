@@ -155,5 +155,9 @@ pub async fn delete_expired(tx: &mut Tx, now: i64, seen_before: i64) -> Result<u
 /// Ends every session of a person; how many that were.
 pub async fn delete_all_of_user(tx: &mut Tx, user: UserId) -> Result<u64> {
     let user = user.to_string();
-    Ok(on!(tx, |c| sqlx::query(DELETE_ALL_OF_USER).bind(user).execute(c).await.map(|done| done.rows_affected()))?)
+    Ok(on!(tx, |c| sqlx::query(DELETE_ALL_OF_USER)
+        .bind(user)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?)
 }

@@ -53,7 +53,8 @@ fn normal(kind: &str) -> &str {
 async fn schema_parity() {
     let mut seen: Vec<Columns> = Vec::new();
     for kind in [Kind::Sqlite, Kind::Postgres] {
-        let columns = TestDb::new(kind).await.db.describe_columns().await.unwrap();
+        let test = TestDb::new(kind).await;
+        let columns = test.db.describe_columns().await.unwrap();
         seen.push(
             columns
                 .into_iter()
@@ -69,7 +70,8 @@ async fn schema_parity() {
 #[tokio::test]
 async fn ten_03_every_org_id_has_a_cascading_foreign_key() {
     for kind in [Kind::Sqlite, Kind::Postgres] {
-        let db = TestDb::new(kind).await.db;
+        let test = TestDb::new(kind).await;
+        let db = &test.db;
         let columns = db.describe_columns().await.unwrap();
         let keys = db.describe_foreign_keys().await.unwrap();
         let tenants: Vec<_> = columns.iter().filter(|c| c.column == "org_id").collect();

@@ -86,7 +86,13 @@ fn rfc3339(millis: i64) -> String {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let mut out = String::with_capacity(20);
-    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
+    let _ = write!(
+        out,
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    );
     out
 }
 
@@ -101,7 +107,10 @@ mod tests {
 
     #[test]
     fn the_demo_answers() {
-        assert_eq!(call("echo", r#"{"text":"a\"b"}"#), r#"{"content":[{"type":"text","text":"a\"b"}],"isError":false}"#);
+        assert_eq!(
+            call("echo", r#"{"text":"a\"b"}"#),
+            r#"{"content":[{"type":"text","text":"a\"b"}],"isError":false}"#
+        );
         assert!(call("time", "{}").contains("2026-11-21T00:00:00Z"), "{}", call("time", "{}"));
         let sum: serde_json::Value = serde_json::from_str(&call("add", r#"{"a":1.5,"b":2}"#)).unwrap();
         assert_eq!(sum["structuredContent"]["sum"], 3.5);

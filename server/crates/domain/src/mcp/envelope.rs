@@ -199,7 +199,11 @@ pub fn parse(body: &[u8]) -> Result<Message<'_>, Malformed> {
     }
     let id = reader.id.filter(|id| is_id(id));
     let refuse = |reason| {
-        Err(Malformed { code: code::INVALID_REQUEST, reason, id: id.filter(|_| !reader.twice).map(str::to_owned) })
+        Err(Malformed {
+            code: code::INVALID_REQUEST,
+            reason,
+            id: id.filter(|_| !reader.twice).map(str::to_owned),
+        })
     };
     match first {
         Some(b'{') => {}
@@ -416,8 +420,11 @@ mod tests {
     #[test]
     fn req_02_limits_are_invalid_requests() {
         assert_eq!(code_of(&"[".repeat(100_000)), code::INVALID_REQUEST);
-        let deep =
-            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{}{}}}"#, "{\"a\":".repeat(64), "}".repeat(64));
+        let deep = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{}{}}}"#,
+            "{\"a\":".repeat(64),
+            "}".repeat(64)
+        );
         assert_eq!(code_of(&deep), code::INVALID_REQUEST);
     }
 
@@ -428,7 +435,8 @@ mod tests {
             assert_eq!(code_of(body), code::PARSE, "{body}");
         }
         // Half a surrogate pair is legal JSON: where it is only passed on, it is passed on.
-        let message = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"x":"\ud800"}}}"#;
+        let message =
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"x":"\ud800"}}}"#;
         assert!(parse(message.as_bytes()).is_ok());
     }
 

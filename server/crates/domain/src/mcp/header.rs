@@ -18,8 +18,11 @@ pub fn encode(text: &str) -> HeaderValue {
     let plain = text.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b))
         && text.trim_matches([' ', '\t']) == text
         && sentinel(text).is_none();
-    let value =
-        if plain { Cow::Borrowed(text) } else { Cow::Owned(format!("{OPEN}{}{CLOSE}", STANDARD.encode(text))) };
+    let value = if plain {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("{OPEN}{}{CLOSE}", STANDARD.encode(text)))
+    };
     // Both spellings consist of characters that a header may have.
     HeaderValue::from_str(&value).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
@@ -30,9 +33,7 @@ pub fn decode(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let text = value.to_str().ok()?.trim_matches([' ', '\t']);
     match sentinel(text) {
         None => Some(Cow::Borrowed(text)),
-        Some(encoded) => {
-            String::from_utf8(STANDARD.decode(encoded).ok()?).ok().map(Cow::Owned)
-        }
+        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok().map(Cow::Owned),
     }
 }
 

@@ -174,11 +174,7 @@ fn number_end(bytes: &[u8], mut at: usize) -> Result<usize, Fault> {
 ///
 /// # Errors
 /// The first [`Fault`] that is met.
-pub fn scan<'a>(
-    text: &'a str,
-    limits: &Limits,
-    mut report: impl FnMut(Member<'_, 'a>),
-) -> Result<(), Fault> {
+pub fn scan<'a>(text: &'a str, limits: &Limits, mut report: impl FnMut(Member<'_, 'a>)) -> Result<(), Fault> {
     let bytes = text.as_bytes();
     let max_depth = limits.depth.min(MAX_DEPTH);
     let mut frames = [Frame::default(); MAX_DEPTH];
@@ -433,13 +429,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             seen,
-            [
-                "a=1",
-                r#"b.c.d={"e":2}"#,
-                r#"b.c={"d":{"e":2}}"#,
-                r#"b={"c":{"d":{"e":2}}}"#,
-                r#"f=[{"g":3}]"#
-            ]
+            ["a=1", r#"b.c.d={"e":2}"#, r#"b.c={"d":{"e":2}}"#, r#"b={"c":{"d":{"e":2}}}"#, r#"f=[{"g":3}]"#]
         );
     }
 

@@ -133,7 +133,9 @@ impl Decoder {
                 }
                 self.has_data = true;
             }
-            b"event" => self.kind = std::str::from_utf8(&value).ok().filter(|k| *k != "message").map(str::to_owned),
+            b"event" => {
+                self.kind = std::str::from_utf8(&value).ok().filter(|k| *k != "message").map(str::to_owned);
+            }
             // `id` and `retry` serve resumption, which is not offered.
             _ => {}
         }
@@ -162,7 +164,11 @@ mod tests {
     fn all(decoder: &mut Decoder) -> Vec<String> {
         let mut events = Vec::new();
         while let Some(event) = decoder.take().unwrap() {
-            events.push(format!("{}|{}", event.kind.unwrap_or_default(), String::from_utf8_lossy(&event.data)));
+            events.push(format!(
+                "{}|{}",
+                event.kind.unwrap_or_default(),
+                String::from_utf8_lossy(&event.data)
+            ));
         }
         events
     }

@@ -46,7 +46,9 @@ pub fn definition(raw: &str, prefix: usize) -> Result<ToolDefinition, DroppedToo
     let name = json::get(raw, "name").and_then(json::string).unwrap_or_default();
     let drop = |reason| Err(DroppedTool { name: name.chars().take(64).collect(), reason });
     if !is_name(&name, prefix) {
-        return drop("its name is longer than allowed or has other characters than A-Z, a-z, 0-9, _, - and .");
+        return drop(
+            "its name is longer than allowed or has other characters than A-Z, a-z, 0-9, _, - and .",
+        );
     }
     let Some(schema) = json::get(raw, "inputSchema").filter(|schema| schema.starts_with('{')) else {
         return drop("it has no input schema");
@@ -127,7 +129,8 @@ fn mark(
     path: &[String],
     found: &[ParamHeader],
 ) -> Result<ParamHeader, &'static str> {
-    let name = value.as_str().filter(|name| header::is_token(name)).ok_or("x-mcp-header is not a header name")?;
+    let name =
+        value.as_str().filter(|name| header::is_token(name)).ok_or("x-mcp-header is not a header name")?;
     if path.is_empty() {
         return Err("x-mcp-header marks the whole input");
     }
@@ -144,7 +147,8 @@ fn mark(
     if !fits {
         return Err("x-mcp-header marks something else than a string, an integer or a boolean");
     }
-    let header = HeaderName::try_from(format!("mcp-param-{name}")).map_err(|_| "x-mcp-header is not a header name")?;
+    let header =
+        HeaderName::try_from(format!("mcp-param-{name}")).map_err(|_| "x-mcp-header is not a header name")?;
     if found.iter().any(|other| other.header == header) {
         return Err("two parameters have the same x-mcp-header");
     }
@@ -266,7 +270,12 @@ mod tests {
     #[test]
     fn ups_12_tools_with_bad_names_or_marks_are_dropped() {
         let tool = |name: &str, property: &str| {
-            definition(&format!(r#"{{"name":"{name}","inputSchema":{{"type":"object","properties":{{"a":{property}}}}}}}"#), 10)
+            definition(
+                &format!(
+                    r#"{{"name":"{name}","inputSchema":{{"type":"object","properties":{{"a":{property}}}}}}}"#
+                ),
+                10,
+            )
         };
         assert_eq!(tool("get.user-2_x", r#"{"type":"string"}"#).unwrap().name, "get.user-2_x");
         for name in ["", "a b", "a\\u202eb", "é", &"x".repeat(119)] {

@@ -156,9 +156,11 @@ impl UpstreamError {
             | Self::UnsupportedVersion
             | Self::Protocol(_) => code::UPSTREAM_PROTOCOL,
             Self::TooLarge(_) => code::UPSTREAM_TOO_LARGE,
-            Self::Net(_) | Self::NeedsAuth { .. } | Self::Busy { .. } | Self::Failed(_) | Self::Refused(_) => {
-                code::UPSTREAM_UNAVAILABLE
-            }
+            Self::Net(_)
+            | Self::NeedsAuth { .. }
+            | Self::Busy { .. }
+            | Self::Failed(_)
+            | Self::Refused(_) => code::UPSTREAM_UNAVAILABLE,
         }
     }
 
@@ -453,7 +455,12 @@ fn essence(headers: &HeaderMap) -> String {
 }
 
 /// Reads a body to its end, at most `cap` bytes.
-async fn read(mut body: BodyStream, cap: usize, deadline: Instant, total: Duration) -> Result<Bytes, UpstreamError> {
+async fn read(
+    mut body: BodyStream,
+    cap: usize,
+    deadline: Instant,
+    total: Duration,
+) -> Result<Bytes, UpstreamError> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     loop {
@@ -522,7 +529,12 @@ fn carried(capabilities: Option<&str>) -> Cow<'_, str> {
 impl HttpUpstream {
     /// A client that has not connected yet. `headers` are the connector's own: the only credentials that the server
     /// ever sees (RSV-07).
-    pub fn new(exchange: Arc<dyn Exchange>, uri: http::Uri, headers: HeaderMap, settings: UpstreamSettings) -> Self {
+    pub fn new(
+        exchange: Arc<dyn Exchange>,
+        uri: http::Uri,
+        headers: HeaderMap,
+        settings: UpstreamSettings,
+    ) -> Self {
         Self(Arc::new(Inner {
             exchange,
             uri,
@@ -569,7 +581,8 @@ impl HttpUpstream {
             for raw in json::elements(tools.ok_or(UpstreamError::Protocol("its list of tools is none"))?) {
                 match tools::definition(raw, prefix) {
                     Ok(tool) if list.tools.iter().any(|other| other.name == tool.name) => {
-                        list.dropped.push(DroppedTool { name: tool.name, reason: "another tool has its name" });
+                        list.dropped
+                            .push(DroppedTool { name: tool.name, reason: "another tool has its name" });
                     }
                     Ok(tool) => list.tools.push(tool),
                     Err(dropped) => {
@@ -748,7 +761,11 @@ impl Inner {
                 | UpstreamError::Refused(_)
                 | UpstreamError::Protocol(_)),
             ) => {
-                if self.offers_old_transport().await { Err(UpstreamError::OldTransport) } else { Err(error) }
+                if self.offers_old_transport().await {
+                    Err(UpstreamError::OldTransport)
+                } else {
+                    Err(error)
+                }
             }
             other => other,
         }
@@ -765,10 +782,10 @@ impl Inner {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let mut params = String::new();
         write_meta(&mut params, &modern(None, None), &Call::default(), id);
-        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{{params}}}}}"#);
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{{params}}}}}"#);
         let request = self.post(Some(&modern(None, None)), "server/discover", None, body);
-        let reply =
-            self.exchange(request, None, id, self.settings.probe).await.map_err(Failure::error)?;
+        let reply = self.exchange(request, None, id, self.settings.probe).await.map_err(Failure::error)?;
         let answer = reply.finish().await?;
         let versions = |list: Option<&str>, version: &str| {
             json::elements(list.unwrap_or_default()).filter_map(json::string).any(|v| v == version)
@@ -863,7 +880,13 @@ impl Inner {
         timeout(self.settings.probe, look).await.ok().flatten().unwrap_or(false)
     }
 
-    fn post(&self, agreed: Option<&Agreed>, method: &'static str, name: Option<&str>, body: String) -> http::Request<Bytes> {
+    fn post(
+        &self,
+        agreed: Option<&Agreed>,
+        method: &'static str,
+        name: Option<&str>,
+        body: String,
+    ) -> http::Request<Bytes> {
         let mut request = http::Request::new(Bytes::from(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -889,7 +912,11 @@ impl Inner {
         request
     }
 
-    async fn head(&self, request: http::Request<Bytes>, patience: Duration) -> Result<http::Response<BodyStream>, UpstreamError> {
+    async fn head(
+        &self,
+        request: http::Request<Bytes>,
+        patience: Duration,
+    ) -> Result<http::Response<BodyStream>, UpstreamError> {
         match timeout(patience, self.exchange.send(request)).await {
             Ok(response) => Ok(response?),
             Err(_) => Err(UpstreamError::Timeout(patience)),
@@ -945,7 +972,8 @@ impl Inner {
                 return Err(UpstreamError::NeedsAuth { status: status.as_u16(), oauth }.into());
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                let wait = head.headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+                let wait =
+                    head.headers.get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
                 return Err(UpstreamError::Busy { retry_after: wait }.into());
             }
             _ => {}
@@ -973,7 +1001,8 @@ impl Inner {
             })));
         }
         let cap = if status.is_success() { self.settings.max_bytes } else { ERROR_BODY };
-        let length = head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+        let length =
+            head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
         if status.is_success() && length.is_some_and(|length| length > cap) {
             return Err(UpstreamError::TooLarge(cap).into());
         }
@@ -1000,7 +1029,9 @@ impl Inner {
         // The server may have been exchanged for one of the other era. It has refused, so nothing was done.
         let exchanged = match agreed.map(|agreed| agreed.era) {
             Some(Era::Legacy) => answer.as_ref().is_some_and(|a| matches!(a.error, Some(-32022..=-32020))),
-            Some(Era::Modern) => status.is_client_error() && (answer.is_none() || mentions(&body, b"initialize")),
+            Some(Era::Modern) => {
+                status.is_client_error() && (answer.is_none() || mentions(&body, b"initialize"))
+            }
             None => false,
         };
         if exchanged {
@@ -1089,7 +1120,9 @@ impl CallStream {
     pub async fn next(&mut self) -> Result<CallEvent, UpstreamError> {
         let settings = self.upstream.settings;
         loop {
-            while let Some(event) = self.decoder.take().map_err(|_| UpstreamError::TooLarge(settings.max_bytes))? {
+            while let Some(event) =
+                self.decoder.take().map_err(|_| UpstreamError::TooLarge(settings.max_bytes))?
+            {
                 if event.kind.is_some() || event.data.is_empty() {
                     continue;
                 }
@@ -1150,7 +1183,8 @@ impl CallStream {
     /// Answers a request of the server, so that it does not wait for ever (protocol §2a.8).
     fn refuse(&mut self, id: &str, method: &str) {
         self.asked = self.asked.saturating_add(1);
-        let Some(agreed) = self.agreed.as_ref().filter(|a| a.era == Era::Legacy && self.asked <= MAX_ASKED) else {
+        let Some(agreed) = self.agreed.as_ref().filter(|a| a.era == Era::Legacy && self.asked <= MAX_ASKED)
+        else {
             return;
         };
         let answer = if method == "ping" {

@@ -1,0 +1,189 @@
+//! A whole environment for tests: a throwaway database, a clock that is moved, seeded randomness, cheap passwords.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use model::{OrgId, Plan, UserId, orgs::Org, permissions::Grant};
+use sha2::{Digest as _, Sha256};
+use store::{Kind, testing::TestDb};
+
+use crate::{
+    Env, OrgActor, Rng, Settings,
+    accounts, orgs,
+    env::{Changes, ManualClock},
+    net::{Outbound, OutboundSettings},
+    password::{PasswordSettings, Passwords},
+    request::{Origin, RequestContext, SessionControl, SignedIn},
+    sealer::{MasterKey, Sealer},
+};
+
+/// A password that the policy accepts.
+pub const PASSWORD: &str = "correct horse battery staple 9";
+
+/// Randomness that repeats from run to run and never within one.
+#[derive(Debug, Default)]
+pub struct SeededRng(AtomicU64);
+
+impl Rng for SeededRng {
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(32) {
+            let block = Sha256::digest(self.0.fetch_add(1, Ordering::SeqCst).to_be_bytes());
+            chunk.copy_from_slice(&block[..chunk.len()]);
+        }
+    }
+}
+
+/// An environment and what holds it up.
+#[derive(Debug)]
+pub struct TestEnv {
+    /// The environment.
+    pub env: Env,
+    /// Its clock.
+    pub clock: Arc<ManualClock>,
+    /// Its database.
+    pub db: TestDb,
+}
+
+/// A person in an organisation.
+#[derive(Clone, Debug)]
+pub struct TestMember {
+    /// The person.
+    pub user: UserId,
+    /// The organisation.
+    pub org: Org,
+    /// A context in which they are signed in.
+    pub ctx: RequestContext,
+}
+
+impl TestMember {
+    /// The person with a permission; panics if they do not hold it.
+    pub async fn actor<P: Grant>(&self) -> OrgActor<P> {
+        OrgActor::require(&self.ctx).await.expect("the member holds the permission")
+    }
+
+    /// The organisation's id.
+    pub fn org_id(&self) -> OrgId {
+        self.org.id
+    }
+}
+
+impl TestEnv {
+    /// An environment on a database of the kind. `GATEHOUSE_EGRESS_ALLOW` is loopback, so that tests can start servers.
+    pub async fn new(kind: Kind) -> Self {
+        Self::with_egress(kind, "127.0.0.0/8").await
+    }
+
+    /// The same with other destinations allowed.
+    pub async fn with_egress(kind: Kind, allow: &str) -> Self {
+        let db = TestDb::new(kind).await;
+        let clock = ManualClock::at(1_790_000_000_000);
+        let rng = Arc::new(SeededRng::default());
+        let outbound = Outbound::new(OutboundSettings {
+            allow: allow.parse().expect("an allow list"),
+            user_agent: "gatehouse/test".to_owned(),
+            ..OutboundSettings::default()
+        })
+        .expect("an outbound client");
+        let env = Env {
+            db: db.db.clone(),
+            clock: clock.clone(),
+            sealer: Arc::new(Sealer::new(MasterKey::generate(rng.as_ref()))),
+            rng,
+            passwords: Arc::new(Passwords::new(PasswordSettings::for_tests())),
+            outbound,
+            settings: Arc::new(Settings {
+                public_url: "http://localhost:3000".parse().expect("a URL"),
+                default_plan: Plan::Enterprise,
+                demo: true,
+                node: "test".to_owned(),
+                session_idle_ms: 8 * 60 * 60 * 1000,
+            }),
+            changes: Changes::default(),
+        };
+        Self { env, clock, db }
+    }
+
+    /// An organisation with one owner, `owner@{slug}.example`.
+    pub async fn org(&self, slug: &str) -> TestMember {
+        let email = format!("owner@{slug}.example");
+        let (user, org) =
+            accounts::setup_by_operator(&self.env, &email, PASSWORD, slug, slug).await.expect("an organisation");
+        TestMember { user, ctx: self.signed_in(user, org.id), org }
+    }
+
+    /// Another member of an organisation.
+    pub async fn member(&self, of: &TestMember, name: &str, role: model::Role) -> TestMember {
+        let email = format!("{name}@{}.example", of.org.slug);
+        let user = accounts::create_by_operator(&self.env, &email, PASSWORD, Some(name)).await.expect("a user");
+        orgs::put_member(&self.env, &OrgActor::operator(of.org.id), &email, role).await.expect("a member");
+        TestMember { user, ctx: self.signed_in(user, of.org.id), org: of.org.clone() }
+    }
+
+    /// A context in which somebody is signed in.
+    pub fn signed_in(&self, user: UserId, org: OrgId) -> RequestContext {
+        let session = model::SessionId::from_uuid(self.env.uuid());
+        RequestContext { signed_in: Some(SignedIn { session, user, org: Some(org) }), ..self.anonymous() }
+    }
+
+    /// A context in which nobody is signed in.
+    pub fn anonymous(&self) -> RequestContext {
+        RequestContext {
+            env: self.env.clone(),
+            signed_in: None,
+            origin: Origin {
+                address: Some("203.0.113.7".parse().expect("an address")),
+                user_agent: Some("test".to_owned()),
+                request_id: "request".to_owned(),
+            },
+            session: Arc::new(NoSession),
+            form_token: "form-token".to_owned(),
+            device: None,
+        }
+    }
+}
+
+/// There is no browser.
+struct NoSession;
+
+impl SessionControl for NoSession {
+    fn begin(&self, _: UserId, _: Option<OrgId>) -> futures_util::future::BoxFuture<'_, crate::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn set_org(&self, _: OrgId) -> futures_util::future::BoxFuture<'_, crate::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn end(&self) -> futures_util::future::BoxFuture<'_, crate::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Defines a test that runs once on `SQLite` and once on `PostgreSQL`, each time in an environment of its own:
+/// `env_test!(name, |t| async { … })`, where `t` is a [`TestEnv`].
+#[macro_export]
+macro_rules! env_test {
+    ($(#[$meta:meta])* $name:ident, |$t:ident| $body:expr) => {
+        $(#[$meta])*
+        mod $name {
+            use super::*;
+
+            async fn run(kind: store::Kind) {
+                let $t = $crate::testing::TestEnv::new(kind).await;
+                $body.await;
+            }
+
+            #[tokio::test]
+            async fn sqlite() {
+                run(store::Kind::Sqlite).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                run(store::Kind::Postgres).await;
+            }
+        }
+    };
+}

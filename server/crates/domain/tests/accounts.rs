@@ -1,0 +1,89 @@
+//! Accounts on both databases: set-up, signing in, throttling.
+
+use domain::{
+    Error, env_test,
+    accounts::{self, FirstOwner},
+    testing::PASSWORD,
+};
+use model::ErrorKind;
+
+fn code(error: &Error) -> &str {
+    match error {
+        Error::App(app) => &app.code,
+        other => panic!("no words for people: {other}"),
+    }
+}
+
+fn first_owner() -> FirstOwner<'static> {
+    FirstOwner { name: "Ada", email: "ada@example.com", password: PASSWORD, org_name: "Acme", org_slug: "acme" }
+}
+
+env_test!(the_set_up_link_works_once, |t| async {
+    let env = &t.env;
+    let first = accounts::setup_link(env).await.unwrap().expect("nobody is there yet");
+    let second = accounts::setup_link(env).await.unwrap().expect("still nobody");
+    let token = |link: &str| link.rsplit('/').next().unwrap().to_owned();
+    assert!(!accounts::setup_link_works(env, &token(&first)).await.unwrap(), "the newest replaces older ones");
+    let origin = t.anonymous().origin;
+    let bad = FirstOwner { email: "ada", password: "short", org_slug: "A", ..first_owner() };
+    let error = accounts::complete_setup(env, &origin, &token(&second), &bad).await.unwrap_err();
+    let Error::App(app) = &error else { panic!("{error}") };
+    assert!(app.at("email").is_some() && app.at("password").is_some() && app.at("org_slug").is_some());
+
+    let done = accounts::complete_setup(env, &origin, &token(&second), &first_owner()).await.unwrap();
+    assert!(done.org.is_some());
+    let again = accounts::complete_setup(env, &origin, &token(&second), &first_owner()).await.unwrap_err();
+    assert_eq!(code(&again), "setup_link_used");
+    assert_eq!(accounts::setup_link(env).await.unwrap(), None);
+});
+
+env_test!(pwd_05_unknown_address_and_wrong_password_answer_alike, |t| async {
+    t.org("acme").await;
+    let origin = t.anonymous().origin;
+    let wrong = accounts::sign_in(&t.env, &origin, "owner@acme.example", "not the password", None).await.unwrap_err();
+    let unknown = accounts::sign_in(&t.env, &origin, "nobody@acme.example", "not the password", None).await.unwrap_err();
+    let (Error::App(wrong), Error::App(unknown)) = (wrong, unknown) else { panic!() };
+    assert_eq!(wrong, unknown);
+    assert_eq!(wrong.kind, ErrorKind::Unauthenticated);
+    accounts::sign_in(&t.env, &origin, "Owner@ACME.example", PASSWORD, None).await.expect("case does not matter");
+});
+
+env_test!(pwd_06_pwd_07_failures_make_one_wait_and_a_known_browser_is_not_locked_out, |t| async {
+    t.org("acme").await;
+    let origin = t.anonymous().origin;
+    let device = accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, None).await.unwrap().device;
+    for email in ["owner@acme.example", "nobody@acme.example"] {
+        for _ in 0..5 {
+            let error = accounts::sign_in(&t.env, &origin, email, "wrong", None).await.unwrap_err();
+            assert_eq!(code(&error), "wrong_credentials");
+        }
+        let error = accounts::sign_in(&t.env, &origin, email, PASSWORD, None).await.unwrap_err();
+        assert_eq!(code(&error), "too_many_attempts", "the right password inside the wait is refused too");
+    }
+    accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, Some(&device)).await.expect("a known browser");
+    let forged = format!("{}x", &device[..device.len() - 1]);
+    assert!(accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, Some(&forged)).await.is_err());
+    t.clock.advance(1_100);
+    accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, None).await.expect("after the wait");
+});
+
+env_test!(pwd_06_one_address_is_slowed_down_over_many_accounts, |t| async {
+    let origin = t.anonymous().origin;
+    for n in 0..20 {
+        let error = accounts::sign_in(&t.env, &origin, &format!("u{n}@acme.example"), "wrong", None).await.unwrap_err();
+        assert_eq!(code(&error), "wrong_credentials");
+    }
+    let error = accounts::sign_in(&t.env, &origin, "u99@acme.example", "wrong", None).await.unwrap_err();
+    assert_eq!(code(&error), "too_many_attempts");
+    t.clock.advance(61_000);
+    let error = accounts::sign_in(&t.env, &origin, "u99@acme.example", "wrong", None).await.unwrap_err();
+    assert_eq!(code(&error), "wrong_credentials");
+});
+
+env_test!(set_up_by_the_operator_can_be_repeated, |t| async {
+    let first = accounts::setup_by_operator(&t.env, "a@example.com", PASSWORD, "Acme", "acme").await.unwrap();
+    let second = accounts::setup_by_operator(&t.env, "a@example.com", PASSWORD, "Acme", "acme").await.unwrap();
+    assert_eq!(first, second);
+    let error = accounts::setup_by_operator(&t.env, "b@example.com", PASSWORD, "Acme", "acme").await.unwrap_err();
+    assert_eq!(code(&error), "slug_taken");
+});

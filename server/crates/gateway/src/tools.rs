@@ -1,0 +1,134 @@
+//! The list of tools as it is sent, and where the name of a tool leads.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use domain::{
+    dataplane::PlaneKey,
+    mcp::{code, json, tools::SEPARATOR},
+};
+use http::StatusCode;
+
+use crate::{
+    auth::Endpoint,
+    planes::{Ready, ReadyConnector, ReadyTool},
+    reply::RpcError,
+};
+
+/// The tools that one scope sees, as JSON arrays of one page each.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pages: Vec<Bytes>,
+    /// Of the whole list: a cursor of another list leads nowhere.
+    checksum: u32,
+}
+
+impl Listing {
+    /// Definitions byte for byte, but for the name. The order is that of slugs, then of the server (protocol §2a.11).
+    pub(crate) fn new(ready: &Ready, key: &PlaneKey, only: Option<&ReadyConnector>, page: usize) -> Self {
+        let mut pages: Vec<Bytes> = Vec::new();
+        let mut current = vec![b'['];
+        let mut on_page = 0;
+        for connector in &ready.connectors {
+            let wanted = only.is_none_or(|only| only.plane.id == connector.plane.id);
+            if !wanted || !key.scope.includes(connector.plane.id) {
+                continue;
+            }
+            for tool in &connector.plane.tools {
+                if !connector.tools.get(tool.name.as_str()).is_some_and(|ready| ready.enabled) {
+                    continue;
+                }
+                let definition = tool.definition.get();
+                let Some(name) = json::members(definition).find(|(key, ..)| key.is("name")).map(|(_, value, _)| value) else {
+                    continue;
+                };
+                if on_page == page {
+                    current.push(b']');
+                    pages.push(std::mem::replace(&mut current, vec![b'[']).into());
+                    on_page = 0;
+                }
+                if on_page > 0 {
+                    current.push(b',');
+                }
+                on_page += 1;
+                let at = name.as_ptr() as usize - definition.as_ptr() as usize;
+                current.extend_from_slice(&definition.as_bytes()[..at]);
+                let public = match only {
+                    Some(_) => tool.name.clone(),
+                    None => format!("{}{SEPARATOR}{}", connector.plane.slug, tool.name),
+                };
+                json::write_string(&mut current, &public);
+                current.extend_from_slice(&definition.as_bytes()[at + name.len()..]);
+            }
+        }
+        current.push(b']');
+        pages.push(current.into());
+        let mut checksum = crc32fast::Hasher::new();
+        for page in &pages {
+            checksum.update(page);
+        }
+        Self { pages, checksum: checksum.finalize() }
+    }
+
+    /// A page, and the cursor of the next as a JSON string.
+    ///
+    /// # Errors
+    /// -32602 for a cursor that is not of this list.
+    pub(crate) fn page(&self, cursor: Option<&str>) -> Result<(Bytes, Option<String>), RpcError> {
+        let at = match cursor {
+            None | Some("null") => 0,
+            Some(cursor) => self.read(cursor).ok_or_else(|| {
+                RpcError::new(
+                    StatusCode::BAD_REQUEST,
+                    code::INVALID_PARAMS,
+                    "The cursor is not of this list, or the list has changed. Start again without a cursor.",
+                )
+                .word("invalid_cursor")
+            })?,
+        };
+        let next = (at + 1 < self.pages.len())
+            .then(|| format!("\"{}\"", URL_SAFE_NO_PAD.encode(format!("{}.{:08x}", at + 1, self.checksum))));
+        Ok((self.pages[at].clone(), next))
+    }
+
+    fn read(&self, cursor: &str) -> Option<usize> {
+        let text = URL_SAFE_NO_PAD.decode(json::string(cursor)?.as_bytes()).ok()?;
+        let (page, checksum) = std::str::from_utf8(&text).ok()?.split_once('.')?;
+        let page = page.parse().ok()?;
+        (checksum == format!("{:08x}", self.checksum) && (1..self.pages.len()).contains(&page)).then_some(page)
+    }
+}
+
+/// Finds the tool that a name means, if the key may call it. Policy is decided on the parsed name alone.
+///
+/// # Errors
+/// 403 for a connector out of the key's scope; -32602 for a tool that is not there or is switched off.
+pub(crate) fn find<'r>(
+    ready: &'r Ready,
+    key: &PlaneKey,
+    only: Option<&'r ReadyConnector>,
+    name: &'r str,
+    endpoint: Endpoint<'_>,
+) -> Result<(&'r ReadyConnector, &'r str, &'r ReadyTool), RpcError> {
+    let unknown = || {
+        // The name is the client's own words; it is cut so that an answer stays small.
+        let shown: String = name.chars().take(160).collect();
+        RpcError::new(
+            StatusCode::OK,
+            code::INVALID_PARAMS,
+            format!("There is no tool \"{shown}\" here, or it is switched off. List the tools to see what there is."),
+        )
+        .word("unknown_tool")
+    };
+    let (connector, tool) = if let Some(connector) = only {
+        (connector, name)
+    } else {
+        // Slugs have no underscore, so the first separator ends the slug.
+        let (slug, tool) = name.split_once(SEPARATOR).ok_or_else(unknown)?;
+        (ready.connector(slug).ok_or_else(unknown)?, tool)
+    };
+    if !key.scope.includes(connector.plane.id) {
+        return Err(endpoint.insufficient_scope(connector.plane.slug.as_str()));
+    }
+    let found = connector.tools.get(tool).filter(|tool| tool.enabled).ok_or_else(unknown)?;
+    Ok((connector, tool, found))
+}

@@ -1,0 +1,605 @@
+//! The gateway without a socket: a directory in memory, a clock that is moved by hand, and an upstream server that is
+//! called in the process.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use domain::{
+    Rng,
+    dataplane::{Directory, OrgPlane, PlaneConnector, PlaneKey, PlaneScope, PlaneTool, Unavailable},
+    env::ManualClock,
+    key_format,
+    mcp::exchange::{BodyStream, Exchange, NetError},
+};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use gateway::{Gateway, Meter, Parts, Settings, router};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http_body_util::BodyExt as _;
+use model::{ApiKeyId, ConnectorId, OrgId, connectors::Transport};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+pub(crate) const MODERN: &str = "2026-07-28";
+pub(crate) const PUBLIC: &str = "https://gate.test";
+
+pub(crate) struct SeededRng(AtomicU64);
+
+impl SeededRng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+}
+
+impl Rng for SeededRng {
+    fn fill(&self, bytes: &mut [u8]) {
+        for byte in bytes {
+            let state = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            *byte = (mixed >> 33).to_le_bytes()[0];
+        }
+    }
+}
+
+/// A key with this number; the same each time.
+pub(crate) fn key(number: u64) -> String {
+    let rng = SeededRng::new(number.wrapping_mul(0xD129_0D3B_5A1F_7C3D));
+    key_format::generate(|bytes| rng.fill(bytes))
+}
+
+pub(crate) fn key_id(number: u64) -> ApiKeyId {
+    ApiKeyId::from_uuid(Uuid::from_u128(u128::from(number)))
+}
+
+pub(crate) fn connector_id(number: u64) -> ConnectorId {
+    ConnectorId::from_uuid(Uuid::from_u128(u128::from(number)))
+}
+
+pub(crate) fn org_id(number: u64) -> OrgId {
+    OrgId::from_uuid(Uuid::from_u128(u128::from(number)))
+}
+
+pub(crate) fn plane_key(number: u64) -> ([u8; 32], PlaneKey) {
+    let key_of = PlaneKey {
+        id: key_id(number),
+        name: format!("key {number}"),
+        scope: PlaneScope::All,
+        expires_at: None,
+        url_key: false,
+    };
+    (key_format::hash(&key(number)), key_of)
+}
+
+pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> PlaneConnector {
+    let tools = tools
+        .iter()
+        .map(|(name, enabled)| {
+            let property = if *name == "region" {
+                r#"{"type":"string","x-mcp-header":"Region"}"#
+            } else {
+                r#"{"type":"string"}"#
+            };
+            // Members that no model knows, in an order of their own.
+            let definition = format!(
+                r#"{{ "vendorField" : [1, 2.50], "name":"{name}","inputSchema":{{"type":"object","properties":{{"marker":{property}}}}},"annotations":{{"x-unknown":true}} }}"#
+            );
+            PlaneTool {
+                name: (*name).to_owned(),
+                enabled: *enabled,
+                definition: serde_json::value::RawValue::from_string(definition).unwrap(),
+            }
+        })
+        .collect();
+    PlaneConnector {
+        id: connector_id(number),
+        slug: slug.parse().unwrap(),
+        name: slug.to_owned(),
+        transport: Transport::Http,
+        url: format!("http://{slug}.upstream.test/mcp").parse().unwrap(),
+        headers: vec![(HeaderName::from_static("x-own"), format!("secret-of-{slug}").into())],
+        tools,
+        version: 1,
+    }
+}
+
+pub(crate) const TOOLS: &[(&str, bool)] = &[
+    ("echo", true),
+    ("stream", true),
+    ("slow", true),
+    ("drip", true),
+    ("ask", true),
+    ("input", true),
+    ("big", true),
+    ("html", true),
+    ("odd", true),
+    ("bare_error", true),
+    ("broken", true),
+    ("busy", true),
+    ("region", true),
+    ("off", false),
+];
+
+/// Two organisations, `acme` with the connectors `alpha` and `beta`, and `bolt` with `alpha`; keys 1 and 2 are acme's,
+/// 11 and 12 bolt's; key 3 is acme's for `beta` alone, 4 is acme's for URLs.
+pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
+    let (first, connectors) = match number {
+        1 => (1, vec![connector(1, "alpha", TOOLS), connector(2, "beta", &[("echo", true), ("other", true)])]),
+        _ => (11, vec![connector(11, "alpha", TOOLS)]),
+    };
+    let mut keys: HashMap<_, _> = [plane_key(first), plane_key(first + 1)].into();
+    if number == 1 {
+        let (hash, mut scoped) = plane_key(3);
+        scoped.scope = PlaneScope::Only(HashSet::from([connector_id(2)]));
+        keys.insert(hash, scoped);
+        let (hash, mut url) = plane_key(4);
+        url.url_key = true;
+        keys.insert(hash, url);
+    }
+    OrgPlane {
+        org: org_id(number),
+        slug: slug.parse().unwrap(),
+        suspended: false,
+        url_keys: false,
+        keys,
+        connectors: connectors.into_iter().map(Arc::new).collect(),
+        version: 1,
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct FakeDirectory {
+    pub(crate) slugs: HashMap<String, OrgId>,
+    pub(crate) planes: Mutex<HashMap<OrgId, Arc<OrgPlane>>>,
+    pub(crate) broken: AtomicBool,
+    pub(crate) lookups: AtomicUsize,
+    pub(crate) loads: AtomicUsize,
+}
+
+impl FakeDirectory {
+    /// Changes what the next load of `acme` sees.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut OrgPlane)) {
+        let mut planes = self.planes.lock().unwrap();
+        let old = planes.get(&org_id(1)).unwrap();
+        let mut new = OrgPlane {
+            org: old.org,
+            slug: old.slug.clone(),
+            suspended: old.suspended,
+            url_keys: old.url_keys,
+            keys: old.keys.clone(),
+            connectors: old.connectors.clone(),
+            version: old.version + 1,
+        };
+        change(&mut new);
+        planes.insert(org_id(1), Arc::new(new));
+    }
+}
+
+impl Directory for FakeDirectory {
+    fn lookup(&self, slug: &str) -> Option<OrgId> {
+        self.lookups.fetch_add(1, Ordering::Relaxed);
+        self.slugs.get(slug).copied()
+    }
+
+    fn plane(&self, org: OrgId) -> BoxFuture<'_, Result<Option<Arc<OrgPlane>>, Unavailable>> {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        let found = if self.broken.load(Ordering::Relaxed) {
+            Err(Unavailable)
+        } else {
+            Ok(self.planes.lock().unwrap().get(&org).cloned())
+        };
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            found
+        })
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct FakeMeter(pub(crate) Mutex<Vec<(ApiKeyId, OrgId, Option<String>)>>);
+
+impl Meter for FakeMeter {
+    fn used(&self, key: ApiKeyId, org: OrgId, _: i64, _: Option<IpAddr>, agent: Option<&str>) {
+        self.0.lock().unwrap().push((key, org, agent.map(str::to_owned)));
+    }
+}
+
+/// How the upstream server of a test speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Modern,
+    Legacy,
+}
+
+/// What the upstream server saw.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) host: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Seen {
+    pub(crate) fn method(&self) -> &str {
+        self.body["method"].as_str().unwrap_or_default()
+    }
+}
+
+pub(crate) struct FakeUpstream {
+    pub(crate) speaks: Mutex<Speaks>,
+    pub(crate) seen: Mutex<Vec<Seen>>,
+    pub(crate) sessions: Mutex<HashSet<String>>,
+    pub(crate) answered: Notify,
+    pub(crate) answer: Mutex<Option<Value>>,
+    pub(crate) dropped: AtomicUsize,
+    next: AtomicUsize,
+}
+
+/// Counts that a response was dropped before its end.
+struct Dropped(Arc<FakeUpstream>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl FakeUpstream {
+    fn new(speaks: Speaks) -> Arc<Self> {
+        Arc::new(Self {
+            speaks: Mutex::new(speaks),
+            seen: Mutex::default(),
+            sessions: Mutex::default(),
+            answered: Notify::new(),
+            answer: Mutex::default(),
+            dropped: AtomicUsize::new(0),
+            next: AtomicUsize::new(1),
+        })
+    }
+
+    pub(crate) fn seen(&self, method: &str) -> Vec<Seen> {
+        self.seen.lock().unwrap().iter().filter(|seen| seen.method() == method).cloned().collect()
+    }
+}
+
+fn json_response(status: u16, body: &Value) -> Response {
+    (StatusCode::from_u16(status).unwrap(), [(header::CONTENT_TYPE, "application/json")], body.to_string())
+        .into_response()
+}
+
+fn rpc_error(status: u16, id: &Value, code: i64) -> Response {
+    json_response(status, &json!({"jsonrpc":"2.0","id":id,"error":{"code":code,"message":"no"}}))
+}
+
+fn event(message: &Value) -> Result<Bytes, std::convert::Infallible> {
+    Ok(format!("event: message\ndata: {message}\n\n").into())
+}
+
+fn events(events: impl futures_util::Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static) -> Response {
+    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+}
+
+async fn upstream(State(fake): State<Arc<FakeUpstream>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let host = head.uri.host().unwrap_or_default().to_owned();
+    fake.seen.lock().unwrap().push(Seen { host, headers: head.headers.clone(), body: body.clone() });
+    if head.method != Method::POST {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let id = body["id"].clone();
+    let method = body["method"].as_str().unwrap_or_default().to_owned();
+    let speaks = *fake.speaks.lock().unwrap();
+    let modern = body["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] == MODERN;
+    match (speaks, method.as_str()) {
+        (_, "") => {
+            *fake.answer.lock().unwrap() = Some(body);
+            fake.answered.notify_one();
+            return StatusCode::ACCEPTED.into_response();
+        }
+        (Speaks::Modern, _) if !modern => return rpc_error(400, &id, -32602),
+        (Speaks::Modern, "server/discover") => {
+            return json_response(
+                200,
+                &json!({"jsonrpc":"2.0","id":id,"result":{"resultType":"complete","supportedVersions":[MODERN],"capabilities":{"tools":{}},
+                    "ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"fake","version":"1.2"}}}}),
+            );
+        }
+        (Speaks::Legacy, "initialize") => {
+            let session = format!("session-{}", fake.next.fetch_add(1, Ordering::Relaxed));
+            fake.sessions.lock().unwrap().insert(session.clone());
+            let mut response = json_response(
+                200,
+                &json!({"jsonrpc":"2.0","id":id,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"fake","version":"1.2"}}}),
+            );
+            response.headers_mut().insert("mcp-session-id", HeaderValue::try_from(session).unwrap());
+            return response;
+        }
+        (Speaks::Legacy, _) => {
+            let session = head.headers.get("mcp-session-id").and_then(|v| v.to_str().ok()).unwrap_or_default();
+            if session.is_empty() {
+                return rpc_error(400, &Value::Null, -32000);
+            }
+            if !fake.sessions.lock().unwrap().contains(session) {
+                return rpc_error(404, &Value::Null, -32001);
+            }
+        }
+        _ => {}
+    }
+    if id.is_null() {
+        return StatusCode::ACCEPTED.into_response();
+    }
+    match method.as_str() {
+        "tools/list" => json_response(
+            200,
+            &json!({"jsonrpc":"2.0","id":id,"result":{"tools":[
+                {"name":"echo","inputSchema":{"type":"object"}},
+                {"name":"bad name","inputSchema":{"type":"object"}}],"resultType":"complete","ttlMs":0,"cacheScope":"private"}}),
+        ),
+        "tools/call" => call(&fake, &id, &body["params"], modern).await,
+        _ => rpc_error(404, &id, -32601),
+    }
+}
+
+async fn call(fake: &Arc<FakeUpstream>, id: &Value, params: &Value, modern: bool) -> Response {
+    let marker = params["arguments"]["marker"].clone();
+    let result = |value: Value| {
+        let mut result = json!({"content":[{"type":"video","future":marker}],"isError":false});
+        if modern {
+            result["resultType"] = json!("complete");
+        }
+        for (name, value) in value.as_object().into_iter().flatten() {
+            result[name] = value.clone();
+        }
+        json!({"jsonrpc":"2.0","id":id,"result":result})
+    };
+    match params["name"].as_str().unwrap_or_default() {
+        "echo" | "region" => json_response(200, &result(json!({}))),
+        "stream" => {
+            let token = params["_meta"]["progressToken"].clone();
+            let note = |progress: u32| {
+                json!({"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":token,"progress":progress,"message":marker}})
+            };
+            // Somebody else's, which must reach nobody.
+            let foreign = json!({"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":999_999,"progress":1}});
+            let other = json!({"jsonrpc":"2.0","id":424_242,"result":{"content":[]}});
+            let log = json!({"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"hello"}});
+            let all = [note(1), foreign, other, log, note(2), result(json!({}))];
+            events(stream::iter(all.map(|message| event(&message))).then(|event| async {
+                tokio::task::yield_now().await;
+                event
+            }))
+        }
+        // Sends one event, then nothing until it is dropped.
+        "drip" => {
+            let guard = Dropped(Arc::clone(fake));
+            let first = json!({"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":"begun"}});
+            let rest = stream::unfold(guard, |guard| async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Some((Ok(Bytes::from_static(b": working\n\n")), guard))
+            });
+            events(stream::iter([event(&first)]).chain(rest))
+        }
+        "slow" => {
+            let _guard = Dropped(Arc::clone(fake));
+            std::future::pending().await
+        }
+        "ask" => {
+            let ask = json!({"jsonrpc":"2.0","id":"q1","method":"elicitation/create","params":{"message":"?"}});
+            let (fake, id) = (Arc::clone(fake), id.clone());
+            let answer = stream::once(async move {
+                fake.answered.notified().await;
+                let code = fake.answer.lock().unwrap().take().unwrap_or_default()["error"]["code"].clone();
+                event(&json!({"jsonrpc":"2.0","id":id,"result":{"content":[{"type":"text","text":format!("refused with {code}")}]}}))
+            });
+            events(stream::iter([event(&ask)]).chain(answer))
+        }
+        "input" => json_response(200, &result(json!({"resultType":"input_required","requestState":"s"}))),
+        "big" => json_response(200, &result(json!({"content":[{"type":"text","text":"x".repeat(11 << 20)}]}))),
+        "html" => (StatusCode::OK, [(header::CONTENT_TYPE, "text/html")], "<html>secret</html>").into_response(),
+        "odd" => json_response(200, &json!({"jsonrpc":"2.0","id":"other","result":{"content":[]}})),
+        "bare_error" => rpc_error(200, id, -32099),
+        "broken" => events(stream::iter([Ok(Bytes::from_static(b"data: {\"jsonrpc\":"))])),
+        "busy" => (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "7")], "").into_response(),
+        _ => rpc_error(200, id, -32602),
+    }
+}
+
+/// Calls a router instead of the network.
+pub(crate) struct InProcess(pub(crate) Router);
+
+impl Exchange for InProcess {
+    fn send(&self, request: http::Request<Bytes>) -> BoxFuture<'_, Result<http::Response<BodyStream>, NetError>> {
+        let app = self.0.clone();
+        Box::pin(async move {
+            let response = app.oneshot(request.map(Body::from)).await.map_err(|_| NetError::BadResponse)?;
+            Ok(response.map(|body| body.into_data_stream().map_err(|_| NetError::BadResponse).boxed()))
+        })
+    }
+}
+
+/// Everything around a gateway.
+pub(crate) struct Bench {
+    pub(crate) app: Router,
+    pub(crate) gateway: Gateway,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) directory: Arc<FakeDirectory>,
+    pub(crate) upstream: Arc<FakeUpstream>,
+    pub(crate) meter: Arc<FakeMeter>,
+}
+
+impl Bench {
+    pub(crate) fn new(speaks: Speaks) -> Self {
+        Self::with(speaks, |_| ())
+    }
+
+    pub(crate) fn with(speaks: Speaks, adjust: impl FnOnce(&mut Settings)) -> Self {
+        let directory = Arc::new(FakeDirectory {
+            slugs: HashMap::from([("acme".into(), org_id(1)), ("bolt".into(), org_id(2))]),
+            planes: Mutex::new(HashMap::from([
+                (org_id(1), Arc::new(plane(1, "acme"))),
+                (org_id(2), Arc::new(plane(2, "bolt"))),
+            ])),
+            ..FakeDirectory::default()
+        });
+        let upstream_state = FakeUpstream::new(speaks);
+        let server = Router::new().fallback(upstream).with_state(Arc::clone(&upstream_state));
+        let clock = ManualClock::at(1_795_219_200_000);
+        let meter = Arc::new(FakeMeter::default());
+        let mut settings = Settings::new(PUBLIC.parse().unwrap());
+        adjust(&mut settings);
+        let gateway = Gateway::new(Parts {
+            directory: directory.clone(),
+            exchange: Arc::new(InProcess(server)),
+            meter: meter.clone(),
+            clock: clock.clone(),
+            rng: Arc::new(SeededRng::new(7)),
+            settings,
+        });
+        Self { app: router(gateway.clone()), gateway, clock, directory, upstream: upstream_state, meter }
+    }
+
+    pub(crate) async fn send(&self, request: http::Request<Body>) -> Answer {
+        let response = self.open(request).await;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    /// Sends a request and leaves the answer's body unread.
+    pub(crate) async fn open(&self, request: http::Request<Body>) -> Response {
+        self.app.clone().oneshot(request).await.unwrap()
+    }
+
+    /// A bare call, as with curl.
+    pub(crate) async fn bare(&self, path: &str, number: u64, body: &Value) -> Answer {
+        self.send(post(path).key(number).json(body)).await
+    }
+
+    /// A call of the modern era with the headers that belong to it.
+    pub(crate) async fn modern(&self, path: &str, number: u64, method: &str, params: Value) -> Answer {
+        self.send(modern(path, number, method, params)).await
+    }
+
+    /// Opens a legacy session.
+    pub(crate) async fn session(&self, path: &str, number: u64) -> String {
+        let answer = self.bare(path, number, &initialize("2025-11-25")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.headers["mcp-session-id"].to_str().unwrap().to_owned()
+    }
+}
+
+pub(crate) fn initialize(version: &str) -> Value {
+    json!({"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":version,"capabilities":{},"clientInfo":{"name":"t","version":"1"}}})
+}
+
+pub(crate) fn modern(path: &str, number: u64, method: &str, mut params: Value) -> http::Request<Body> {
+    params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
+    if params["_meta"].get("io.modelcontextprotocol/clientCapabilities").is_none() {
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    }
+    let mut request = post(path).key(number).header("mcp-protocol-version", MODERN).header("mcp-method", method);
+    if let Some(name) = params["name"].as_str() {
+        request = request.header("mcp-name", name);
+    }
+    request
+        .header("accept", "application/json, text/event-stream")
+        .json(&json!({"jsonrpc":"2.0","id":1,"method":method,"params":params}))
+}
+
+pub(crate) fn call_params(tool: &str, marker: &str) -> Value {
+    json!({"name":tool,"arguments":{"marker":marker}})
+}
+
+pub(crate) fn rpc(id: u64, method: &str, params: Value) -> Value {
+    json!({"jsonrpc":"2.0","id":id,"method":method,"params":params})
+}
+
+pub(crate) struct Asking(http::request::Builder);
+
+pub(crate) fn post(path: &str) -> Asking {
+    ask(Method::POST, path)
+}
+
+pub(crate) fn ask(method: Method, path: &str) -> Asking {
+    Asking(http::Request::builder().method(method).uri(path).header("host", "gate.test"))
+}
+
+impl Asking {
+    pub(crate) fn header(self, name: &str, value: &str) -> Self {
+        Self(self.0.header(name, value))
+    }
+
+    pub(crate) fn key(self, number: u64) -> Self {
+        self.header("authorization", &format!("Bearer {}", key(number)))
+    }
+
+    pub(crate) fn empty(self) -> http::Request<Body> {
+        self.0.body(Body::empty()).unwrap()
+    }
+
+    pub(crate) fn json(self, body: &Value) -> http::Request<Body> {
+        self.text(&body.to_string())
+    }
+
+    pub(crate) fn text(self, body: &str) -> http::Request<Body> {
+        self.0.header("content-type", "application/json").body(Body::from(body.to_owned())).unwrap()
+    }
+
+    pub(crate) fn body(self, body: Body) -> http::Request<Body> {
+        self.0.body(body).unwrap()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", self.body))
+    }
+
+    pub(crate) fn code(&self) -> i64 {
+        self.json()["error"]["code"].as_i64().unwrap_or_default()
+    }
+
+    pub(crate) fn word(&self) -> String {
+        self.json()["error"]["data"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The messages of an event stream.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        assert_eq!(self.header("content-type"), "text/event-stream", "{self:?}");
+        std::str::from_utf8(&self.body)
+            .unwrap()
+            .split("\n\n")
+            .filter_map(|event| {
+                let data: Vec<_> = event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+                (!data.is_empty()).then(|| serde_json::from_str(&data.join("\n")).unwrap())
+            })
+            .collect()
+    }
+}

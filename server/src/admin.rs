@@ -1,0 +1,222 @@
+//! `gatehouse admin …`: the steps of scripts. They go through the same rules as pages do, with the operator's authority.
+
+use std::io::Read as _;
+
+use domain::{
+    Env, Error, OrgActor,
+    api_keys::{self, NewKey},
+    connectors::{self, NewConnector},
+    orgs::{self, OperatorChanges},
+};
+use model::{
+    Plan, Role,
+    api_keys::KeyScope,
+    orgs::{KeyVisibility, Org},
+    permissions::can,
+};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        AdminCommand, ApiKeyCommand, ConnectorCommand, MemberCommand, OrgCommand, Output, Switch,
+        UserCommand, Visibility,
+    },
+    config::Config,
+    serve,
+};
+
+/// Does one step and prints what came of it.
+pub async fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
+    let env = serve::environment(config).await?;
+    let (answer, output) = step(&env, command).await.map_err(|error| words(error))?;
+    env.db.close().await;
+    print(&answer, output);
+    Ok(())
+}
+
+fn words(error: Error) -> String {
+    let app = error.into_app("");
+    // Every field's own sentence, not only the first.
+    if app.fields.len() > 1 {
+        return app
+            .fields
+            .iter()
+            .map(|field| format!("{}: {}", field.field, field.message))
+            .collect::<Vec<_>>()
+            .join("; ");
+    }
+    match app.fields.first() {
+        Some(field) => format!("{}: {}", field.field, field.message),
+        None => app.message,
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
+fn print(answer: &Value, output: Output) {
+    if output.json {
+        println!("{answer}");
+        return;
+    }
+    for (key, value) in answer.as_object().into_iter().flatten() {
+        match value {
+            Value::String(text) => println!("{key}: {text}"),
+            other => println!("{key}: {other}"),
+        }
+    }
+}
+
+fn password(argument: String) -> Result<SecretString, Error> {
+    if argument != "-" {
+        return Ok(SecretString::from(argument));
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|why| Error::Internal(format!("standard input: {why}")))?;
+    Ok(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+fn refused(message: impl Into<String>) -> Error {
+    model::AppError::new(model::ErrorKind::Invalid, "argument", message).into()
+}
+
+fn plan(name: Option<&str>) -> Result<Option<Plan>, Error> {
+    name.map(|name| Plan::parse(name).ok_or_else(|| refused("--plan must be free, pro, team or enterprise")))
+        .transpose()
+}
+
+fn described(org: &Org) -> Value {
+    json!({
+        "id": org.id,
+        "slug": org.slug,
+        "name": org.name,
+        "plan": org.plan,
+        "key_visibility": org.key_visibility,
+        "url_keys": if org.url_keys { "on" } else { "off" },
+    })
+}
+
+async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error> {
+    use secrecy::ExposeSecret as _;
+    match command {
+        AdminCommand::Setup { email, password: given, org_name, org_slug, output } => {
+            let secret = password(given)?;
+            let (user, org) = domain::accounts::setup_by_operator(
+                env,
+                &email,
+                secret.expose_secret(),
+                &org_name,
+                &org_slug,
+            )
+            .await?;
+            Ok((
+                json!({"user_id": user, "email": email, "org_id": org.id, "org_slug": org.slug, "endpoint": endpoint(env, &org)}),
+                output,
+            ))
+        }
+        AdminCommand::User(UserCommand::Create { email, password: given, name, output }) => {
+            let secret = password(given)?;
+            let id =
+                domain::accounts::create_by_operator(env, &email, secret.expose_secret(), name.as_deref())
+                    .await?;
+            Ok((json!({"id": id, "email": email}), output))
+        }
+        AdminCommand::User(UserCommand::SetPassword { email, password: given, output }) => {
+            let secret = password(given)?;
+            domain::accounts::set_password_by_operator(env, &email, secret.expose_secret()).await?;
+            Ok((json!({"email": email, "sessions": "ended"}), output))
+        }
+        AdminCommand::Org(OrgCommand::Create { name, slug, owner, plan: wanted, output }) => {
+            let wanted = plan(wanted.as_deref())?;
+            let org = orgs::create_by_operator(env, &name, &slug, &owner, wanted).await?;
+            Ok((described(&org), output))
+        }
+        AdminCommand::Org(OrgCommand::Set { org, plan: wanted, key_visibility, url_keys, output }) => {
+            let found = orgs::find_by_slug(env, &org).await?;
+            let changes = OperatorChanges {
+                plan: plan(wanted.as_deref())?,
+                key_visibility: key_visibility.map(|mode| match mode {
+                    Visibility::Once => KeyVisibility::Once,
+                    Visibility::Copyable => KeyVisibility::Copyable,
+                }),
+                url_keys: url_keys.map(|switch| switch == Switch::On),
+            };
+            orgs::set_by_operator(env, found.id, changes).await?;
+            Ok((described(&orgs::find_by_slug(env, &org).await?), output))
+        }
+        AdminCommand::Org(OrgCommand::Member(MemberCommand::Add { org, email, role, output })) => {
+            let role = Role::parse(&role)
+                .ok_or_else(|| refused("--role must be owner, admin, developer, member or viewer"))?;
+            let found = orgs::find_by_slug(env, &org).await?;
+            let user = orgs::put_member(env, &OrgActor::operator(found.id), &email, role).await?;
+            Ok((json!({"org_id": found.id, "user_id": user, "email": email, "role": role}), output))
+        }
+        AdminCommand::Connector(ConnectorCommand::Add {
+            org,
+            slug,
+            name,
+            url,
+            transport: _,
+            headers,
+            output,
+        }) => {
+            let found = orgs::find_by_slug(env, &org).await?;
+            let headers = headers
+                .iter()
+                .map(|line| {
+                    let (name, value) = line
+                        .split_once(':')
+                        .ok_or_else(|| refused("--header must be of the form 'Name: value'"))?;
+                    Ok((name.trim().to_owned(), SecretString::from(value.trim().to_owned())))
+                })
+                .collect::<Result<Vec<_>, Error>>()?;
+            let new = NewConnector {
+                name,
+                slug,
+                description: String::new(),
+                url,
+                headers,
+                even_if_unreachable: true,
+            };
+            let connector =
+                connectors::add(env, &OrgActor::<can::ConnectorsWrite>::operator(found.id), &new).await?;
+            Ok((
+                json!({
+                    "id": connector.id,
+                    "slug": connector.slug,
+                    "name": connector.name,
+                    "health": connector.health,
+                    "error": connector.health_error,
+                    "tools": connector.tools_total,
+                }),
+                output,
+            ))
+        }
+        AdminCommand::ApiKey(ApiKeyCommand::Create { org, name, connectors: slugs, url_key, output }) => {
+            let found = orgs::find_by_slug(env, &org).await?;
+            let scope = if slugs.is_empty() {
+                KeyScope::All
+            } else {
+                let known = connectors::list(env, &OrgActor::operator(found.id)).await?;
+                let ids = slugs
+                    .iter()
+                    .map(|slug| {
+                        let connector = known.iter().find(|connector| connector.slug.as_str() == slug);
+                        connector
+                            .map(|c| c.id)
+                            .ok_or_else(|| refused(format!("there is no connector {slug} in {org}")))
+                    })
+                    .collect::<Result<Vec<_>, Error>>()?;
+                KeyScope::Only(ids)
+            };
+            let new = NewKey { name, scope, expires_at: None, url_key };
+            let made = api_keys::create(env, &OrgActor::operator(found.id), &new).await?;
+            Ok((json!({"id": made.key.id, "key": made.secret, "prefix": made.key.prefix}), output))
+        }
+    }
+}
+
+fn endpoint(env: &Env, org: &Org) -> String {
+    env.settings.absolute(&model::paths::mcp(org.slug.as_str()))
+}

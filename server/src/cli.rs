@@ -1,0 +1,283 @@
+//! The command line. `gatehouse` alone serves.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    admin,
+    config::{self, Config, LogFormat},
+    operate, serve,
+};
+
+/// Self-hosted, multi-tenant MCP gateway with a dashboard.
+#[derive(Debug, Parser)]
+#[command(name = "gatehouse", version, about, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the dashboard and the MCP endpoints (the default).
+    Serve,
+    /// Do a step that a script needs, on the configured database, whether or not a server is running.
+    #[command(subcommand)]
+    Admin(AdminCommand),
+    /// Check settings, database, keys, egress and clock.
+    Doctor,
+    /// Write a consistent copy of the SQLite database to a new file, also while the server runs.
+    Backup {
+        /// The file to write.
+        file: PathBuf,
+    },
+    /// Put a copy in place as the configured SQLite database, which must not exist yet.
+    Restore {
+        /// The copy to read.
+        file: PathBuf,
+    },
+}
+
+/// The steps.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// Make the first user and organisation. Done again, it changes nothing.
+    Setup {
+        /// The user's address.
+        #[arg(long)]
+        email: String,
+        /// The user's password; `-` reads it from standard input.
+        #[arg(long)]
+        password: String,
+        /// The organisation's name.
+        #[arg(long)]
+        org_name: String,
+        /// The organisation's slug.
+        #[arg(long)]
+        org_slug: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Users.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Organisations.
+    #[command(subcommand)]
+    Org(OrgCommand),
+    /// Connectors.
+    #[command(subcommand)]
+    Connector(ConnectorCommand),
+    /// API keys.
+    #[command(subcommand)]
+    ApiKey(ApiKeyCommand),
+}
+
+/// How to answer.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Output {
+    /// Answer in JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Steps on users.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Make an account.
+    Create {
+        /// Its address.
+        #[arg(long)]
+        email: String,
+        /// Its password; `-` reads it from standard input.
+        #[arg(long)]
+        password: String,
+        /// Its display name; otherwise the part of the address before the @.
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Set a new password. The user's sessions end.
+    SetPassword {
+        /// The account's address.
+        #[arg(long)]
+        email: String,
+        /// The new password; `-` reads it from standard input.
+        #[arg(long)]
+        password: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Steps on organisations.
+#[derive(Debug, Subcommand)]
+pub enum OrgCommand {
+    /// Make an organisation.
+    Create {
+        /// Its name.
+        #[arg(long)]
+        name: String,
+        /// Its slug, for ever.
+        #[arg(long)]
+        slug: String,
+        /// The address of its first owner.
+        #[arg(long)]
+        owner: String,
+        /// Its plan: free, pro, team or enterprise.
+        #[arg(long)]
+        plan: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Change settings of an organisation.
+    Set {
+        /// Its slug.
+        #[arg(long)]
+        org: String,
+        /// Its plan: free, pro, team or enterprise.
+        #[arg(long)]
+        plan: Option<String>,
+        /// Whether keys can be read again.
+        #[arg(long)]
+        key_visibility: Option<Visibility>,
+        /// Whether keys that are marked for it work in URLs.
+        #[arg(long)]
+        url_keys: Option<Switch>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Members.
+    #[command(subcommand)]
+    Member(MemberCommand),
+}
+
+/// Steps on members.
+#[derive(Debug, Subcommand)]
+pub enum MemberCommand {
+    /// Add a user to an organisation, or give a member another role.
+    Add {
+        /// The organisation's slug.
+        #[arg(long)]
+        org: String,
+        /// The user's address.
+        #[arg(long)]
+        email: String,
+        /// owner, admin, developer, member or viewer.
+        #[arg(long)]
+        role: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Steps on connectors.
+#[derive(Debug, Subcommand)]
+pub enum ConnectorCommand {
+    /// Add a connector. It is kept even if its server does not answer now.
+    Add {
+        /// The organisation's slug.
+        #[arg(long)]
+        org: String,
+        /// The connector's slug: the prefix of its tools.
+        #[arg(long)]
+        slug: String,
+        /// Its name.
+        #[arg(long)]
+        name: String,
+        /// Where it is.
+        #[arg(long)]
+        url: String,
+        /// How it is reached.
+        #[arg(long, default_value = "http")]
+        transport: TransportName,
+        /// A header to send it, as `Name: value`. May be repeated.
+        #[arg(long = "header")]
+        headers: Vec<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Steps on API keys.
+#[derive(Debug, Subcommand)]
+pub enum ApiKeyCommand {
+    /// Make a key. It is printed once.
+    Create {
+        /// The organisation's slug.
+        #[arg(long)]
+        org: String,
+        /// Where it will be used.
+        #[arg(long)]
+        name: String,
+        /// The slug of a connector that it is limited to. May be repeated; without any, it may use all.
+        #[arg(long = "connector")]
+        connectors: Vec<String>,
+        /// Whether it may be used as `?api_key=`.
+        #[arg(long)]
+        url_key: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// Whether keys can be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Visibility {
+    /// Shown once.
+    Once,
+    /// A sealed copy is kept.
+    Copyable,
+}
+
+/// How a connector is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TransportName {
+    /// Streamable HTTP.
+    Http,
+}
+
+/// Does what the arguments say. The text of an error is one sentence for the terminal.
+pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
+    let config = config::from_environment()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| format!("no runtime could be started: {why}"))?;
+    let command = arguments.command.unwrap_or(Command::Serve);
+    log(&config, matches!(command, Command::Serve))?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve => serve::run(config).await.map(|()| ExitCode::SUCCESS),
+            Command::Admin(command) => admin::run(&config, command).await.map(|()| ExitCode::SUCCESS),
+            Command::Doctor => operate::doctor(&config).await,
+            Command::Backup { file } => operate::backup(&config, &file).await.map(|()| ExitCode::SUCCESS),
+            Command::Restore { file } => operate::restore(&config, &file).await.map(|()| ExitCode::SUCCESS),
+        }
+    })
+}
+
+/// Logs go to standard error. A command says only what went wrong; the server what the operator asked for.
+fn log(config: &Config, serving: bool) -> Result<(), String> {
+    let wanted = if serving { config.log.as_str() } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_new(wanted)
+        .map_err(|_| "GATEHOUSE_LOG must be directives such as info,domain=debug")?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(false).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! What an operator does with the instance as a whole: look whether it is well, copy it, bring a copy back.
+
+use std::{path::Path, process::ExitCode};
+
+use domain::Env;
+use store::Db;
+
+use crate::{
+    config::{Config, sqlite_path},
+    keys, serve,
+};
+
+/// Says of each part whether it is well. Exits non-zero if one is not.
+#[expect(clippy::print_stdout, reason = "the findings are the answer of the command")]
+pub async fn doctor(config: &Config) -> Result<ExitCode, String> {
+    let mut well = true;
+    let mut say = |part: &str, found: Result<String, String>| {
+        match &found {
+            Ok(text) => println!("ok    {part}: {text}"),
+            Err(text) => println!("FAIL  {part}: {text}"),
+        }
+        well &= found.is_ok();
+    };
+    say("settings", Ok(format!("{} as {}", config.listen, config.public_url)));
+    match serve::environment(config).await {
+        Err(why) => say("database and keys", Err(why)),
+        Ok(env) => {
+            say("database", database(&env).await);
+            say("master key", Ok("opens this database".to_owned()));
+            say("egress", Ok(egress(&env)));
+            say("clock", clock(&env));
+            say("names", names(&env).await);
+            env.db.close().await;
+        }
+    }
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn database(env: &Env) -> Result<String, String> {
+    store::maintenance::check_writable(&env.db).await.map_err(|why| format!("cannot be written: {why}"))?;
+    match store::maintenance::integrity(&env.db).await {
+        Ok(None) => Ok(format!("{:?}, writable, whole, up to date", env.db.kind())),
+        Ok(Some(complaint)) => Err(format!("damaged: {complaint}; restore a backup")),
+        Err(why) => Err(format!("cannot be checked: {why}")),
+    }
+}
+
+fn egress(env: &Env) -> String {
+    if env.outbound.allow().is_empty() {
+        "public addresses only".to_owned()
+    } else {
+        "public addresses and those of GATEHOUSE_EGRESS_ALLOW".to_owned()
+    }
+}
+
+/// A clock before this build was made is wrong for certain.
+fn clock(env: &Env) -> Result<String, String> {
+    const BUILT_AFTER: i64 = 1_763_000_000_000;
+    if env.now() > BUILT_AFTER {
+        Ok("plausible".to_owned())
+    } else {
+        Err("the machine's clock is in the past".to_owned())
+    }
+}
+
+async fn names(env: &Env) -> Result<String, String> {
+    let mut tx = env.db.read().await.map_err(|why| why.to_string())?;
+    let orgs = store::orgs::count(&mut tx).await.map_err(|why| why.to_string())?;
+    let users = store::users::count(&mut tx).await.map_err(|why| why.to_string())?;
+    Ok(format!("{orgs} organisations, {users} users"))
+}
+
+/// Copies the database to a new file.
+#[expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
+pub async fn backup(config: &Config, file: &Path) -> Result<(), String> {
+    let db = Db::connect(&config.database_url)
+        .await
+        .map_err(|why| format!("the database cannot be opened: {why}"))?;
+    store::maintenance::backup(&db, file).await.map_err(|why| format!("no backup was made: {why}"))?;
+    restrict(file)?;
+    db.close().await;
+    println!(
+        "Wrote {}. Keep the master key as well, in another place: without it the secrets in the copy cannot be opened.",
+        file.display()
+    );
+    Ok(())
+}
+
+/// The copy holds hashes and sealed secrets: it is for its owner only.
+fn restrict(file: &Path) -> Result<(), String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600))
+            .map_err(|why| format!("the permissions of {} cannot be set: {why}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Puts a copy in place, if it is whole and was sealed with the configured master key.
+#[expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
+pub async fn restore(config: &Config, file: &Path) -> Result<(), String> {
+    let target = sqlite_path(&config.database_url)?
+        .ok_or("restore is for SQLite; bring a PostgreSQL database back with pg_restore or psql")?;
+    if target.exists() {
+        return Err(format!("{} is there already; move it away first", target.display()));
+    }
+    if !file.exists() {
+        return Err(format!("there is no file {}", file.display()));
+    }
+    if let Some(folder) = target.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)
+            .map_err(|why| format!("cannot make the folder {}: {why}", folder.display()))?;
+    }
+    // It is tried under another name, so that a copy that does not fit never stands where the server looks.
+    let trial = target.with_extension("restoring");
+    std::fs::copy(file, &trial).map_err(|why| format!("the copy cannot be read: {why}"))?;
+    let tried = try_copy(config, &trial).await;
+    for leftover in ["restoring-wal", "restoring-shm"] {
+        let _ = std::fs::remove_file(target.with_extension(leftover));
+    }
+    if let Err(why) = tried {
+        let _ = std::fs::remove_file(&trial);
+        return Err(format!("nothing was restored: {why}"));
+    }
+    restrict(&trial)?;
+    std::fs::rename(&trial, &target).map_err(|why| format!("the copy cannot be put in place: {why}"))?;
+    println!(
+        "Restored {} from {}. Keys that were revoked after the copy was made work again: revoke them anew.",
+        target.display(),
+        file.display()
+    );
+    Ok(())
+}
+
+async fn try_copy(config: &Config, path: &Path) -> Result<(), String> {
+    let db = Db::connect(&format!("sqlite://{}", path.display()))
+        .await
+        .map_err(|why| format!("it is no database: {why}"))?;
+    if let Some(complaint) =
+        store::maintenance::integrity(&db).await.map_err(|why| format!("it is no database: {why}"))?
+    {
+        return Err(format!("it is damaged: {complaint}"));
+    }
+    db.migrate().await.map_err(|why| why.to_string())?;
+    let sealer = keys::sealer(config, &domain::env::SystemRng)?;
+    keys::check(&db, &sealer).await?;
+    db.close().await;
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! All routes of the process, and the layers around them.
+
+use std::sync::Arc;
+
+use app::SiteAssets;
+use axum::{
+    Router,
+    body::Body,
+    extract::{DefaultBodyLimit, State},
+    http::{Request, Response, StatusCode, request::Parts},
+    middleware::{from_fn, from_fn_with_state},
+    routing::get,
+};
+use domain::{Env, request::RequestContext};
+use gateway::Gateway;
+use ipnet::IpNet;
+use leptos::prelude::{provide_context, use_context};
+use tokio_util::sync::CancellationToken;
+use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
+
+use crate::{
+    middleware::{
+        body,
+        client::{self, Edge},
+        context, csrf, headers,
+        problem::problem,
+    },
+    session, site,
+};
+
+/// What the routes are built from.
+#[derive(Clone)]
+pub struct RouteParts {
+    /// The environment.
+    pub env: Env,
+    /// The data plane.
+    pub gateway: Gateway,
+    /// Proxies to believe.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// Cancelled when the process is about to stop.
+    pub stopping: CancellationToken,
+}
+
+/// The whole server.
+pub fn router(parts: RouteParts) -> Router {
+    let RouteParts { env, gateway, trusted_proxies, stopping } = parts;
+    let edge = Edge { env: env.clone(), trusted: trusted_proxies };
+    Router::new()
+        .merge(pages(&env))
+        .merge(gateway::router(gateway))
+        .merge(site::router())
+        .merge(probes(env.clone(), stopping))
+        .layer(CatchPanicLayer::custom(client::panicked))
+        .layer(from_fn(body::pace))
+        .layer(from_fn_with_state(env, headers::secure))
+        .layer(from_fn_with_state(edge, client::identify))
+}
+
+/// The dashboard: pages, their forms, server functions.
+fn pages(env: &Env) -> Router {
+    let context = provide_app_context();
+    let for_missing = context.clone();
+    let pages = app::ssr::router(context)
+        .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request));
+    pages
+        .layer(DefaultBodyLimit::disable())
+        .layer(CompressionLayer::new())
+        .layer(from_fn(headers::no_store))
+        .layer(from_fn_with_state(env.clone(), context::provide))
+        .layer(session::layer(env))
+        .layer(from_fn_with_state(env.clone(), csrf::same_origin))
+        .layer(from_fn_with_state(env.clone(), headers::own_host))
+}
+
+/// What the app finds in context, beside what leptos provides: the site's address and the request's context.
+fn provide_app_context() -> impl Fn() + Clone + Send + Sync + 'static {
+    let assets = SiteAssets { base: site::asset_base() };
+    move || {
+        provide_context(assets.clone());
+        let context =
+            use_context::<Parts>().and_then(|parts| parts.extensions.get::<RequestContext>().cloned());
+        if let Some(context) = context {
+            provide_context(context);
+        }
+    }
+}
+
+/// `/livez` and `/readyz` (ERR-03).
+fn probes(env: Env, stopping: CancellationToken) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(ready).with_state((env, stopping)))
+}
+
+async fn ready(State((env, stopping)): State<(Env, CancellationToken)>) -> Response<Body> {
+    let unavailable = |code, detail| problem(StatusCode::SERVICE_UNAVAILABLE, code, detail, "");
+    if stopping.is_cancelled() {
+        return unavailable("draining", "This process is about to stop.");
+    }
+    if let Err(error) = store::maintenance::check_writable(&env.db).await {
+        tracing::warn!(%error, "not ready");
+        return unavailable("database", "The database cannot be written to.");
+    }
+    Response::new(Body::from("ready"))
+}

@@ -1,0 +1,164 @@
+//! `gatehouse serve`: from settings to a running server, and its orderly end.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    Env, Settings,
+    dataplane::Planes,
+    env::{Changes, SystemClock, SystemRng},
+    net::{Outbound, OutboundSettings},
+    password::{PasswordSettings, Passwords},
+};
+use gateway::Gateway;
+use store::Db;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    accept,
+    config::{Config, sqlite_path},
+    jobs::{self, Work},
+    keys,
+    routes::{self, RouteParts},
+    usage::UsageMeter,
+};
+
+/// How long an unused session lives, milliseconds: eight hours (SES-04).
+const SESSION_IDLE: i64 = 8 * 60 * 60 * 1000;
+/// How long the process still accepts connections after it was told to stop, so that load balancers notice.
+const LAME_DUCK: Duration = Duration::from_secs(2);
+
+/// Connects, migrates and checks the master key: what every command needs.
+pub async fn environment(config: &Config) -> Result<Env, String> {
+    let rng = Arc::new(SystemRng);
+    if let Some(path) = sqlite_path(&config.database_url)?
+        && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder)
+            .map_err(|why| format!("cannot make the folder {}: {why}", folder.display()))?;
+    }
+    let db = Db::connect(&config.database_url)
+        .await
+        .map_err(|why| format!("the database cannot be opened: {why}"))?;
+    db.migrate().await.map_err(|why| format!("the database cannot be brought up to date: {why}"))?;
+    let sealer = keys::sealer(config, rng.as_ref())?;
+    keys::check(&db, &sealer).await?;
+    let outbound = Outbound::new(OutboundSettings {
+        allow: config.egress_allow.clone(),
+        extra_ca_pem: config.extra_ca.clone(),
+        dns_resolver: config.dns_resolver,
+        user_agent: concat!("gatehouse/", env!("CARGO_PKG_VERSION")).to_owned(),
+    })
+    .map_err(|why| why.to_string())?;
+    Ok(Env {
+        db,
+        clock: Arc::new(SystemClock),
+        rng,
+        sealer: Arc::new(sealer),
+        passwords: Arc::new(Passwords::new(PasswordSettings::default())),
+        outbound,
+        settings: Arc::new(Settings {
+            public_url: config.public_url.clone(),
+            default_plan: config.default_plan,
+            demo: config.demo,
+            node: config.node.clone(),
+            session_idle_ms: SESSION_IDLE,
+        }),
+        changes: Changes::default(),
+    })
+}
+
+/// A server that is ready to accept: its routes and the work behind them.
+pub struct Ready {
+    /// The routes.
+    pub router: axum::Router,
+    /// What the jobs work on.
+    pub work: Work,
+}
+
+/// Puts the parts together. Nothing runs yet.
+pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) -> Result<Ready, String> {
+    let planes =
+        Planes::load(env.clone()).await.map_err(|why| format!("the organisations cannot be read: {why}"))?;
+    let meter = Arc::new(UsageMeter::default());
+    let mut settings = gateway::Settings::new(config.public_url.clone());
+    settings.max_body = config.max_body;
+    let gateway = Gateway::new(gateway::Parts {
+        directory: planes.clone(),
+        exchange: Arc::new(env.outbound.clone()),
+        meter: meter.clone(),
+        clock: env.clock.clone(),
+        rng: env.rng.clone(),
+        settings,
+    });
+    let router = routes::router(RouteParts {
+        env: env.clone(),
+        gateway: gateway.clone(),
+        trusted_proxies: config.trusted_proxies.clone().into(),
+        stopping,
+    });
+    let health_interval = i64::from(config.health_interval) * 1000;
+    Ok(Ready { router, work: Work { env, planes, gateway, meter, health_interval } })
+}
+
+/// Runs until the process is told to stop.
+pub async fn run(config: Config) -> Result<(), String> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|why| format!("cannot listen on {}: {why}; set GATEHOUSE_LISTEN", config.listen))?;
+    let env = environment(&config).await?;
+    let (stopping, stop_accepting, stop_jobs) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let ready = assemble(env.clone(), &config, stopping.clone()).await?;
+    let mut jobs = jobs::start(ready.work, &stop_jobs);
+    announce(&env, &config).await?;
+
+    let accept = tokio::spawn(accept::serve(listener, ready.router, stop_accepting.clone()));
+    told_to_stop().await;
+    tracing::info!("stopping");
+    stopping.cancel();
+    tokio::select! {
+        () = tokio::time::sleep(LAME_DUCK) => {}
+        () = told_to_stop() => {}
+    }
+    stop_accepting.cancel();
+    tokio::select! {
+        _ = accept => {}
+        () = told_to_stop() => {}
+    }
+    stop_jobs.cancel();
+    while jobs.join_next().await.is_some() {}
+    env.db.close().await;
+    Ok(())
+}
+
+/// Tells the operator where the server is, and how to take possession of it.
+#[expect(clippy::print_stdout, reason = "the set-up link is for the person at the terminal")]
+async fn announce(env: &Env, config: &Config) -> Result<(), String> {
+    tracing::info!(listen = %config.listen, public_url = %config.public_url, database = ?env.db.kind(), "listening");
+    println!("Gatehouse listens on {} as {}", config.listen, env.settings.absolute("/"));
+    let link = domain::accounts::setup_link(env)
+        .await
+        .map_err(|why| format!("no set-up link could be made: {why}"))?;
+    if let Some(link) = link {
+        println!("Nobody has set it up yet. Open this link once to become its owner:\n\n    {link}\n");
+    }
+    Ok(())
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn told_to_stop() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupt.await;
+}

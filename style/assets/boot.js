@@ -1,0 +1,105 @@
+// What pages need before, and without, the wasm: copying, dialogs, passwords, menus, and forms that are sent once.
+(() => {
+  const d = document;
+  const on = (type, act, o) => d.addEventListener(type, act, o);
+
+  // One polite live region, outside of what is hydrated.
+  const live = d.createElement('div');
+  live.className = 'visually-hidden';
+  live.setAttribute('role', 'status');
+  const say = (text) => {
+    if (!live.isConnected) d.documentElement.append(live);
+    live.textContent = '';
+    setTimeout(() => { live.textContent = text; }, 50);
+  };
+
+  const copy = async (button) => {
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+    } catch {
+      // Without HTTPS there is no clipboard to write to: the old way.
+      const area = d.createElement('textarea');
+      area.value = button.dataset.copy;
+      (button.closest('dialog') || d.body).append(area);
+      area.select();
+      const done = d.execCommand('copy');
+      area.remove();
+      button.focus();
+      if (!done) return say('Not copied. Select the text and copy it.');
+    }
+    const use = button.querySelector('use');
+    const icon = use?.getAttribute('href');
+    const word = button.querySelector('[data-word]')?.firstChild;
+    const was = word?.data;
+    if (!('copied' in button.dataset)) {
+      button.dataset.copied = '';
+      if (icon) use.setAttribute('href', icon.replace(/#.*/, '#check'));
+      if (word) word.data = 'Copied';
+      setTimeout(() => {
+        delete button.dataset.copied;
+        if (icon) use.setAttribute('href', icon);
+        if (word) word.data = was;
+      }, 2000);
+    }
+    say('Copied');
+  };
+
+  on('click', (event) => {
+    const hit = (what) => event.target.closest?.(what);
+    let el;
+    if ((el = hit('[data-copy]'))) copy(el);
+    else if ((el = hit('[data-show]'))) {
+      const field = d.getElementById(el.dataset.show);
+      const show = field.type === 'password';
+      field.type = show ? 'text' : 'password';
+      el.setAttribute('aria-pressed', show);
+      el.textContent = show ? 'Hide' : 'Show';
+    } else if ((el = hit('[data-dialog]')) && !(event.ctrlKey || event.metaKey || event.shiftKey || event.button)) {
+      const dialog = d.getElementById(el.dataset.dialog);
+      if (dialog) {
+        event.preventDefault();
+        dialog.showModal();
+      }
+    } else if (!('command' in HTMLButtonElement.prototype) && (el = hit('[commandfor]'))) {
+      const dialog = d.getElementById(el.getAttribute('commandfor'));
+      if (el.getAttribute('command') === 'show-modal') dialog.showModal();
+      else dialog.close();
+    } else if ((el = hit('dialog:modal')) && event.target === el && !('closedBy' in el)) el.close();
+
+    // Menus close when something else, or something in them, is chosen.
+    const menu = hit('details.menu');
+    for (const open of d.querySelectorAll('details.menu[open]')) {
+      if (open !== menu || (hit('.menu-list') && hit('a'))) open.open = false;
+    }
+    if (hit('a')) hit('[popover]')?.hidePopover?.();
+  });
+
+  on('keydown', (event) => {
+    if (event.key !== 'Escape') return;
+    const menu = d.activeElement?.closest('details.menu[open]') || d.querySelector('details.menu[open]');
+    if (menu) {
+      menu.open = false;
+      menu.querySelector('summary').focus();
+    }
+  });
+
+  // The exact time here, beside UTC.
+  on('pointerover', (event) => {
+    const time = event.target.closest?.('time[datetime]');
+    if (time && !time.dataset.local) {
+      time.dataset.local = '1';
+      time.title = `${new Date(time.dateTime).toLocaleString()} here\n${time.title}`;
+    }
+  });
+
+  // A form that leaves the page is sent once. The app's own handler has cancelled the event if it took it.
+  on('submit', (event) => {
+    const form = event.target;
+    if (event.defaultPrevented || form.method !== 'post') return;
+    if ('sent' in form.dataset) event.preventDefault();
+    else form.dataset.sent = '';
+  });
+  addEventListener('pageshow', () => {
+    for (const form of d.querySelectorAll('form[data-sent]')) delete form.dataset.sent;
+  });
+})();
