@@ -40,7 +40,9 @@ pub fn notice(word: &str) -> Option<&'static str> {
         "key-enabled" => "API key enabled. Requests with it work again.",
         "key-disabled" => "API key disabled. Requests with it now get 401.",
         "key-deleted" => "API key deleted. Requests with it now get 401.",
+        "key-settings-saved" => "Key settings saved.",
         "setup-done" => "This instance is set up.",
+        "steps-closed" => "First steps closed for everybody in this organisation.",
         _ => return None,
     })
 }

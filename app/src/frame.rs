@@ -1,6 +1,6 @@
 //! What surrounds every page: skip link, side bar or plain bar, the main region, notices.
 
-use leptos::{prelude::*, wasm_bindgen::JsCast as _};
+use leptos::prelude::*;
 use leptos_router::{
     NavigateOptions,
     hooks::{use_location, use_navigate},
@@ -8,7 +8,7 @@ use leptos_router::{
 use model::{AppError, ErrorKind, orgs::Me, paths};
 
 use crate::{
-    components::{ButtonForm, Avatar, ButtonKind, Icon, Menu, Notice},
+    components::{Avatar, ButtonForm, ButtonKind, Icon, Menu, Notice},
     copy,
     form::{PostForm, use_form, use_form_for},
     page::go,
@@ -40,14 +40,13 @@ pub(crate) fn Frame(
 
     let path = location.pathname;
     let alone = Memo::new(move |_| path.with(|path| below(path, ALONE)));
-    let private = Memo::new(move |_| path.with(|path| path == "/" || below(path, AREAS)));
     view! {
         <a class="skip-link" href="#main" rel="external">{copy::SKIP}</a>
         <div class="frame" data-routing=move || routing.get().then_some("true")>
             <Transition>
                 {move || {
-                    let (alone, private) = (alone.get(), private.get());
-                    Suspend::new(async move { bar(me.await, alone, private) })
+                    let alone = alone.get();
+                    Suspend::new(async move { bar(me.await, alone) })
                 }}
             </Transition>
             <main id="main" tabindex="-1">
@@ -93,31 +92,41 @@ fn announce_pages(routing: ReadSignal<bool>) {
     });
 }
 
-fn bar(me: Result<Me, AppError>, alone: bool, private: bool) -> AnyView {
+fn bar(me: Result<Me, AppError>, alone: bool) -> AnyView {
     match me {
         Ok(me) if !alone && me.org.is_some() => side_bar(me),
         Ok(me) => {
             // Nothing of an organisation can be shown to a person without one.
-            if !alone && private && !on_profile() {
+            let path = use_location().pathname.get_untracked();
+            if me.org.is_none() && is_private(&path) && !below(&path, &["/profile"]) {
                 go(paths::new_org());
             }
             plain_bar(Some(me.name))
         }
         Err(error) => {
-            if private && error.kind == ErrorKind::Unauthenticated {
-                let location = use_location();
-                let path = location.pathname.get_untracked();
-                let search = location.search.get_untracked();
-                let here = if search.is_empty() { path } else { format!("{path}?{search}") };
-                go(&paths::sign_in_then(&here));
+            if error.kind == ErrorKind::Unauthenticated {
+                ask_to_sign_in();
             }
             plain_bar(None)
         }
     }
 }
 
-fn on_profile() -> bool {
-    use_location().pathname.with_untracked(|path| below(path, &["/profile"]))
+/// Whether a page is for signed-in people.
+fn is_private(path: &str) -> bool {
+    path == "/" || (below(path, AREAS) && !below(path, ALONE)) || below(path, &[paths::new_org()])
+}
+
+/// Goes to the log-in page and from there back here. It looks at where the person is now, not at where they were when
+/// something was asked for: after logging out they may already be there.
+pub(crate) fn ask_to_sign_in() {
+    let location = use_location();
+    let path = location.pathname.get_untracked();
+    if is_private(&path) {
+        let search = location.search.get_untracked();
+        let here = if search.is_empty() { path } else { format!("{path}?{search}") };
+        go(&paths::sign_in_then(&here));
+    }
 }
 
 fn plain_bar(name: Option<String>) -> AnyView {

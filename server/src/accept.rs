@@ -1,7 +1,7 @@
 //! The accept loop: HTTP/1.1 and HTTP/2 on one socket, with limits that axum's own loop does not set (REQ-04, REQ-05),
 //! and an end that waits for requests but not for open streams (D12).
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use axum::{Router, body::Body};
 use hyper::body::Incoming;
@@ -60,7 +60,7 @@ pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) 
             async move {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(Peer(peer));
-                app.oneshot(request).await.or_else(|never: Infallible| match never {})
+                app.oneshot(request).await
             }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();

@@ -58,6 +58,7 @@ pub enum AdminCommand {
         /// The organisation's slug.
         #[arg(long)]
         org_slug: String,
+        /// How to answer.
         #[command(flatten)]
         output: Output,
     },
@@ -97,6 +98,7 @@ pub enum UserCommand {
         /// Its display name; otherwise the part of the address before the @.
         #[arg(long)]
         name: Option<String>,
+        /// How to answer.
         #[command(flatten)]
         output: Output,
     },
@@ -108,6 +110,7 @@ pub enum UserCommand {
         /// The new password; `-` reads it from standard input.
         #[arg(long)]
         password: String,
+        /// How to answer.
         #[command(flatten)]
         output: Output,
     },
@@ -130,6 +133,7 @@ pub enum OrgCommand {
         /// Its plan: free, pro, team or enterprise.
         #[arg(long)]
         plan: Option<String>,
+        /// How to answer.
         #[command(flatten)]
         output: Output,
     },
@@ -147,6 +151,7 @@ pub enum OrgCommand {
         /// Whether keys that are marked for it work in URLs.
         #[arg(long)]
         url_keys: Option<Switch>,
+        /// How to answer.
         #[command(flatten)]
         output: Output,
     },
@@ -169,6 +174,7 @@ pub enum MemberCommand {
         /// owner, admin, developer, member or viewer.
         #[arg(long)]
         role: String,
+        /// How to answer.
         #[command(flatten)]
         output: Output,
     },
@@ -197,6 +203,7 @@ pub enum ConnectorCommand {
         /// A header to send it, as `Name: value`. May be repeated.
         #[arg(long = "header")]
         headers: Vec<String>,
+        /// How to answer.
         #[command(flatten)]
         output: Output,
     },
@@ -219,6 +226,7 @@ pub enum ApiKeyCommand {
         /// Whether it may be used as `?api_key=`.
         #[arg(long)]
         url_key: bool,
+        /// How to answer.
         #[command(flatten)]
         output: Output,
     },

@@ -22,7 +22,7 @@ use crate::{
     middleware::{
         body,
         client::{self, Edge},
-        context, csrf, headers,
+        context, csrf, headers, limits,
         problem::problem,
     },
     session, site,
@@ -58,7 +58,7 @@ pub fn router(parts: RouteParts) -> Router {
 
 /// The dashboard: pages, their forms, server functions.
 fn pages(env: &Env) -> Router {
-    let context = provide_app_context();
+    let context = provide_app_context(env);
     let for_missing = context.clone();
     let pages = app::ssr::router(context)
         .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request));
@@ -68,13 +68,14 @@ fn pages(env: &Env) -> Router {
         .layer(from_fn(headers::no_store))
         .layer(from_fn_with_state(env.clone(), context::provide))
         .layer(session::layer(env))
+        .layer(from_fn(limits::credentials))
         .layer(from_fn_with_state(env.clone(), csrf::same_origin))
         .layer(from_fn_with_state(env.clone(), headers::own_host))
 }
 
 /// What the app finds in context, beside what leptos provides: the site's address and the request's context.
-fn provide_app_context() -> impl Fn() + Clone + Send + Sync + 'static {
-    let assets = SiteAssets { base: site::asset_base() };
+fn provide_app_context(env: &Env) -> impl Fn() + Clone + Send + Sync + 'static {
+    let assets = SiteAssets { base: site::asset_base(), public_url: env.settings.absolute("") };
     move || {
         provide_context(assets.clone());
         let context =

@@ -1,9 +1,11 @@
 use leptos::prelude::*;
 
-use super::Icon;
+use super::{ButtonKind, Icon, SubmitButton};
+use crate::{form::FormCore, state::Refresh};
 
-/// A modal dialog; opened by [`super::OpenDialog`]. Its title is a question with the object's name. Put the form with
-/// the act into `children`; Cancel is here and has the focus.
+/// A modal dialog; opened by [`super::OpenDialog`], or by `open`, as for a secret that was just made. Its title is a
+/// question with the object's name. A dialog that acts holds a form that ends in [`DialogActions`]; give one that only
+/// tells something a word to `close` it. It closes after every successful change, unless `open` holds it.
 #[component]
 pub fn Dialog(
     /// Its id.
@@ -12,10 +14,10 @@ pub fn Dialog(
     /// "Delete key ci-bot?"
     #[prop(into)]
     title: String,
-    /// What closes it.
-    #[prop(default = "Cancel")]
-    cancel: &'static str,
-    /// Whether it is open from the start, as after a submission without scripts.
+    /// What closes it, where no form has a Cancel: "Done".
+    #[prop(optional)]
+    close: &'static str,
+    /// Opens it while it is true. Without scripts it then stands open in the page.
     #[prop(optional, into)]
     open: MaybeProp<bool>,
     /// What follows, and the form.
@@ -23,20 +25,70 @@ pub fn Dialog(
 ) -> impl IntoView {
     let heading = format!("{id}-title");
     let labelled = heading.clone();
+    let node = NodeRef::<leptos::html::Dialog>::new();
+    Effect::new(move |_| {
+        if let (Some(open), Some(dialog)) = (open.get(), node.get()) {
+            // As the server sends it, it is open but not modal: hence first closed.
+            dialog.close();
+            if open {
+                _ = dialog.show_modal();
+            }
+        }
+    });
+    if let Some(refresh) = use_context::<Refresh>() {
+        Effect::new(move |seen: Option<u32>| {
+            let changes = refresh.me.get();
+            if seen.is_some_and(|seen| seen != changes)
+                && open.get_untracked() != Some(true)
+                && let Some(dialog) = node.get_untracked()
+            {
+                dialog.close();
+            }
+            changes
+        });
+    }
+    let close = (!close.is_empty()).then(|| {
+        view! {
+            <form class="dialog-actions" method="dialog">
+                <button class="button" type="submit" autofocus>{close}</button>
+            </form>
+        }
+    });
+    let from_server = open.get_untracked() == Some(true);
     view! {
-        <dialog
-            class="dialog"
-            id=id
-            aria-labelledby=labelled
-            closedby="any"
-            open=move || open.get().unwrap_or(false)
-        >
+        <dialog class="dialog" id=id aria-labelledby=labelled closedby="any" open=from_server node_ref=node>
             <h2 id=heading>{title}</h2>
             {children()}
-            <form class="dialog-cancel" method="dialog">
-                <button class="button" type="submit" autofocus>{cancel}</button>
-            </form>
+            {close}
         </dialog>
+    }
+    .into_any()
+}
+
+/// The end of a form in a [`Dialog`]: Cancel, which has the focus, and the act.
+#[component]
+pub fn DialogActions(
+    /// The form.
+    #[prop(into)]
+    form: FormCore,
+    /// The dialog's id.
+    #[prop(into)]
+    dialog: String,
+    /// Verb and noun: "Delete key".
+    #[prop(into)]
+    label: String,
+    /// While it is under way: "Deleting…".
+    #[prop(default = "Working…")]
+    busy: &'static str,
+    /// How the act looks.
+    #[prop(default = ButtonKind::Danger)]
+    kind: ButtonKind,
+) -> impl IntoView {
+    view! {
+        <div class="dialog-actions">
+            <button class="button" type="button" command="close" commandfor=dialog autofocus>"Cancel"</button>
+            <SubmitButton form=form label=label busy=busy kind=kind />
+        </div>
     }
     .into_any()
 }

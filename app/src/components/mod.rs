@@ -18,7 +18,7 @@ pub use button::{ButtonForm, ButtonKind, LinkButton, OpenDialog, SubmitButton};
 pub use callout::Callout;
 pub use card::{Card, Checklist, Disclosure, Fact, Facts, Step};
 pub use code::{CodeBlock, CopyButton, CopyField};
-pub use dialog::{Dialog, Menu};
+pub use dialog::{Dialog, DialogActions, Menu};
 pub use field::{
     Checkbox, CheckboxGroup, Choice, Field, PasswordField, RadioGroup, SelectField, Switch, TextArea,
     TextField,

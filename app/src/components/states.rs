@@ -4,7 +4,7 @@ use leptos_router::hooks::use_location;
 use model::{AppError, ErrorKind, Permission, Role, paths};
 
 use super::{Icon, PageHeader};
-use crate::{copy, page::go, state::set_status};
+use crate::{copy, frame::ask_to_sign_in, state::set_status};
 
 /// Nothing here yet: what it is, one action, one link.
 #[component]
@@ -75,14 +75,13 @@ pub fn ErrorState(
     error: AppError,
 ) -> impl IntoView {
     let location = use_location();
-    let again =
-        move || {
-            location.pathname.with(|path| {
-                location
-                    .search
-                    .with(|search| if search.is_empty() { path.clone() } else { format!("{path}?{search}") })
-            })
-        };
+    let again = move || {
+        location.pathname.with(|path| {
+            location
+                .search
+                .with(|search| if search.is_empty() { path.clone() } else { format!("{path}?{search}") })
+        })
+    };
     let id = request_id(&error);
     view! {
         <div class="state" data-tone="bad">
@@ -139,11 +138,7 @@ pub fn NotFound(
 pub fn error_page(error: AppError) -> AnyView {
     match error.kind {
         ErrorKind::Unauthenticated => {
-            let location = use_location();
-            let path = location.pathname.get_untracked();
-            let search = location.search.get_untracked();
-            let here = if search.is_empty() { path } else { format!("{path}?{search}") };
-            go(&paths::sign_in_then(&here));
+            ask_to_sign_in();
             view! { <Title text="Log in" /> }.into_any()
         }
         ErrorKind::Forbidden => {

@@ -19,10 +19,11 @@ mod shown {
 
     use crate::{
         components::{
-            Badge, ButtonForm, ButtonKind, Callout, Card, Checkbox, CheckboxGroup, Checklist, Choice, CodeBlock,
-            CopyButton, CopyField, Crumb, DataTable, Dialog, Disclosure, EmptyState, ErrorState, Fact, Facts,
-            HealthBadge, LinkButton, Menu, OpenDialog, PageHeader, PasswordField, RadioGroup, SelectField, Step,
-            SubmitButton, Switch, TextArea, TextField, Time, Tone,
+            Badge, ButtonForm, ButtonKind, Callout, Card, Checkbox, CheckboxGroup, Checklist, Choice,
+            CodeBlock, CopyButton, CopyField, Crumb, DataTable, Dialog, DialogActions, Disclosure,
+            EmptyState, ErrorState, Fact, Facts, HealthBadge, LinkButton, Menu, OpenDialog, PageHeader,
+            PasswordField, RadioGroup, SelectField, Step, SubmitButton, Switch, TextArea, TextField, Time,
+            Tone,
         },
         form::{ErrorSummary, FormCore, PostForm, use_form},
     };
@@ -137,8 +138,18 @@ mod shown {
             real.ok().get().filter(|s| !s.is_empty()).map(|s| view! { <CopyField label="secret" text=s /> })
         };
         let steps = vec![
-            Step { done: true, title: "Add a connector".into(), about: "An MCP server to speak to.".into(), href: "/".into() },
-            Step { done: false, title: "Create a key".into(), about: "Or connect a client.".into(), href: "/".into() },
+            Step {
+                done: true,
+                title: "Add a connector".into(),
+                about: "An MCP server to speak to.".into(),
+                href: "/".into(),
+            },
+            Step {
+                done: false,
+                title: "Create a key".into(),
+                about: "Or connect a client.".into(),
+                href: "/".into(),
+            },
         ];
         let failure = AppError {
             request_id: Some("req_01h".into()),
@@ -168,7 +179,9 @@ mod shown {
                 </div>
             </Card>
             <Card title="A form that is sent">
-                {secret}
+                <Dialog id="gallery-secret" title="A secret" close="Done" open=Signal::derive(move || real.ok().get().is_some_and(|s| !s.is_empty()))>
+                    {secret}
+                </Dialog>
                 <PostForm form=real>
                     <ErrorSummary form=real />
                     <TextField form=real name="name" label="Name" hint="secret, saved or away" />
@@ -223,7 +236,7 @@ mod shown {
                     <li>"Requests with it get 401 from now on."</li>
                     <li>"It cannot be undone."</li>
                 </ul>
-                <PostForm form=act><SubmitButton form=act label="Delete key" kind=ButtonKind::Danger busy="Deleting…" /></PostForm>
+                <PostForm form=act><DialogActions form=act dialog="gallery-dialog" label="Delete key" busy="Deleting…" /></PostForm>
             </Dialog>
         }
         .into_any()

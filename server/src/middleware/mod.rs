@@ -5,4 +5,5 @@ pub mod client;
 pub mod context;
 pub mod csrf;
 pub mod headers;
+pub mod limits;
 pub mod problem;

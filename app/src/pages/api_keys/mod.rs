@@ -1,6 +1,18 @@
 //! API keys and the agent helper.
 
 pub mod api;
-mod page;
+mod card;
+mod delete;
+mod edit;
+mod fields;
+mod helper;
+mod list;
+mod methods;
+mod new;
+mod settings;
 
-pub use page::{ApiKeysPage, ConnectAgentPage, DeleteApiKeyPage, EditApiKeyPage, NewApiKeyPage};
+pub use delete::DeleteApiKeyPage;
+pub use edit::EditApiKeyPage;
+pub use helper::ConnectAgentPage;
+pub use list::ApiKeysPage;
+pub use new::NewApiKeyPage;

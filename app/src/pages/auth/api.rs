@@ -1,7 +1,10 @@
 //! Who is signed in: setting up, logging in and out, organisations of a person, and how the dashboard looks.
 
 #![expect(missing_docs, reason = "the fields that #[server] makes are the arguments")]
-#![cfg_attr(feature = "ssr", expect(clippy::unused_async, reason = "a server function is async even if it asks nobody"))]
+#![cfg_attr(
+    feature = "ssr",
+    expect(clippy::unused_async, reason = "a server function is async even if it asks nobody")
+)]
 
 use leptos::prelude::*;
 use model::{AppError, OrgId, orgs::Me};
@@ -34,14 +37,20 @@ pub async fn load_sign_in() -> Result<SignInStart, AppError> {
 
 /// Checks address and password, and begins a session.
 #[server(prefix = "/api", endpoint = "sign_in")]
-pub async fn sign_in(email: String, password: String, csrf: String, next: Option<String>) -> Result<(), AppError> {
+pub async fn sign_in(
+    email: String,
+    password: String,
+    csrf: String,
+    next: Option<String>,
+) -> Result<(), AppError> {
     use crate::ssr;
 
     let ctx = ssr::ctx()?;
     server::check_form(&ctx, &csrf)?;
-    let done = domain::accounts::sign_in(&ctx.env, &ctx.origin, email.trim(), &password, ctx.device.as_deref())
-        .await
-        .map_err(ssr::told(&ctx))?;
+    let done =
+        domain::accounts::sign_in(&ctx.env, &ctx.origin, email.trim(), &password, ctx.device.as_deref())
+            .await
+            .map_err(ssr::told(&ctx))?;
     server::begin(&ctx, done).await?;
     ssr::redirect(model::paths::safe_next(next.as_deref()));
     Ok(())
@@ -62,8 +71,7 @@ pub struct SetupStart {
 #[server(prefix = "/api", endpoint = "load_setup")]
 pub async fn load_setup(token: String) -> Result<SetupStart, AppError> {
     let ctx = crate::ssr::ctx()?;
-    let works =
-        domain::accounts::setup_link_works(&ctx.env, &token).await.map_err(crate::ssr::told(&ctx))?;
+    let works = domain::accounts::setup_link_works(&ctx.env, &token).await.map_err(crate::ssr::told(&ctx))?;
     let endpoint = server::endpoint_prefix(&ctx);
     Ok(SetupStart { works, csrf: ctx.form_token, endpoint })
 }
@@ -147,10 +155,7 @@ pub async fn set_theme(theme: String, next: String) -> Result<String, AppError> 
 
     let chosen = Theme::parse(&theme);
     let (value, age) = chosen.map_or(("", 0), |theme| (theme.as_str(), 365 * 24 * 60 * 60));
-    ssr::set_cookie(&format!(
-        "{}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax",
-        Theme::COOKIE
-    ));
+    ssr::set_cookie(&format!("{}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax", Theme::COOKIE));
     ssr::redirect(model::paths::safe_next(Some(&next)));
     Ok(chosen.map_or("system", Theme::as_str).to_owned())
 }

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     components::{
-        ButtonKind, Card, EmptyState, LinkButton, PageHeader, PasswordField, SubmitButton, TextField, error_page,
+        ButtonKind, Card, EmptyState, LinkButton, PageHeader, PasswordField, SubmitButton, TextField,
+        error_page,
     },
     copy,
     form::{ErrorSummary, Form, PostForm, use_form},
@@ -79,7 +80,7 @@ fn next_of(asked: Option<&str>) -> String {
 fn sign_in_form(form: Form<SignIn>, csrf: String, next: String) -> AnyView {
     view! {
         <div class="alone">
-            <PageHeader title=format!("Log in to {}", copy::PRODUCT) />
+            <PageHeader title="Log in" />
             <PostForm form=form>
                 <Refused form=form title="You are not logged in" />
                 <input type="hidden" name="csrf" value=csrf />
@@ -120,11 +121,7 @@ impl LazyRoute for SetupPage {
     fn view(this: Self) -> AnyView {
         let form = use_form::<CompleteSetup>();
         open_page(this.start, move |start| {
-            if start.works {
-                setup_form(form, this.token.get_untracked(), start)
-            } else {
-                dead_link()
-            }
+            if start.works { setup_form(form, this.token.get_untracked(), start) } else { dead_link() }
         })
     }
 }

@@ -2,7 +2,7 @@ use leptos::prelude::*;
 
 use crate::{components::request_id, form::FormCore};
 
-/// Above a log-in that failed. It is about the form as a whole: which of the fields was wrong is nobody's business.
+/// Above a log-in that failed. It is about the form as a whole: which of the fields was wrong is not told (PWD-05).
 #[component]
 pub fn Refused(
     /// The form.

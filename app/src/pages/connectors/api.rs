@@ -1,1 +1,249 @@
-//! Server functions of these pages.
+//! Server functions of the connectors.
+
+#![expect(missing_docs, reason = "the fields that #[server] makes are the arguments")]
+
+use leptos::prelude::*;
+use model::{
+    AppError, ConnectorId,
+    connectors::{Connector, Probe, Tool},
+};
+use serde::{Deserialize, Serialize};
+
+/// What the list shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectorList {
+    /// All connectors, by name.
+    pub connectors: Vec<Connector>,
+    /// Whether the built-in demo server can be added with one click.
+    pub demo_available: bool,
+    /// Server time, Unix milliseconds.
+    pub now: i64,
+}
+
+/// What the pages of one connector show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneConnector {
+    /// The connector.
+    pub connector: Connector,
+    /// Its tools, in the server's order.
+    pub tools: Vec<Tool>,
+    /// Server time, Unix milliseconds.
+    pub now: i64,
+}
+
+/// What deleting a connector would break.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectorToDelete {
+    /// The connector.
+    pub connector: Connector,
+    /// API keys that are limited to some connectors, this one among them; `None` for people who may not see keys.
+    pub keys: Option<u32>,
+    /// Those of them that can use nothing else.
+    pub keys_left_empty: u32,
+}
+
+/// All connectors.
+#[server(prefix = "/api", endpoint = "load_connectors")]
+pub async fn load_connectors() -> Result<ConnectorList, AppError> {
+    use model::connectors::Transport;
+
+    let ctx = crate::ssr::ctx()?;
+    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    let connectors = domain::connectors::list(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))?;
+    Ok(ConnectorList {
+        demo_available: ctx.env.settings.demo
+            && !connectors.iter().any(|connector| connector.transport == Transport::Demo),
+        connectors,
+        now: ctx.env.now(),
+    })
+}
+
+/// One connector with its tools.
+#[server(prefix = "/api", endpoint = "load_connector")]
+pub async fn load_connector(id: String) -> Result<OneConnector, AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    let id = known(&id).map_err(crate::ssr::told(&ctx))?;
+    let (connector, tools) =
+        domain::connectors::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
+    Ok(OneConnector { connector, tools, now: ctx.env.now() })
+}
+
+/// One connector, and what deleting it would break.
+#[server(prefix = "/api", endpoint = "load_connector_to_delete")]
+pub async fn load_connector_to_delete(id: String) -> Result<ConnectorToDelete, AppError> {
+    use domain::OrgActor;
+    use model::{api_keys::KeyScope, permissions::can};
+
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = OrgActor::<can::ConnectorsDelete>::require(&ctx).await.map_err(&told)?;
+    let id = known(&id).map_err(&told)?;
+    let reader = actor.with::<can::ConnectorsRead>().map_err(&told)?;
+    let (connector, _) = domain::connectors::get(&ctx.env, &reader, id).await.map_err(&told)?;
+    let (mut keys, mut keys_left_empty) = (None, 0);
+    if let Ok(reader) = actor.with::<can::ApiKeysRead>() {
+        let mut limited = 0;
+        for key in domain::api_keys::page(&ctx.env, &reader).await.map_err(&told)?.keys {
+            if let KeyScope::Only(connectors) = key.scope
+                && connectors.contains(&id)
+            {
+                limited += 1;
+                keys_left_empty += u32::from(connectors.len() == 1);
+            }
+        }
+        keys = Some(limited);
+    }
+    Ok(ConnectorToDelete { connector, keys, keys_left_empty })
+}
+
+/// Adds a connector; its URL is tried at once.
+#[server(prefix = "/api", endpoint = "add_connector")]
+pub async fn add_connector(
+    name: String,
+    slug: String,
+    url: String,
+    description: String,
+    #[server(default)] header_name: Vec<String>,
+    #[server(default)] header_value: Vec<String>,
+    keep: Option<String>,
+) -> Result<(), AppError> {
+    use domain::connectors::NewConnector;
+
+    let ctx = crate::ssr::ctx()?;
+    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    let headers = typed_headers(header_name, header_value);
+    let new = NewConnector { name, slug, description, url, headers, even_if_unreachable: keep.is_some() };
+    let made = domain::connectors::add(&ctx.env, &actor, &new).await.map_err(crate::ssr::told(&ctx))?;
+    crate::ssr::redirect(&format!("{}?notice=connector-added", model::paths::connector(made.id)));
+    Ok(())
+}
+
+/// Changes a connector. A header that is stored gets the new value, unless that is empty; those in `remove` are erased.
+#[server(prefix = "/api", endpoint = "update_connector")]
+pub async fn update_connector(
+    id: ConnectorId,
+    name: String,
+    description: String,
+    url: String,
+    #[server(default)] stored_header_name: Vec<String>,
+    #[server(default)] stored_header_value: Vec<String>,
+    #[server(default)] header_name: Vec<String>,
+    #[server(default)] header_value: Vec<String>,
+    #[server(default)] remove: Vec<String>,
+    keep: Option<String>,
+) -> Result<(), AppError> {
+    use domain::connectors::ConnectorChanges;
+
+    let ctx = crate::ssr::ctx()?;
+    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    let (names, values): (Vec<_>, Vec<_>) = stored_header_name
+        .into_iter()
+        .zip(stored_header_value)
+        .filter(|(_, value)| !value.is_empty())
+        .unzip();
+    let mut set_headers = typed_headers(names, values);
+    set_headers.extend(typed_headers(header_name, header_value));
+    let changes = ConnectorChanges {
+        name,
+        description,
+        url,
+        set_headers,
+        remove_headers: remove,
+        even_if_unreachable: keep.is_some(),
+    };
+    domain::connectors::update(&ctx.env, &actor, id, &changes).await.map_err(crate::ssr::told(&ctx))?;
+    crate::ssr::redirect(&format!("{}?notice=connector-saved", model::paths::connector(id)));
+    Ok(())
+}
+
+/// Switches a connector on or off.
+#[server(prefix = "/api", endpoint = "set_connector_enabled")]
+pub async fn set_connector_enabled(id: ConnectorId, enabled: bool) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    domain::connectors::set_enabled(&ctx.env, &actor, id, enabled).await.map_err(crate::ssr::told(&ctx))?;
+    let notice = if enabled { "connector-enabled" } else { "connector-disabled" };
+    crate::ssr::redirect(&format!("{}?notice={notice}", model::paths::connector(id)));
+    Ok(())
+}
+
+/// Switches one tool on or off. `q` is the filter of the page, which stays.
+#[server(prefix = "/api", endpoint = "set_tool_enabled")]
+pub async fn set_tool_enabled(
+    id: ConnectorId,
+    tool: String,
+    enabled: bool,
+    #[server(default)] q: String,
+) -> Result<(), AppError> {
+    use model::paths;
+
+    let ctx = crate::ssr::ctx()?;
+    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    domain::connectors::set_tool_enabled(&ctx.env, &actor, id, &tool, enabled)
+        .await
+        .map_err(crate::ssr::told(&ctx))?;
+    let filter = if q.is_empty() { String::new() } else { format!("q={}&", paths::encode(&q)) };
+    let notice = if enabled { "tool-enabled" } else { "tool-disabled" };
+    crate::ssr::redirect(&format!("{}?{filter}notice={notice}#tools", paths::connector(id)));
+    Ok(())
+}
+
+/// Asks a connector's server now. What it answered, or why it did not, is the answer.
+#[server(prefix = "/api", endpoint = "test_connector")]
+pub async fn test_connector(id: ConnectorId) -> Result<Result<Probe, String>, AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    domain::connectors::test(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))
+}
+
+/// Deletes a connector whose slug was typed.
+#[server(prefix = "/api", endpoint = "delete_connector")]
+pub async fn delete_connector(id: ConnectorId, confirm: String) -> Result<(), AppError> {
+    use model::{paths, permissions::can};
+
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::<can::ConnectorsDelete>::require(&ctx).await.map_err(&told)?;
+    let reader = actor.with::<can::ConnectorsRead>().map_err(&told)?;
+    let (connector, _) = domain::connectors::get(&ctx.env, &reader, id).await.map_err(&told)?;
+    if confirm.trim() != connector.slug.as_str() {
+        let message = format!("Type {} to delete this connector. Nothing was deleted", connector.slug);
+        return Err(AppError::field("confirm", "confirm", message));
+    }
+    domain::connectors::delete(&ctx.env, &actor, id).await.map_err(&told)?;
+    crate::ssr::redirect(&format!("{}?notice=connector-deleted", paths::connectors()));
+    Ok(())
+}
+
+/// An id from a URL; anything else leads to nothing.
+#[cfg(feature = "ssr")]
+fn known(id: &str) -> domain::Result<ConnectorId> {
+    id.parse().map_err(|_| domain::Error::not_found("connector"))
+}
+
+/// Rows of names and values as they come from a form; those that were left empty are none.
+#[cfg(feature = "ssr")]
+fn typed_headers<V: From<String>>(names: Vec<String>, values: Vec<String>) -> Vec<(String, V)> {
+    names
+        .into_iter()
+        .zip(values)
+        .map(|(name, value)| (name, value.trim().to_owned()))
+        .filter(|(name, value)| !name.trim().is_empty() || !value.is_empty())
+        .map(|(name, value)| (name, value.into()))
+        .collect()
+}
+
+#[cfg(all(test, feature = "ssr"))]
+mod tests {
+    use super::typed_headers;
+
+    #[test]
+    fn empty_rows_are_no_headers() {
+        let rows = |texts: [&str; 4]| texts.map(str::to_owned).to_vec();
+        let headers: Vec<(String, String)> =
+            typed_headers(rows(["authorization", " ", "", "x-key"]), rows([" Bearer a ", "", "lost", ""]));
+        let pairs = [("authorization", "Bearer a"), ("", "lost"), ("x-key", "")];
+        assert_eq!(headers, pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+}

@@ -1,6 +1,16 @@
 //! The upstream MCP servers of an organisation.
 
 pub mod api;
-mod page;
+mod delete;
+mod detail;
+mod edit;
+mod list;
+mod new;
+mod parts;
+mod tools;
 
-pub use page::{ConnectorPage, ConnectorsPage, DeleteConnectorPage, EditConnectorPage, NewConnectorPage};
+pub use delete::DeleteConnectorPage;
+pub use detail::ConnectorPage;
+pub use edit::EditConnectorPage;
+pub use list::ConnectorsPage;
+pub use new::NewConnectorPage;

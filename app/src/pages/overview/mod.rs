@@ -1,5 +1,6 @@
 //! Where a signed-in person lands.
 
+mod activity;
 pub mod api;
 mod page;
 

@@ -1,6 +1,7 @@
 //! The signed-in person.
 
 pub mod api;
+mod device;
 mod page;
 
 pub use page::{ProfilePage, SessionsPage};

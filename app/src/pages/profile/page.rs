@@ -1,32 +1,221 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, lazy_route};
+use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
+use model::{
+    orgs::{Me, SessionInfo},
+    paths,
+};
 
-use crate::{components::PageHeader, page::page_for_me};
+use super::{
+    api::{RevokeOtherSessions, RevokeSession, UpdateProfile, load_sessions, load_theme},
+    device::device,
+};
+use crate::{
+    components::{
+        Badge, ButtonKind, Card, Choice, Crumb, DataTable, Dialog, DialogActions, LinkButton, OpenDialog,
+        PageHeader, RadioGroup, SubmitButton, TextField, Time, Tone,
+    },
+    form::{ErrorSummary, Form, PostForm, use_form, use_form_for},
+    page::{Loaded, load, page},
+    pages::auth::api::SetTheme,
+    state::Theme,
+};
+
+const NAME_MAX: usize = 64;
 
 /// Profile.
-pub struct ProfilePage;
+pub struct ProfilePage {
+    theme: Loaded<String>,
+}
 
 #[lazy_route]
 impl LazyRoute for ProfilePage {
     fn data() -> Self {
-        Self
+        Self { theme: load(load_theme) }
     }
 
-    fn view(ProfilePage: Self) -> AnyView {
-        page_for_me(|_me| view! { <PageHeader title="Profile" /> }.into_any())
+    fn view(this: Self) -> AnyView {
+        let save = use_form::<UpdateProfile>();
+        let appearance = use_form::<SetTheme>();
+        show_chosen(appearance);
+        page(this.theme, move |theme, me| profile(save, appearance, theme, me))
     }
 }
 
+/// Without scripts the next page comes in the chosen theme; with them this one changes at once.
+fn show_chosen(form: Form<SetTheme>) {
+    Effect::new(move |_| {
+        if let (Some(name), Some(root)) = (form.ok().get(), document().document_element()) {
+            _ = match Theme::parse(&name) {
+                Some(theme) => root.set_attribute("data-theme", theme.as_str()),
+                None => root.remove_attribute("data-theme"),
+            };
+        }
+    });
+}
+
+fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String, me: Me) -> AnyView {
+    let choices = vec![
+        Choice::new("system", "As the system has it"),
+        Choice::new("light", "Light"),
+        Choice::new("dark", "Dark"),
+    ];
+    view! {
+        <div class="narrow">
+            <PageHeader title="Profile" about="How others in your organisations see you." />
+            <Card title="You">
+                <PostForm form=save>
+                    <ErrorSummary form=save />
+                    <TextField
+                        form=save
+                        name="name"
+                        label="Name"
+                        value=me.name
+                        autocomplete="name"
+                        max=NAME_MAX
+                    />
+                    <div class="field">
+                        <p class="profile-label">"Email"</p>
+                        <p class="hint">"You log in with it. Only the operator of this instance can change it."</p>
+                        <p class="profile-value">{me.email}</p>
+                    </div>
+                    <SubmitButton form=save label="Save name" />
+                </PostForm>
+            </Card>
+            <Card title="Appearance" about="For this browser only.">
+                <PostForm form=appearance>
+                    <ErrorSummary form=appearance />
+                    <input type="hidden" name="next" value=format!("{}?notice=saved", paths::profile()) />
+                    <RadioGroup form=appearance name="theme" label="Theme" value=theme choices=choices />
+                    <SubmitButton form=appearance label="Save theme" kind=ButtonKind::Secondary />
+                </PostForm>
+            </Card>
+            <Card title="Sessions" about="The browsers in which you are logged in.">
+                <LinkButton href=paths::profile_sessions() label="See your sessions" icon="monitor" />
+            </Card>
+        </div>
+    }
+    .into_any()
+}
+
 /// Sessions.
-pub struct SessionsPage;
+pub struct SessionsPage {
+    data: Loaded<(Vec<SessionInfo>, i64)>,
+}
 
 #[lazy_route]
 impl LazyRoute for SessionsPage {
     fn data() -> Self {
-        Self
+        Self { data: load(load_sessions) }
     }
 
-    fn view(SessionsPage: Self) -> AnyView {
-        page_for_me(|_me| view! { <PageHeader title="Sessions" /> }.into_any())
+    fn view(this: Self) -> AnyView {
+        let others = use_form::<RevokeOtherSessions>();
+        // Without scripts, a session that was gone already has no row any more to say so.
+        let gone = use_form::<RevokeSession>();
+        // The page of its own that the dialog is without scripts.
+        let query = use_query_map();
+        let asked = Signal::derive(move || query.with(|query| query.get_str("confirm") == Some(OTHERS)));
+        page(this.data, move |(sessions, now), _| sessions_view(others, gone, asked, sessions, now))
     }
+}
+
+const OTHERS: &str = "others";
+const DIALOG: &str = "end-other-sessions";
+
+fn sessions_view(
+    others: Form<RevokeOtherSessions>,
+    gone: Form<RevokeSession>,
+    asked: Signal<bool>,
+    sessions: Vec<SessionInfo>,
+    now: i64,
+) -> AnyView {
+    let count = sessions.iter().filter(|session| !session.current).count();
+    let gone = gone
+        .value_of("id")
+        .is_some_and(|id| sessions.iter().all(|session| session.id.to_string() != id))
+        .then(|| view! { <ErrorSummary form=gone /> });
+    let (rows, failures): (Vec<_>, Vec<_>) = sessions
+        .into_iter()
+        .map(|session| {
+            let end = use_form_for::<RevokeSession>("id", session.id);
+            (row(&session, end, now), view! { <ErrorSummary form=end /> })
+        })
+        .unzip();
+    let about = match count {
+        0 => "You are logged in nowhere else.".to_owned(),
+        1 => "You are logged in here and in one other browser.".to_owned(),
+        many => format!("You are logged in here and in {many} other browsers."),
+    };
+    let all = (count > 0).then(|| end_others(others, asked, count));
+    view! {
+        <PageHeader title="Sessions" crumbs=vec![Crumb::new(paths::profile(), "Profile")] about=about />
+        <div class="stack">
+            <ErrorSummary form=others />
+            {gone}
+            {failures}
+            <DataTable
+                caption="Browsers in which you are logged in"
+                columns=vec!["Device", "Address", "Signed in", "Last active", ""]
+            >
+                {rows}
+            </DataTable>
+            <p class="fine">"Last active is at most a minute behind. A browser that is not used is logged out by itself."</p>
+            {all}
+        </div>
+    }
+    .into_any()
+}
+
+fn row(session: &SessionInfo, end: Form<RevokeSession>, now: i64) -> AnyView {
+    let device = device(&session.user_agent);
+    let address = if session.address.is_empty() { "Unknown".to_owned() } else { session.address.clone() };
+    let act = if session.current {
+        view! { <Badge label="This session" tone=Tone::Ok /> }.into_any()
+    } else {
+        let name = format!("Revoke the session of {device} at {address}");
+        view! {
+            <PostForm form=end class="inline-form">
+                <SubmitButton form=end label="Revoke" name=name busy="Revoking…" kind=ButtonKind::Secondary />
+            </PostForm>
+        }
+        .into_any()
+    };
+    view! {
+        <tr>
+            <th scope="row" data-label="Device">
+                <span title=session.user_agent.clone()>{device}</span>
+            </th>
+            <td data-label="Address"><span class="mono">{address}</span></td>
+            <td data-label="Signed in"><Time at=session.created_at now=now /></td>
+            <td data-label="Last active"><Time at=session.last_seen_at now=now /></td>
+            <td>
+                <div class="row-actions">{act}</div>
+            </td>
+        </tr>
+    }
+    .into_any()
+}
+
+fn end_others(form: Form<RevokeOtherSessions>, asked: Signal<bool>, count: usize) -> AnyView {
+    let what = if count == 1 { "1 other browser".to_owned() } else { format!("{count} other browsers") };
+    view! {
+        <div class="actions">
+            <OpenDialog
+                dialog=DIALOG
+                label="Sign out other sessions"
+                icon="log-out"
+                href=format!("{}?confirm={OTHERS}", paths::profile_sessions())
+            />
+        </div>
+        <Dialog id=DIALOG title="Sign out your other sessions?" open=asked>
+            <ul>
+                <li>{format!("{what} will have to log in again, at once.")}</li>
+                <li>"This session stays. API keys and connected agents keep working."</li>
+            </ul>
+            <PostForm form=form>
+                <DialogActions form=form dialog=DIALOG label="Sign out other sessions" busy="Signing out…" />
+            </PostForm>
+        </Dialog>
+    }
+    .into_any()
 }

@@ -1,1 +1,32 @@
-//! Server functions of these pages.
+//! Server functions of the general settings.
+
+#![expect(missing_docs, reason = "the fields that #[server] makes are the arguments")]
+
+use leptos::prelude::*;
+use model::{AppError, orgs::Org};
+
+/// The organisation in view, and its endpoint URL.
+#[server(prefix = "/api", endpoint = "load_settings")]
+pub async fn load_settings() -> Result<(Org, String), AppError> {
+    use domain::OrgActor;
+
+    let ctx = crate::ssr::ctx()?;
+    let actor = OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    let org = domain::orgs::get(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))?;
+    let endpoint = ctx.env.settings.absolute(&model::paths::mcp(org.slug.as_str()));
+    Ok((org, endpoint))
+}
+
+/// Changes name and description.
+#[server(prefix = "/api", endpoint = "update_org")]
+pub async fn update_org(name: String, description: String) -> Result<(), AppError> {
+    use domain::OrgActor;
+
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    let actor = OrgActor::require(&ctx).await.map_err(ssr::told(&ctx))?;
+    domain::orgs::update(&ctx.env, &actor, &name, &description).await.map_err(ssr::told(&ctx))?;
+    ssr::redirect(&format!("{}?notice=saved", model::paths::settings()));
+    Ok(())
+}

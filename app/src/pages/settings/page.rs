@@ -1,18 +1,118 @@
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
+use model::{Permission, Role, orgs::Org, paths};
 
-use crate::{components::PageHeader, page::page_for_me};
+use super::api::{UpdateOrg, load_settings};
+use crate::{
+    components::{
+        ButtonKind, Callout, Card, CopyField, Fact, Facts, LinkButton, PageHeader, SubmitButton, TextArea,
+        TextField, Tone,
+    },
+    form::{ErrorSummary, Form, PostForm, use_form},
+    page::{Loaded, load, page},
+};
+
+const NAME_MAX: usize = 64;
+const DESCRIPTION_MAX: usize = 280;
 
 /// Settings.
-pub struct SettingsPage;
+pub struct SettingsPage {
+    data: Loaded<(Org, String)>,
+}
 
 #[lazy_route]
 impl LazyRoute for SettingsPage {
     fn data() -> Self {
-        Self
+        Self { data: load(load_settings) }
     }
 
-    fn view(SettingsPage: Self) -> AnyView {
-        page_for_me(|_me| view! { <PageHeader title="Settings" /> }.into_any())
+    fn view(this: Self) -> AnyView {
+        let save = use_form::<UpdateOrg>();
+        page(this.data, move |(org, endpoint), me| {
+            let general = if me.can(Permission::OrgUpdate) {
+                general_form(save, org.clone())
+            } else {
+                general_facts(org.clone())
+            };
+            view! {
+                <div class="narrow">
+                    <PageHeader title="Settings" about="How this organisation is called, and where agents find it." />
+                    {general}
+                    {address(org.slug.to_string(), endpoint)}
+                </div>
+            }
+            .into_any()
+        })
     }
+}
+
+fn general_form(save: Form<UpdateOrg>, org: Org) -> AnyView {
+    view! {
+        <Card title="General">
+            <PostForm form=save>
+                <ErrorSummary form=save />
+                <TextField
+                    form=save
+                    name="name"
+                    label="Name"
+                    value=org.name
+                    autocomplete="organization"
+                    max=NAME_MAX
+                />
+                <TextArea
+                    form=save
+                    name="description"
+                    label="Description"
+                    hint=format!("What it is for. At most {DESCRIPTION_MAX} characters.")
+                    value=org.description
+                    max=DESCRIPTION_MAX
+                />
+                <SubmitButton form=save label="Save changes" />
+            </PostForm>
+        </Card>
+    }
+    .into_any()
+}
+
+fn general_facts(org: Org) -> AnyView {
+    let who = Role::holders(Permission::OrgUpdate).map(Role::as_str).collect::<Vec<_>>().join(" or ");
+    let description = if org.description.is_empty() { "No description".to_owned() } else { org.description };
+    view! {
+        <Card title="General">
+            <div class="stack">
+                <Facts>
+                    <Fact term="Name">{org.name}</Fact>
+                    <Fact term="Description">{description}</Fact>
+                </Facts>
+                <Callout tone=Tone::Neutral>
+                    <p>
+                        "You need " <code>{Permission::OrgUpdate.as_str()}</code> " to change this. Ask an " {who}
+                        " of this organisation."
+                    </p>
+                </Callout>
+            </div>
+        </Card>
+    }
+    .into_any()
+}
+
+fn address(slug: String, endpoint: String) -> AnyView {
+    view! {
+        <Card title="Address" about="Part of your endpoint URL. Cannot be changed.">
+            <div class="stack">
+                <div class="settings-copy">
+                    <p>"Slug"</p>
+                    <CopyField label="slug" text=slug />
+                </div>
+                <div class="settings-copy">
+                    <p>"Endpoint URL"</p>
+                    <CopyField label="endpoint URL" text=endpoint />
+                </div>
+                <div>
+                    <LinkButton href=paths::help_quickstart() label="How to call it" kind=ButtonKind::Quiet />
+                </div>
+            </div>
+        </Card>
+    }
+    .into_any()
 }

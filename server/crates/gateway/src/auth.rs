@@ -1,16 +1,15 @@
 //! Who asks: an API key in one of the places where it may stand (APK-03, APK-09).
 
-use domain::{
-    dataplane::{OrgPlane, PlaneKey},
-    key_format,
-    mcp::code,
-};
+use std::sync::Arc;
+
+use domain::{dataplane::PlaneKey, key_format, mcp::code};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use model::paths;
 use subtle::ConstantTimeEq as _;
 
 use crate::{
     guard::{EXPOSE, Site},
+    planes::Ready,
     reply::RpcError,
 };
 
@@ -37,7 +36,11 @@ fn bearer(value: &str) -> Option<&str> {
 ///
 /// # Errors
 /// 400 when it cannot be said which credential is meant; 401 for a header that holds none.
-pub(crate) fn presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>, endpoint: &Endpoint<'_>) -> Result<Presented<'a>, RpcError> {
+pub(crate) fn presented<'a>(
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+    endpoint: &Endpoint<'_>,
+) -> Result<Presented<'a>, RpcError> {
     let ambiguous = || {
         RpcError::new(
             StatusCode::BAD_REQUEST,
@@ -123,14 +126,12 @@ impl Endpoint<'_> {
     }
 
     fn challenge(self, error: RpcError, sent: bool) -> RpcError {
-        // The order and spelling of protocol §2a.13: some clients compare rather than parse.
+        // Order and spelling are fixed (OAM-03): some clients compare rather than parse.
         let error_part = if sent { ", error=\"invalid_token\"" } else { "" };
         let value =
             format!("Bearer resource_metadata=\"{}\", scope=\"mcp:call\"{error_part}", self.metadata());
         let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("Bearer"));
-        error
-            .header(header::WWW_AUTHENTICATE, value)
-            .header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE)
+        error.header(header::WWW_AUTHENTICATE, value).header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE)
     }
 
     /// No credential.
@@ -199,10 +200,15 @@ pub(crate) fn hash(presented: &Presented<'_>) -> Option<[u8; 32]> {
 }
 
 /// The organisation's key with this hash, if it works now.
-pub(crate) fn find<'p>(plane: &'p OrgPlane, hash: &[u8; 32], in_query: bool, now: i64) -> Option<&'p PlaneKey> {
-    let (stored, key) = plane.keys.get_key_value(hash)?;
+pub(crate) fn find<'r>(
+    ready: &'r Ready,
+    hash: &[u8; 32],
+    in_query: bool,
+    now: i64,
+) -> Option<&'r Arc<PlaneKey>> {
+    let (stored, key) = ready.keys.get_key_value(hash)?;
     let same: bool = stored.as_slice().ct_eq(hash.as_slice()).into();
     let alive = key.expires_at.is_none_or(|at| now < at);
-    let placed = !in_query || plane.url_keys && key.url_key;
+    let placed = !in_query || ready.plane.url_keys && key.url_key;
     (same && alive && placed).then_some(key)
 }

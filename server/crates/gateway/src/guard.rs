@@ -65,7 +65,9 @@ impl Site {
     }
 
     fn is_origin(&self, origin: &str) -> bool {
-        origin.split_once("://").is_some_and(|(scheme, authority)| scheme == self.scheme && self.is_host(authority))
+        origin
+            .split_once("://")
+            .is_some_and(|(scheme, authority)| scheme == self.scheme && self.is_host(authority))
     }
 
     /// Whether the request is for this site.
@@ -95,13 +97,19 @@ impl Site {
     ///
     /// # Errors
     /// 421 for another host, 403 for another origin.
-    pub(crate) fn check<'h>(&self, uri: &Uri, headers: &'h HeaderMap) -> Result<Option<&'h HeaderValue>, RpcError> {
+    pub(crate) fn check<'h>(
+        &self,
+        uri: &Uri,
+        headers: &'h HeaderMap,
+    ) -> Result<Option<&'h HeaderValue>, RpcError> {
         self.check_host(uri, headers)?;
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let origin = origins.next();
         let allowed = match origin {
             None => true,
-            Some(origin) => origins.next().is_none() && origin.to_str().is_ok_and(|origin| self.is_origin(origin)),
+            Some(origin) => {
+                origins.next().is_none() && origin.to_str().is_ok_and(|origin| self.is_origin(origin))
+            }
         };
         if allowed {
             Ok(origin)
@@ -125,11 +133,11 @@ pub(crate) const EXPOSE: HeaderValue =
 pub(crate) fn preflight(headers: &HeaderMap, origin: &HeaderValue) -> Response {
     let mut response = empty(StatusCode::NO_CONTENT);
     // `Mcp-Param-*` cannot be listed: what the page asks for is repeated, as far as it is of that kind.
-    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let params = asked
-        .split(',')
-        .map(str::trim)
-        .filter(|name| name.to_ascii_lowercase().starts_with("mcp-param-") && HeaderName::try_from(*name).is_ok());
+    let asked =
+        headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let params = asked.split(',').map(str::trim).filter(|name| {
+        name.to_ascii_lowercase().starts_with("mcp-param-") && HeaderName::try_from(*name).is_ok()
+    });
     let allow = params.fold(ALLOW_HEADERS.to_owned(), |list, name| format!("{list}, {name}"));
     let out = response.headers_mut();
     out.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, DELETE"));
@@ -141,7 +149,7 @@ pub(crate) fn preflight(headers: &HeaderMap, origin: &HeaderValue) -> Response {
     response
 }
 
-/// Lets a page of this origin read the answer (protocol §2a.17).
+/// Lets a page of this origin read the answer (OAM-03).
 pub(crate) fn cors(response: &mut Response, origin: &HeaderValue) {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -178,7 +186,9 @@ mod tests {
         assert_eq!(check(public, "gate.example.com.evil.test", None), 421);
         assert_eq!(check(public, "localhost", None), 421);
         assert_eq!(check(public, "gate.example.com", Some("https://gate.example.com")), 200);
-        for origin in ["http://gate.example.com", "https://evil.test", "null", "https://gate.example.com:8443", ""] {
+        for origin in
+            ["http://gate.example.com", "https://evil.test", "null", "https://gate.example.com:8443", ""]
+        {
             assert_eq!(check(public, "gate.example.com", Some(origin)), 403, "{origin}");
         }
     }

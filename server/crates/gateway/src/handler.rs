@@ -50,7 +50,11 @@ const BODY_WINDOW: Duration = Duration::from_secs(30);
 /// What is advertised: tools, without news of changes.
 const CAPABILITIES: &str = r#"{"tools":{"listChanged":false}}"#;
 
-pub(crate) async fn org(State(gateway): State<Gateway>, Path(slug): Path<String>, request: Request) -> Response {
+pub(crate) async fn org(
+    State(gateway): State<Gateway>,
+    Path(slug): Path<String>,
+    request: Request,
+) -> Response {
     serve(&gateway, &slug, None, request).await
 }
 
@@ -99,7 +103,7 @@ fn bad_request(code: i64, message: impl Into<String>) -> RpcError {
 pub(crate) struct Caller {
     pub(crate) inner: Arc<Inner>,
     pub(crate) ready: Arc<Ready>,
-    pub(crate) key: PlaneKey,
+    pub(crate) key: Arc<PlaneKey>,
     /// To find the key again, in a newer snapshot.
     pub(crate) hash: [u8; 32],
     pub(crate) in_query: bool,
@@ -141,7 +145,8 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
                 .respond(malformed.id.as_deref());
         }
     };
-    let exchange = Exchange { caller: &caller, endpoint, headers: &head.headers, only, accepts, message: &message };
+    let exchange =
+        Exchange { caller: &caller, endpoint, headers: &head.headers, only, accepts, message: &message };
     match exchange.answer(holder).await {
         Ok(response) => response,
         Err(error) => error.respond(message.id),
@@ -150,7 +155,11 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
 
 /// Path, organisation, credential for that organisation (RSV-01). Nothing about the request's body or method is said
 /// to whoever has no credential.
-async fn authenticate(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: &request::Parts) -> Result<Caller, RpcError> {
+async fn authenticate(
+    inner: &Arc<Inner>,
+    endpoint: Endpoint<'_>,
+    head: &request::Parts,
+) -> Result<Caller, RpcError> {
     let presented = auth::presented(&head.headers, head.uri.query(), &endpoint)?;
     let in_query = match presented {
         Presented::Nothing => return Err(endpoint.missing()),
@@ -172,7 +181,7 @@ async fn authenticate(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: &request
     })?;
     let ready = ready.ok_or_else(invalid)?;
     let now = inner.clock.now();
-    let key = auth::find(&ready.plane, &hash, in_query, now).cloned().ok_or_else(invalid)?;
+    let key = auth::find(&ready, &hash, in_query, now).cloned().ok_or_else(invalid)?;
     if ready.plane.suspended {
         return Err(RpcError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, "This organisation is suspended.")
             .word("org_suspended"));
@@ -221,7 +230,9 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
     match value.map(HeaderValue::to_str) {
         None => Ok(None),
         Some(Ok(text)) => Ok(Some(text.trim_matches([' ', '\t']))),
-        Some(Err(_)) => Err(bad_request(code::INVALID_REQUEST, format!("The header {name} is not readable."))),
+        Some(Err(_)) => {
+            Err(bad_request(code::INVALID_REQUEST, format!("The header {name} is not readable.")))
+        }
     }
 }
 
@@ -340,7 +351,8 @@ async fn read(mut body: Body, max: usize, length: Option<usize>) -> Result<Bytes
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// How a request is spoken (protocol §2a.2).
+/// How a request is spoken. It is told by the body and the session alone: headers such as `Mcp-Method` come from
+/// legacy clients too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Era {
     /// `_meta` names the revision.
@@ -449,7 +461,9 @@ impl Exchange<'_> {
         let method = self.message.method.as_deref().unwrap_or_default();
         match single(self.headers, &MCP_METHOD).map_err(|_| mismatch("Mcp-Method", "is not valid"))? {
             None => return Err(mismatch("Mcp-Method", "is missing")),
-            Some(header) if header != method => return Err(mismatch("Mcp-Method", "does not match the method")),
+            Some(header) if header != method => {
+                return Err(mismatch("Mcp-Method", "does not match the method"));
+            }
             Some(_) => {}
         }
         let capabilities = self.message.params.meta.as_ref().and_then(|meta| meta.client_capabilities);
@@ -501,7 +515,8 @@ impl Exchange<'_> {
             return Err(bad_request(code::INVALID_REQUEST, "initialize needs an id."));
         }
         let requested = self.message.params.protocol_version.and_then(json::string);
-        let requested = requested.ok_or_else(|| invalid_params("initialize needs params.protocolVersion."))?;
+        let requested =
+            requested.ok_or_else(|| invalid_params("initialize needs params.protocolVersion."))?;
         let version = LEGACY.iter().find(|known| **known == requested).unwrap_or(&LEGACY[0]);
         let value = format!(
             r#"{{"protocolVersion":"{version}","capabilities":{CAPABILITIES},"serverInfo":{IMPLEMENTATION}}}"#
@@ -558,7 +573,8 @@ impl Exchange<'_> {
             // Headers of this kind that the tool does not know are passed on (RFC 9110, MCP "Custom Headers").
             let known = headers.len();
             for (name, value) in self.headers {
-                if name.as_str().starts_with("mcp-param-") && !headers[..known].iter().any(|(n, _)| n == name) {
+                if name.as_str().starts_with("mcp-param-") && !headers[..known].iter().any(|(n, _)| n == name)
+                {
                     headers.push((name.clone(), value.clone()));
                 }
             }
@@ -615,7 +631,8 @@ impl Exchange<'_> {
     ) -> Result<Response, RpcError> {
         let Some(permit) = slot.stream() else {
             // Too many streams: the result is what counts, so it is collected, and its notifications are lost.
-            let answer = Reply::Stream(Box::new(stream)).finish().await.map_err(|error| failed(slug, &error))?;
+            let answer =
+                Reply::Stream(Box::new(stream)).finish().await.map_err(|error| failed(slug, &error))?;
             return render(era, self.message.id, slug, answer).map(|message| self.respond(era, message));
         };
         let caller = self.caller;
@@ -623,7 +640,7 @@ impl Exchange<'_> {
             Caller {
                 inner: Arc::clone(&caller.inner),
                 ready: Arc::clone(&caller.ready),
-                key: caller.key.clone(),
+                key: Arc::clone(&caller.key),
                 hash: caller.hash,
                 in_query: caller.in_query,
             },
@@ -686,8 +703,9 @@ pub(crate) fn failed(slug: &str, error: &UpstreamError) -> RpcError {
         UpstreamError::Busy { retry_after: Some(seconds) } => format!(r#","retry_after":{seconds}"#),
         _ => String::new(),
     };
-    let rpc = RpcError::new(StatusCode::OK, error.code(), format!("The connector \"{slug}\" failed. {error}"))
-        .data(format!(r#"{{"code":"{}","connector":"{slug}"{wait}}}"#, error.word()));
+    let rpc =
+        RpcError::new(StatusCode::OK, error.code(), format!("The connector \"{slug}\" failed. {error}"))
+            .data(format!(r#"{{"code":"{}","connector":"{slug}"{wait}}}"#, error.word()));
     match error {
         UpstreamError::Busy { retry_after: Some(seconds) } => {
             rpc.header(header::RETRY_AFTER, HeaderValue::from(*seconds))
@@ -696,11 +714,16 @@ pub(crate) fn failed(slug: &str, error: &UpstreamError) -> RpcError {
     }
 }
 
-/// An upstream's answer in the words of the client's era (protocol §2a.7).
+/// An upstream's answer in the words of the client's era.
 ///
 /// # Errors
 /// For answers that cannot be passed on.
-pub(crate) fn render(era: Era, id: Option<&str>, slug: &str, answer: Answer) -> Result<reply::Message, RpcError> {
+pub(crate) fn render(
+    era: Era,
+    id: Option<&str>,
+    slug: &str,
+    answer: Answer,
+) -> Result<reply::Message, RpcError> {
     let cannot = |word: &str, message: String| {
         Err(RpcError::new(StatusCode::OK, code::UPSTREAM_PROTOCOL, message)
             .data(format!(r#"{{"code":"{word}","connector":"{slug}"}}"#)))
@@ -710,18 +733,26 @@ pub(crate) fn render(era: Era, id: Option<&str>, slug: &str, answer: Answer) -> 
         // About headers and versions that Gatehouse chose: nothing that the client could mend.
         (Some(code::HEADER_MISMATCH | code::UNSUPPORTED_VERSION), _) => cannot(
             "upstream_protocol_error",
-            format!("The connector \"{slug}\" failed. The server does not take the request as its list of tools says; refresh its tools."),
+            format!(
+                "The connector \"{slug}\" failed. The server does not take the request as its list of tools says; refresh its tools."
+            ),
         ),
         // -32042 of 2025-11-25 asks the user to open a page; the modern era does not know it.
         (Some(-32042), _) | (None, ResultType::InputRequired) => cannot(
             "input_not_supported",
-            format!("The tool of the connector \"{slug}\" asks for input in the middle of the call, which Gatehouse does not pass on yet."),
+            format!(
+                "The tool of the connector \"{slug}\" asks for input in the middle of the call, which Gatehouse does not pass on yet."
+            ),
         ),
-        (Some(code::MISSING_CAPABILITY), _) if era == Era::Modern => Ok(reply::Message::new(id, "error").value(value)),
+        (Some(code::MISSING_CAPABILITY), _) if era == Era::Modern => {
+            Ok(reply::Message::new(id, "error").value(value))
+        }
         (Some(_), _) => Ok(reply::Message::new(id, "error").value(value)),
         (None, ResultType::Other) => cannot(
             "upstream_protocol_error",
-            format!("The connector \"{slug}\" failed. The server's result is of a type that Gatehouse does not know."),
+            format!(
+                "The connector \"{slug}\" failed. The server's result is of a type that Gatehouse does not know."
+            ),
         ),
         (None, ResultType::Absent) if era == Era::Modern => {
             let rest = value.slice(1..);

@@ -5,7 +5,7 @@
 //! database, cookies, pages, or how anything is changed. It sees an organisation only as a snapshot
 //! ([`domain::dataplane`]), asks nobody on the path of a call, and passes on what it does not understand byte for byte.
 //!
-//! A request passes, in this order: [`guard`] (Host, Origin), [`auth`] (credential for that organisation), `handler`
+//! A request passes, in this order: `guard` (Host, Origin), `auth` (credential for that organisation), `handler`
 //! (method, headers, body, era), `tools` (scope, routing), and comes back through `reply` or `stream`.
 
 mod auth;
@@ -156,7 +156,10 @@ pub fn router(gateway: Gateway) -> Router {
     Router::new()
         .route("/mcp/{slug}", any(handler::org))
         .route("/mcp/{slug}/{connector}", any(handler::connector))
-        .route("/.well-known/oauth-protected-resource/mcp/{slug}", get(metadata::org).options(metadata::preflight))
+        .route(
+            "/.well-known/oauth-protected-resource/mcp/{slug}",
+            get(metadata::org).options(metadata::preflight),
+        )
         .route(
             "/.well-known/oauth-protected-resource/mcp/{slug}/{connector}",
             get(metadata::connector).options(metadata::preflight),

@@ -18,7 +18,12 @@ pub(crate) fn well_formed(slug: &str) -> bool {
         && !slug.ends_with('-')
 }
 
-pub(crate) async fn org(State(gateway): State<Gateway>, Path(slug): Path<String>, uri: Uri, headers: HeaderMap) -> Response {
+pub(crate) async fn org(
+    State(gateway): State<Gateway>,
+    Path(slug): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let known = well_formed(&slug);
     document(&gateway, &uri, &headers, known.then(|| paths::mcp(&slug)))
 }

@@ -54,6 +54,8 @@ pub(crate) struct Ready {
     pub(crate) plane: Arc<OrgPlane>,
     pub(crate) connectors: Vec<ReadyConnector>,
     by_slug: HashMap<Box<str>, usize>,
+    /// The keys of the snapshot, so that a call holds one without copying it.
+    pub(crate) keys: HashMap<[u8; 32], Arc<PlaneKey>>,
     /// Lists of tools as they are sent: the common one, and those of keys with a scope or of one connector.
     whole: OnceLock<Arc<Listing>>,
     parts: Mutex<HashMap<ListKey, Arc<Listing>>>,
@@ -150,7 +152,8 @@ impl Planes {
     fn fresh(&self, slot: &Slot) -> Option<Arc<Ready>> {
         let ready = slot.ready.read().unwrap_or_else(PoisonError::into_inner).clone()?;
         let age = self.clock.now() - ready.loaded_at;
-        let young = (0..=i64::try_from(self.settings.max_staleness.as_millis()).unwrap_or(i64::MAX)).contains(&age);
+        let young =
+            (0..=i64::try_from(self.settings.max_staleness.as_millis()).unwrap_or(i64::MAX)).contains(&age);
         (young && ready.generation == self.generation(slot)).then_some(ready)
     }
 
@@ -198,16 +201,19 @@ impl Planes {
                 let before = before.filter(|before| {
                     before.plane.id == connector.id && before.plane.version == connector.version
                 });
-                let upstream = before.map_or_else(|| self.upstream(connector), |before| before.upstream.clone());
+                let upstream =
+                    before.map_or_else(|| self.upstream(connector), |before| before.upstream.clone());
                 ReadyConnector { plane: Arc::clone(connector), upstream, tools: tools(connector) }
             })
             .collect();
+        let keys = plane.keys.iter().map(|(hash, key)| (*hash, Arc::new(key.clone()))).collect();
         let by_slug =
             connectors.iter().enumerate().map(|(at, c)| (Box::from(c.plane.slug.as_str()), at)).collect();
         Ready {
             plane,
             connectors,
             by_slug,
+            keys,
             whole: OnceLock::new(),
             parts: Mutex::default(),
             generation,

@@ -26,7 +26,10 @@ impl http_body::Body for Pieces {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = self.pieces.pop_front();
         if let Some(piece) = &piece {
             self.left -= piece.len() as u64;
@@ -78,7 +81,8 @@ impl Message {
 
     fn pieces(mut self) -> VecDeque<Bytes> {
         self.after.push(b'}');
-        let length: usize = self.before.len() + self.after.len() + self.value.iter().map(Bytes::len).sum::<usize>();
+        let length: usize =
+            self.before.len() + self.after.len() + self.value.iter().map(Bytes::len).sum::<usize>();
         if length <= JOIN_BELOW {
             let mut all = self.before;
             all.reserve_exact(length - all.len());

@@ -55,8 +55,12 @@ impl Table {
     }
 
     fn sweep(&mut self, now: i64) {
-        let ended: Vec<_> =
-            self.sessions.iter().filter(|(_, s)| now - s.used_at > IDLE_MS).map(|(id, _)| id.clone()).collect();
+        let ended: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, s)| now - s.used_at > IDLE_MS)
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in ended {
             self.remove(&id);
         }
@@ -182,7 +186,11 @@ mod tests {
     }
 
     fn holder(org: u128, key: u128) -> Holder {
-        Holder { org: OrgId::from_uuid(Uuid::from_u128(org)), key: ApiKeyId::from_uuid(Uuid::from_u128(key)), connector: None }
+        Holder {
+            org: OrgId::from_uuid(Uuid::from_u128(org)),
+            key: ApiKeyId::from_uuid(Uuid::from_u128(key)),
+            connector: None,
+        }
     }
 
     #[test]

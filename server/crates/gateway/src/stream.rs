@@ -84,7 +84,10 @@ impl Streaming {
                 }
             };
             tokio::select! {
+                // The clock first: a server that never pauses must not keep the key from being looked at.
                 biased;
+                _ = self.tick.tick() => {}
+                () = cancelled => return None,
                 event = self.stream.next() => match event {
                     Ok(CallEvent::Notification(message)) => {
                         let mut out = Vec::new();
@@ -102,11 +105,12 @@ impl Streaming {
                         return Some((message.event(), None));
                     }
                 },
-                () = cancelled => return None,
-                _ = self.tick.tick() => {}
             }
             if !self.still_allowed().await {
-                return Some((Bytes::from_static(b": the credential of this stream does not work any more\n\n"), None));
+                return Some((
+                    Bytes::from_static(b": the credential of this stream does not work any more\n\n"),
+                    None,
+                ));
             }
             if self.sent_at.elapsed() >= self.caller.inner.settings.heartbeat {
                 self.sent_at = Instant::now();
@@ -131,7 +135,7 @@ impl Streaming {
             Ok(Some(ready)) => {
                 self.doubts = 0;
                 let allowed = !ready.plane.suspended
-                    && auth::find(&ready.plane, &caller.hash, caller.in_query, now).is_some_and(|key| {
+                    && auth::find(&ready, &caller.hash, caller.in_query, now).is_some_and(|key| {
                         ready.connector(&self.slug).is_some_and(|c| key.scope.includes(c.plane.id))
                     });
                 caller.ready = ready;

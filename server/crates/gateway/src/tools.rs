@@ -23,7 +23,7 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// Definitions byte for byte, but for the name. The order is that of slugs, then of the server (protocol §2a.11).
+    /// Definitions byte for byte, but for the name. The order is that of slugs, then of the server, so that it is the same each time (2026-07-28, server/tools).
     pub(crate) fn new(ready: &Ready, key: &PlaneKey, only: Option<&ReadyConnector>, page: usize) -> Self {
         let mut pages: Vec<Bytes> = Vec::new();
         let mut current = vec![b'['];
@@ -38,7 +38,9 @@ impl Listing {
                     continue;
                 }
                 let definition = tool.definition.get();
-                let Some(name) = json::members(definition).find(|(key, ..)| key.is("name")).map(|(_, value, _)| value) else {
+                let Some(name) =
+                    json::members(definition).find(|(key, ..)| key.is("name")).map(|(_, value, _)| value)
+                else {
                     continue;
                 };
                 if on_page == page {
@@ -94,7 +96,8 @@ impl Listing {
         let text = URL_SAFE_NO_PAD.decode(json::string(cursor)?.as_bytes()).ok()?;
         let (page, checksum) = std::str::from_utf8(&text).ok()?.split_once('.')?;
         let page = page.parse().ok()?;
-        (checksum == format!("{:08x}", self.checksum) && (1..self.pages.len()).contains(&page)).then_some(page)
+        (checksum == format!("{:08x}", self.checksum) && (1..self.pages.len()).contains(&page))
+            .then_some(page)
     }
 }
 

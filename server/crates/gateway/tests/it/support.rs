@@ -25,7 +25,7 @@ use domain::{
     key_format,
     mcp::exchange::{BodyStream, Exchange, NetError},
 };
-use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use gateway::{Gateway, Meter, Parts, Settings, router};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -111,7 +111,12 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
         name: slug.to_owned(),
         transport: Transport::Http,
         url: format!("http://{slug}.upstream.test/mcp").parse().unwrap(),
-        headers: vec![(HeaderName::from_static("x-own"), format!("secret-of-{slug}").into())],
+        headers: vec![
+            (HeaderName::from_static("x-own"), format!("secret-of-{slug}").into()),
+            // What no connector may decide.
+            (header::HOST, "elsewhere.test".to_owned().into()),
+            (header::ACCEPT, "text/html".to_owned().into()),
+        ],
         tools,
         version: 1,
     }
@@ -122,6 +127,7 @@ pub(crate) const TOOLS: &[(&str, bool)] = &[
     ("stream", true),
     ("slow", true),
     ("drip", true),
+    ("flood", true),
     ("ask", true),
     ("input", true),
     ("big", true),
@@ -138,7 +144,9 @@ pub(crate) const TOOLS: &[(&str, bool)] = &[
 /// 11 and 12 bolt's; key 3 is acme's for `beta` alone, 4 is acme's for URLs.
 pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
     let (first, connectors) = match number {
-        1 => (1, vec![connector(1, "alpha", TOOLS), connector(2, "beta", &[("echo", true), ("other", true)])]),
+        1 => {
+            (1, vec![connector(1, "alpha", TOOLS), connector(2, "beta", &[("echo", true), ("other", true)])])
+        }
         _ => (11, vec![connector(11, "alpha", TOOLS)]),
     };
     let mut keys: HashMap<_, _> = [plane_key(first), plane_key(first + 1)].into();
@@ -285,11 +293,13 @@ fn rpc_error(status: u16, id: &Value, code: i64) -> Response {
     json_response(status, &json!({"jsonrpc":"2.0","id":id,"error":{"code":code,"message":"no"}}))
 }
 
-fn event(message: &Value) -> Result<Bytes, std::convert::Infallible> {
-    Ok(format!("event: message\ndata: {message}\n\n").into())
+type Piece = Result<Bytes, std::convert::Infallible>;
+
+fn event(message: &Value) -> Bytes {
+    format!("event: message\ndata: {message}\n\n").into()
 }
 
-fn events(events: impl futures_util::Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static) -> Response {
+fn events(events: impl futures_util::Stream<Item = Piece> + Send + 'static) -> Response {
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
 }
 
@@ -331,7 +341,8 @@ async fn upstream(State(fake): State<Arc<FakeUpstream>>, request: Request) -> Re
             return response;
         }
         (Speaks::Legacy, _) => {
-            let session = head.headers.get("mcp-session-id").and_then(|v| v.to_str().ok()).unwrap_or_default();
+            let session =
+                head.headers.get("mcp-session-id").and_then(|v| v.to_str().ok()).unwrap_or_default();
             if session.is_empty() {
                 return rpc_error(400, &Value::Null, -32000);
             }
@@ -372,18 +383,23 @@ async fn call(fake: &Arc<FakeUpstream>, id: &Value, params: &Value, modern: bool
         "echo" | "region" => json_response(200, &result(json!({}))),
         "stream" => {
             let token = params["_meta"]["progressToken"].clone();
-            let note = |progress: u32| {
-                json!({"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":token,"progress":progress,"message":marker}})
-            };
+            let note = |progress: u32| json!({"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":token,"progress":progress,"message":marker}});
             // Somebody else's, which must reach nobody.
             let foreign = json!({"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":999_999,"progress":1}});
             let other = json!({"jsonrpc":"2.0","id":424_242,"result":{"content":[]}});
             let log = json!({"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"hello"}});
             let all = [note(1), foreign, other, log, note(2), result(json!({}))];
-            events(stream::iter(all.map(|message| event(&message))).then(|event| async {
+            events(stream::iter(all.map(|message| Ok(event(&message)))).then(|event| async {
                 tokio::task::yield_now().await;
                 event
             }))
+        }
+        // Sends events without end and without pause.
+        "flood" => {
+            let token = params["_meta"]["progressToken"].clone();
+            let note = json!({"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":token,"progress":1}});
+            let piece = event(&note);
+            events(stream::repeat(piece).map(Ok))
         }
         // Sends one event, then nothing until it is dropped.
         "drip" => {
@@ -393,25 +409,32 @@ async fn call(fake: &Arc<FakeUpstream>, id: &Value, params: &Value, modern: bool
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 Some((Ok(Bytes::from_static(b": working\n\n")), guard))
             });
-            events(stream::iter([event(&first)]).chain(rest))
+            events(stream::iter([Ok(event(&first))]).chain(rest))
         }
         "slow" => {
             let _guard = Dropped(Arc::clone(fake));
             std::future::pending().await
         }
         "ask" => {
-            let ask = json!({"jsonrpc":"2.0","id":"q1","method":"elicitation/create","params":{"message":"?"}});
+            let ask =
+                json!({"jsonrpc":"2.0","id":"q1","method":"elicitation/create","params":{"message":"?"}});
             let (fake, id) = (Arc::clone(fake), id.clone());
             let answer = stream::once(async move {
                 fake.answered.notified().await;
                 let code = fake.answer.lock().unwrap().take().unwrap_or_default()["error"]["code"].clone();
-                event(&json!({"jsonrpc":"2.0","id":id,"result":{"content":[{"type":"text","text":format!("refused with {code}")}]}}))
+                let text = format!("refused with {code}");
+                let result = json!({"content":[{"type":"text","text":text}]});
+                Ok(event(&json!({"jsonrpc":"2.0","id":id,"result":result})))
             });
-            events(stream::iter([event(&ask)]).chain(answer))
+            events(stream::iter([Ok(event(&ask))]).chain(answer))
         }
         "input" => json_response(200, &result(json!({"resultType":"input_required","requestState":"s"}))),
-        "big" => json_response(200, &result(json!({"content":[{"type":"text","text":"x".repeat(11 << 20)}]}))),
-        "html" => (StatusCode::OK, [(header::CONTENT_TYPE, "text/html")], "<html>secret</html>").into_response(),
+        "big" => {
+            json_response(200, &result(json!({"content":[{"type":"text","text":"x".repeat(11 << 20)}]})))
+        }
+        "html" => {
+            (StatusCode::OK, [(header::CONTENT_TYPE, "text/html")], "<html>secret</html>").into_response()
+        }
         "odd" => json_response(200, &json!({"jsonrpc":"2.0","id":"other","result":{"content":[]}})),
         "bare_error" => rpc_error(200, id, -32099),
         "broken" => events(stream::iter([Ok(Bytes::from_static(b"data: {\"jsonrpc\":"))])),
@@ -424,11 +447,16 @@ async fn call(fake: &Arc<FakeUpstream>, id: &Value, params: &Value, modern: bool
 pub(crate) struct InProcess(pub(crate) Router);
 
 impl Exchange for InProcess {
-    fn send(&self, request: http::Request<Bytes>) -> BoxFuture<'_, Result<http::Response<BodyStream>, NetError>> {
+    fn send(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> BoxFuture<'_, Result<http::Response<BodyStream>, NetError>> {
         let app = self.0.clone();
         Box::pin(async move {
             let response = app.oneshot(request.map(Body::from)).await.map_err(|_| NetError::BadResponse)?;
-            Ok(response.map(|body| body.into_data_stream().map_err(|_| NetError::BadResponse).boxed()))
+            Ok(response.map(|body| {
+                body.into_data_stream().map(|piece| piece.map_err(|_| NetError::BadResponse)).boxed()
+            }))
         })
     }
 }
@@ -513,7 +541,8 @@ pub(crate) fn modern(path: &str, number: u64, method: &str, mut params: Value) -
     if params["_meta"].get("io.modelcontextprotocol/clientCapabilities").is_none() {
         params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
     }
-    let mut request = post(path).key(number).header("mcp-protocol-version", MODERN).header("mcp-method", method);
+    let mut request =
+        post(path).key(number).header("mcp-protocol-version", MODERN).header("mcp-method", method);
     if let Some(name) = params["name"].as_str() {
         request = request.header("mcp-name", name);
     }

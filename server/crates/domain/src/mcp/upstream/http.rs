@@ -1,13 +1,8 @@
-//! The client of one connector: finds out which era its server speaks, lists its tools and calls them.
-//!
-//! One [`Upstream`] lives as long as its connector's address and credentials do not change, and keeps what was agreed:
-//! the era, and in the legacy era the session. Calls share it without waiting for each other. Each request upstream has
-//! an id of ours, so that answers cannot be mixed up whatever ids clients choose (RSV-11).
+//! The client over streamable HTTP: agreeing on an era, sending, and telling answers from everything else.
 
 use std::{
     borrow::Cow,
     fmt::Write as _,
-    ops::Range,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -21,13 +16,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
+    Answer, Call, ProbeReport, Reply, ToolList, UpstreamError, UpstreamSettings,
+    stream::{CallStream, Cancel, LEVELS},
+};
+use crate::mcp::{
     IMPLEMENTATION, LEGACY, MODERN, code,
-    demo::Demo,
-    envelope::{Raw, incoming},
-    exchange::{BodyStream, Exchange, NetError},
+    envelope::Raw,
+    exchange::{BodyStream, Exchange},
     header as wire, json, meta,
     sse::Decoder,
-    tools::{self, DroppedTool, ToolDefinition},
+    tools::{self, DroppedTool},
 };
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -37,380 +35,45 @@ const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
+/// What HTTP decides about a message: no connector may.
+const NOT_CONFIGURABLE: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 /// How much of an error's body is read; it is looked into, never shown.
 const ERROR_BODY: usize = 64 << 10;
 /// Pages of `tools/list` that are followed.
 const MAX_PAGES: usize = 64;
-/// Requests of a server in the middle of a call that are answered; the rest is dropped.
-const MAX_ASKED: u8 = 16;
 /// How long a notification or an answer that nobody waits for may take.
 const SIDE_REQUEST: Duration = Duration::from_secs(10);
-/// The levels of log messages, least severe first.
-const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-
-/// The patience and the appetite of an [`Upstream`] (UPS-02 to UPS-04).
-#[derive(Clone, Copy, Debug)]
-pub struct UpstreamSettings {
-    /// From sending a request to the head of its answer.
-    pub first_byte: Duration,
-    /// The same for the first probe, which a server of the older era may leave unanswered.
-    pub probe: Duration,
-    /// Between two pieces of an event stream; comments count.
-    pub idle: Duration,
-    /// For a whole answer, whatever progress it makes.
-    pub total: Duration,
-    /// Bytes of one JSON answer or of one event.
-    pub max_bytes: usize,
-}
-
-impl Default for UpstreamSettings {
-    fn default() -> Self {
-        Self {
-            first_byte: Duration::from_secs(30),
-            probe: Duration::from_secs(10),
-            idle: Duration::from_mins(1),
-            total: Duration::from_mins(2),
-            max_bytes: 10 << 20,
-        }
-    }
-}
-
-/// Why a server gave no usable answer. `Display` is what a person may read: it never repeats what the server sent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UpstreamError {
-    /// No answer on the level of HTTP.
-    #[error(transparent)]
-    Net(#[from] NetError),
-    /// No answer, or no more of it, in time.
-    #[error("The server did not answer within {} seconds.", .0.as_secs())]
-    Timeout(Duration),
-    /// 401 or 403.
-    #[error("{}", needs_auth(*.status, *.oauth))]
-    NeedsAuth {
-        /// The status.
-        status: u16,
-        /// Whether the server named an OAuth resource to sign in for.
-        oauth: bool,
-    },
-    /// A redirect; not followed (SSR-04, UPS-10).
-    #[error("The server redirects to another address. Enter the final address instead.")]
-    Redirect,
-    /// 429.
-    #[error("The server says that it is asked too often. Try again later.")]
-    Busy {
-        /// Seconds to wait, if the server said so.
-        retry_after: Option<u32>,
-    },
-    /// 5xx without an answer of the protocol.
-    #[error("The server failed (HTTP status {0}).")]
-    Failed(u16),
-    /// A web page.
-    #[error("The answer is a web page, not MCP. Check the path of the URL: MCP endpoints often end in /mcp.")]
-    WebPage,
-    /// Something else that is not MCP.
-    #[error("The answer is not MCP (HTTP status {0}). Check the URL: MCP endpoints often end in /mcp.")]
-    NotMcp(u16),
-    /// HTTP+SSE of 2024-11-05 only.
-    #[error(
-        "The server speaks only the old HTTP+SSE transport of 2024-11-05, which Gatehouse does not support. Ask for its streamable HTTP endpoint, often /mcp instead of /sse."
-    )]
-    OldTransport,
-    /// No revision in common.
-    #[error("The server speaks a protocol version that Gatehouse does not know.")]
-    UnsupportedVersion,
-    /// Against the protocol; what exactly.
-    #[error("The server does not keep to the protocol: {0}.")]
-    Protocol(&'static str),
-    /// Over [`UpstreamSettings::max_bytes`].
-    #[error("The server's answer is larger than {} MiB.", .0 >> 20)]
-    TooLarge(usize),
-    /// The server answered the handshake or the listing with an error of its own.
-    #[error("The server refused with error {0}.")]
-    Refused(i64),
-}
-
-fn needs_auth(status: u16, oauth: bool) -> Cow<'static, str> {
-    match (status, oauth) {
-        (_, true) => Cow::Owned(format!(
-            "The server asks for a sign-in with OAuth (HTTP status {status}). If it also takes a token, add it as the header Authorization."
-        )),
-        (401, false) => Cow::Borrowed(
-            "The server asks for credentials (HTTP status 401). Add the header that it wants, such as Authorization.",
-        ),
-        (_, false) => Cow::Borrowed(
-            "The server refuses access (HTTP status 403). Add the header that it wants, or check the one that it is sent.",
-        ),
-    }
-}
-
-impl UpstreamError {
-    /// The JSON-RPC code that a client gets (§1.20).
-    pub const fn code(&self) -> i64 {
-        match self {
-            Self::Net(NetError::Timeout) | Self::Timeout(_) => code::UPSTREAM_TIMEOUT,
-            Self::Net(NetError::BadResponse)
-            | Self::Redirect
-            | Self::WebPage
-            | Self::NotMcp(_)
-            | Self::OldTransport
-            | Self::UnsupportedVersion
-            | Self::Protocol(_) => code::UPSTREAM_PROTOCOL,
-            Self::TooLarge(_) => code::UPSTREAM_TOO_LARGE,
-            Self::Net(_)
-            | Self::NeedsAuth { .. }
-            | Self::Busy { .. }
-            | Self::Failed(_)
-            | Self::Refused(_) => code::UPSTREAM_UNAVAILABLE,
-        }
-    }
-
-    /// The word for programs, in `data.code` of that error.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::NeedsAuth { .. } => "upstream_needs_auth",
-            Self::Net(NetError::Blocked(_)) => "upstream_blocked",
-            Self::Busy { .. } => "upstream_rate_limited",
-            _ => match self.code() {
-                code::UPSTREAM_TIMEOUT => "upstream_timeout",
-                code::UPSTREAM_PROTOCOL => "upstream_protocol_error",
-                code::UPSTREAM_TOO_LARGE => "upstream_too_large",
-                _ => "upstream_unavailable",
-            },
-        }
-    }
-}
-
-/// What `resultType` of a result says (2026-07-28, basic/index).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResultType {
-    /// Nothing, as in the legacy era: it is complete.
-    Absent,
-    /// `complete`.
-    Complete,
-    /// `input_required`: the server wants something from the user first.
-    InputRequired,
-    /// Anything else, which makes the result invalid.
-    Other,
-}
-
-/// The final answer to a request.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The whole `result`, or the whole `error` object, as the server wrote it.
-    pub value: Bytes,
-    /// The error's code; absent on results.
-    pub error: Option<i64>,
-    /// What `resultType` says; [`ResultType::Absent`] on errors.
-    pub result_type: ResultType,
-    /// Where the member `resultType` stands in `value`.
-    pub result_type_at: Option<Range<usize>>,
-}
-
-impl Answer {
-    /// The answer in a message with the given id, unless the message is something else. Nothing is copied.
-    fn read(message: &Bytes, id: &str) -> Option<Self> {
-        let text = std::str::from_utf8(message).ok()?;
-        let found = incoming(text)?;
-        let matches = match found.id {
-            Some(theirs) => theirs == id || (theirs == "null" && found.error.is_some()),
-            // An error that could not be matched to a request has no id (JSON-RPC 2.0 §5).
-            None => found.error.is_some(),
-        };
-        if !matches {
-            return None;
-        }
-        if let Some(error) = found.error {
-            return Some(Self {
-                value: message.slice_ref(error.as_bytes()),
-                error: Some(found.error_code?),
-                result_type: ResultType::Absent,
-                result_type_at: None,
-            });
-        }
-        let result = found.result?;
-        let (result_type, result_type_at) = match found.result_type {
-            None => (ResultType::Absent, None),
-            Some((start, value)) => {
-                let kind = match &text[value.clone()] {
-                    "\"complete\"" => ResultType::Complete,
-                    "\"input_required\"" => ResultType::InputRequired,
-                    _ => ResultType::Other,
-                };
-                (kind, Some(start - found.result_at..value.end - found.result_at))
-            }
-        };
-        Some(Self { value: message.slice_ref(result.as_bytes()), error: None, result_type, result_type_at })
-    }
-
-    /// A result that was made here.
-    pub(super) fn result(value: String) -> Self {
-        Self { value: value.into(), error: None, result_type: ResultType::Absent, result_type_at: None }
-    }
-
-    /// An error that was made here.
-    pub(super) fn error(code: i64, message: &str) -> Self {
-        let value = format!(r#"{{"code":{code},"message":{}}}"#, json::quoted(message));
-        Self { value: value.into(), error: Some(code), result_type: ResultType::Absent, result_type_at: None }
-    }
-
-    /// The value as text.
-    pub fn text(&self) -> &str {
-        // It was sliced from checked text.
-        std::str::from_utf8(&self.value).unwrap_or("{}")
-    }
-}
-
-/// One `tools/call`. Values are JSON as the client wrote them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Call<'a> {
-    /// The tool's name upstream.
-    pub tool: &'a str,
-    /// The arguments.
-    pub arguments: Option<&'a str>,
-    /// Other members of `params`.
-    pub others: &'a [Raw<'a>],
-    /// Members of `_meta` that belong to the call: trace context, vendors' own.
-    pub meta: &'a [Raw<'a>],
-    /// The client's progress token; upstream gets one of ours, and notifications come back with this one.
-    pub progress_token: Option<&'a str>,
-    /// The client's capabilities. Those for which the server would ask in the middle of a call are not passed on.
-    pub capabilities: Option<&'a str>,
-    /// From which level on log messages are wanted.
-    pub log_level: Option<&'a str>,
-    /// Whether log messages are wanted without [`Call::log_level`] too, as in the legacy era.
-    pub logs: bool,
-    /// `Mcp-Param-*`.
-    pub headers: &'a [(HeaderName, HeaderValue)],
-}
-
-/// How a server answers a call.
-#[derive(Debug)]
-pub enum Reply {
-    /// At once.
-    Answer(Answer),
-    /// With a stream.
-    Stream(Box<CallStream>),
-}
-
-impl Reply {
-    /// Waits for the answer and drops notifications.
-    ///
-    /// # Errors
-    /// What goes wrong on the way.
-    pub async fn finish(self) -> Result<Answer, UpstreamError> {
-        match self {
-            Self::Answer(answer) => Ok(answer),
-            Self::Stream(mut stream) => loop {
-                if let CallEvent::Answer(answer) = stream.next().await? {
-                    return Ok(answer);
-                }
-            },
-        }
-    }
-}
-
-/// What comes out of a [`CallStream`].
-#[derive(Debug)]
-pub enum CallEvent {
-    /// A whole notification, to be passed on.
-    Notification(Bytes),
-    /// The answer; nothing follows.
-    Answer(Answer),
-}
-
-/// What a server offers.
-#[derive(Clone, Debug, Default)]
-pub struct ToolList {
-    /// Its tools, in its order.
-    pub tools: Vec<ToolDefinition>,
-    /// What it offers in vain.
-    pub dropped: Vec<DroppedTool>,
-}
-
-/// What a probe found.
-#[derive(Clone, Debug)]
-pub struct ProbeReport {
-    /// The revision that was agreed on.
-    pub protocol_version: &'static str,
-    /// How the server calls itself; untrusted text of at most 128 characters.
-    pub server_name: Option<String>,
-    /// Its version; likewise.
-    pub server_version: Option<String>,
-    /// Its tools.
-    pub list: ToolList,
-}
-
-/// One connector's server, remote or in the process.
-#[derive(Clone, Debug)]
-pub enum Upstream {
-    /// Over streamable HTTP.
-    Http(HttpUpstream),
-    /// The built-in demo server.
-    Demo(Demo),
-}
-
-impl Upstream {
-    /// Asks what the server is and what it offers. `prefix` is the length of what will stand before tool names.
-    ///
-    /// # Errors
-    /// The exact reason why not, to be shown to whoever adds the connector.
-    pub async fn probe(&self, prefix: usize) -> Result<ProbeReport, UpstreamError> {
-        match self {
-            Self::Http(http) => http.probe(prefix).await,
-            Self::Demo(_) => Ok(ProbeReport {
-                protocol_version: MODERN,
-                server_name: Some("Gatehouse demo".to_owned()),
-                server_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-                list: Demo::list_tools(prefix),
-            }),
-        }
-    }
-
-    /// The server's tools.
-    ///
-    /// # Errors
-    /// What goes wrong on the way.
-    pub async fn list_tools(&self, prefix: usize) -> Result<ToolList, UpstreamError> {
-        match self {
-            Self::Http(http) => http.list_tools(prefix).await,
-            Self::Demo(_) => Ok(Demo::list_tools(prefix)),
-        }
-    }
-
-    /// Calls a tool. It is sent once: a call whose fate is not known is never repeated (UPS-07), only one that the
-    /// server refused because it does not know the session (any more).
-    ///
-    /// # Errors
-    /// What goes wrong on the way.
-    pub async fn call(&self, call: &Call<'_>) -> Result<Reply, UpstreamError> {
-        match self {
-            Self::Http(http) => http.call(call).await,
-            Self::Demo(demo) => Ok(Reply::Answer(demo.call(call))),
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Era {
+pub(super) enum Era {
     Modern,
     Legacy,
 }
 
 /// What was agreed with a server.
 #[derive(Debug)]
-struct Agreed {
-    era: Era,
+pub(super) struct Agreed {
+    pub(super) era: Era,
     version: &'static str,
     session: Option<HeaderValue>,
     server_name: Option<String>,
     server_version: Option<String>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     exchange: Arc<dyn Exchange>,
     uri: http::Uri,
     headers: HeaderMap,
-    settings: UpstreamSettings,
+    pub(super) settings: UpstreamSettings,
     agreed: RwLock<Option<Arc<Agreed>>>,
     /// Held while a handshake is made, so that a hundred calls make one.
     connecting: tokio::sync::Mutex<()>,
@@ -532,9 +195,12 @@ impl HttpUpstream {
     pub fn new(
         exchange: Arc<dyn Exchange>,
         uri: http::Uri,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         settings: UpstreamSettings,
     ) -> Self {
+        for name in NOT_CONFIGURABLE {
+            headers.remove(name);
+        }
         Self(Arc::new(Inner {
             exchange,
             uri,
@@ -551,7 +217,7 @@ impl HttpUpstream {
         self.0.current().map(|agreed| agreed.version)
     }
 
-    async fn probe(&self, prefix: usize) -> Result<ProbeReport, UpstreamError> {
+    pub(super) async fn probe(&self, prefix: usize) -> Result<ProbeReport, UpstreamError> {
         let list = self.list_tools(prefix).await?;
         let agreed = self.0.connect().await?;
         Ok(ProbeReport {
@@ -562,7 +228,7 @@ impl HttpUpstream {
         })
     }
 
-    async fn list_tools(&self, prefix: usize) -> Result<ToolList, UpstreamError> {
+    pub(super) async fn list_tools(&self, prefix: usize) -> Result<ToolList, UpstreamError> {
         let mut list = ToolList::default();
         let (mut cursor, mut bytes) = (None::<String>, 0);
         for _ in 0..MAX_PAGES {
@@ -605,11 +271,11 @@ impl HttpUpstream {
         let mut tries = 0;
         loop {
             let outcome = self
-                .request(&[], |body, agreed, _| {
-                    let members = cursor.map_or(String::new(), |cursor| format!(r#""cursor":{cursor},"#));
-                    body.push_str(&members);
-                    write_meta(body, agreed, &Call::default(), 0);
-                    ("tools/list", None)
+                .request("tools/list", None, &[], |body, agreed, id| {
+                    if let Some(cursor) = cursor {
+                        let _ = write!(body, r#""cursor":{cursor},"#);
+                    }
+                    write_meta(body, agreed, &Call::default(), id);
                 })
                 .await;
             let outcome = match outcome {
@@ -624,9 +290,9 @@ impl HttpUpstream {
         }
     }
 
-    async fn call(&self, call: &Call<'_>) -> Result<Reply, UpstreamError> {
+    pub(super) async fn call(&self, call: &Call<'_>) -> Result<Reply, UpstreamError> {
         let mut reply = self
-            .request(call.headers, |body, agreed, id| {
+            .request("tools/call", Some(call.tool), call.headers, |body, agreed, id| {
                 body.push_str(r#""name":"#);
                 body.push_str(&json::quoted(call.tool));
                 if let Some(arguments) = call.arguments {
@@ -636,7 +302,6 @@ impl HttpUpstream {
                 push_members(body, call.others);
                 body.push(',');
                 write_meta(body, agreed, call, id);
-                ("tools/call", Some(call.tool))
             })
             .await?;
         if let Reply::Stream(stream) = &mut reply {
@@ -650,19 +315,22 @@ impl HttpUpstream {
     }
 
     /// Sends one request in the agreed era, beginning anew once if the server has forgotten what was agreed.
-    /// `write` writes the members of `params` and returns the method and the name for its headers.
-    async fn request<'m>(
+    /// `write` writes the members of `params`.
+    async fn request(
         &self,
+        method: &'static str,
+        name: Option<&str>,
         headers: &[(HeaderName, HeaderValue)],
-        write: impl Fn(&mut String, &Agreed, u64) -> (&'static str, Option<&'m str>),
+        write: impl Fn(&mut String, &Agreed, u64),
     ) -> Result<Reply, UpstreamError> {
         let mut agreed = self.0.connect().await?;
         let mut again = false;
         loop {
             let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
-            let mut params = String::with_capacity(512);
-            let (method, name) = write(&mut params, &agreed, id);
-            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{{params}}}}}"#);
+            let mut body = String::with_capacity(512);
+            let _ = write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"#);
+            write(&mut body, &agreed, id);
+            body.push_str("}}");
             let mut request = self.0.post(Some(&agreed), method, name, body);
             if agreed.era == Era::Modern {
                 request.headers_mut().extend(headers.iter().map(|(n, v)| (n.clone(), v.clone())));
@@ -674,7 +342,7 @@ impl HttpUpstream {
                     self.0.forget(&agreed);
                     let fresh = self.0.connect().await?;
                     if fresh.era == agreed.era && fresh.era == Era::Modern {
-                        // The same server, and it still does not know the method.
+                        // The same server, and it refuses all the same.
                         return Err(error);
                     }
                     agreed = fresh;
@@ -740,7 +408,7 @@ impl Inner {
         Ok(agreed)
     }
 
-    /// Modern first, then legacy (protocol §2c): only a result or an error of the modern era proves the modern era.
+    /// Modern first, then legacy: only a result or an error of the modern era proves the modern era.
     async fn negotiate(self: &Arc<Self>) -> Result<Agreed, UpstreamError> {
         match self.discover().await {
             Ok(Some(agreed)) => return Ok(agreed),
@@ -1028,7 +696,10 @@ impl Inner {
         }
         // The server may have been exchanged for one of the other era. It has refused, so nothing was done.
         let exchanged = match agreed.map(|agreed| agreed.era) {
-            Some(Era::Legacy) => answer.as_ref().is_some_and(|a| matches!(a.error, Some(-32022..=-32020))),
+            Some(Era::Legacy) => answer
+                .as_ref()
+                .is_some_and(|a| matches!(a.error, Some(code::UNSUPPORTED_VERSION | code::HEADER_MISMATCH))),
+
             Some(Era::Modern) => {
                 status.is_client_error() && (answer.is_none() || mentions(&body, b"initialize"))
             }
@@ -1036,6 +707,14 @@ impl Inner {
         };
         if exchanged {
             return Err(Failure::Stale(UpstreamError::UnsupportedVersion));
+        }
+        if let Some(agreed) = agreed
+            && status == StatusCode::BAD_REQUEST
+            && (agreed.era == Era::Legacy
+                || !answer.as_ref().is_some_and(|a| matches!(a.error, Some(-32022..=-32020 | -32602))))
+        {
+            // Perhaps as well; but it might have done something, so only the next request begins anew.
+            self.forget(agreed);
         }
         match answer {
             Some(answer) => Ok(Reply::Answer(answer)),
@@ -1047,7 +726,7 @@ impl Inner {
     }
 
     /// Sends something that nobody waits for.
-    fn aside(self: &Arc<Self>, agreed: &Arc<Agreed>, method: &'static str, body: String) {
+    pub(super) fn aside(self: &Arc<Self>, agreed: &Arc<Agreed>, method: &'static str, body: String) {
         // Without a runtime, as in a process that is going down, there is nobody to do it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let request = self.post(Some(agreed), method, None, body);
@@ -1061,138 +740,4 @@ impl Inner {
 /// Whether a body has a word, in either case.
 fn mentions(body: &[u8], word: &[u8]) -> bool {
     body.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word))
-}
-
-/// Tells a legacy server that its answer is no longer wanted. In the modern era the end of the connection says so.
-#[derive(Default)]
-struct Cancel(Option<(Arc<Inner>, Arc<Agreed>, u64)>);
-
-impl Cancel {
-    fn new(upstream: &Arc<Inner>, agreed: Option<&Arc<Agreed>>, id: u64) -> Self {
-        let legacy = agreed.filter(|agreed| agreed.era == Era::Legacy);
-        Self(legacy.map(|agreed| (Arc::clone(upstream), Arc::clone(agreed), id)))
-    }
-
-    fn not_needed(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Cancel {
-    fn drop(&mut self) {
-        if let Some((upstream, agreed, id)) = self.0.take() {
-            let body = format!(
-                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"the client went away"}}}}"#
-            );
-            upstream.aside(&agreed, "notifications/cancelled", body);
-        }
-    }
-}
-
-/// An answer that arrives as a stream. Dropping it before its end cancels the call.
-pub struct CallStream {
-    upstream: Arc<Inner>,
-    agreed: Option<Arc<Agreed>>,
-    body: BodyStream,
-    decoder: Decoder,
-    deadline: Instant,
-    id: String,
-    /// The client's progress token.
-    progress: Option<String>,
-    /// The least severe level of log messages that is passed on; nothing passes none.
-    level: Option<usize>,
-    asked: u8,
-    cancel: Cancel,
-}
-
-impl core::fmt::Debug for CallStream {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("CallStream").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-impl CallStream {
-    /// The next notification to pass on, or the answer, which is the last. Cancel-safe: nothing is lost when the
-    /// future is dropped.
-    ///
-    /// # Errors
-    /// When the server is silent for too long, breaks off, or sends what is no answer.
-    pub async fn next(&mut self) -> Result<CallEvent, UpstreamError> {
-        let settings = self.upstream.settings;
-        loop {
-            while let Some(event) =
-                self.decoder.take().map_err(|_| UpstreamError::TooLarge(settings.max_bytes))?
-            {
-                if event.kind.is_some() || event.data.is_empty() {
-                    continue;
-                }
-                if let Some(event) = self.event(event.data)? {
-                    return Ok(event);
-                }
-            }
-            let idle = Instant::now() + settings.idle;
-            let chunk = timeout_at(idle.min(self.deadline), self.body.next()).await;
-            let wait = if idle < self.deadline { settings.idle } else { settings.total };
-            match chunk {
-                Err(_) => return Err(UpstreamError::Timeout(wait)),
-                Ok(None) => {
-                    self.cancel.not_needed();
-                    return Err(UpstreamError::Protocol("it ended the stream without an answer"));
-                }
-                Ok(Some(chunk)) => self.decoder.push(&chunk?),
-            }
-        }
-    }
-
-    fn event(&mut self, data: Bytes) -> Result<Option<CallEvent>, UpstreamError> {
-        let broken = UpstreamError::Protocol("its stream has something else than JSON-RPC messages");
-        let text = std::str::from_utf8(&data).map_err(|_| broken.clone())?;
-        let message = incoming(text).ok_or(broken)?;
-        let Some(method) = &message.method else {
-            // Answers to other requests are nobody's (UPS-06).
-            let Some(answer) = Answer::read(&data, &self.id) else { return Ok(None) };
-            self.cancel.not_needed();
-            return Ok(Some(CallEvent::Answer(answer)));
-        };
-        match (message.id, method.as_ref()) {
-            (Some(id), method) => {
-                self.refuse(id, method);
-                Ok(None)
-            }
-            (None, "notifications/progress") => {
-                // Progress of another call, or unasked for.
-                let at = message.progress_token.filter(|at| text[at.clone()] == self.id);
-                let (Some(at), Some(token)) = (at, &self.progress) else { return Ok(None) };
-                let mut out = BytesMut::with_capacity(data.len() + token.len());
-                out.extend_from_slice(&data[..at.start]);
-                out.extend_from_slice(token.as_bytes());
-                out.extend_from_slice(&data[at.end..]);
-                Ok(Some(CallEvent::Notification(out.freeze())))
-            }
-            (None, "notifications/message") => {
-                let level = message.params.and_then(|p| json::get(p, "level")).unwrap_or_default();
-                let level = LEVELS.iter().position(|l| level.trim_matches('"') == *l).unwrap_or(LEVELS.len());
-                let wanted = self.level.is_some_and(|least| level >= least);
-                Ok(wanted.then_some(CallEvent::Notification(data)))
-            }
-            // Others do not concern the call; their news are looked for by polling.
-            (None, _) => Ok(None),
-        }
-    }
-
-    /// Answers a request of the server, so that it does not wait for ever (protocol §2a.8).
-    fn refuse(&mut self, id: &str, method: &str) {
-        self.asked = self.asked.saturating_add(1);
-        let Some(agreed) = self.agreed.as_ref().filter(|a| a.era == Era::Legacy && self.asked <= MAX_ASKED)
-        else {
-            return;
-        };
-        let answer = if method == "ping" {
-            r#""result":{}"#
-        } else {
-            tracing::info!(method, "request of an upstream server in the middle of a call refused");
-            r#""error":{"code":-32601,"message":"Gatehouse does not pass requests of servers on to its clients yet"}"#
-        };
-        self.upstream.aside(agreed, "", format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#));
-    }
 }

@@ -1,0 +1,81 @@
+use leptos::prelude::*;
+use leptos_router::{LazyRoute, hooks::use_params_map, lazy_route};
+use model::{
+    Permission,
+    api_keys::{KeyScope, MAX_NAME},
+    paths,
+};
+
+use super::{
+    api::{OneKey, UpdateApiKey, load_api_key},
+    fields::{access, expiry, in_urls},
+};
+use crate::{
+    components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextField},
+    form::{ErrorSummary, Form, PostForm, use_form},
+    page::{Loaded, load_by, page},
+};
+
+/// Rename a key, or change its connectors and its end.
+pub struct EditApiKeyPage {
+    key: Loaded<OneKey>,
+}
+
+#[lazy_route]
+impl LazyRoute for EditApiKeyPage {
+    fn data() -> Self {
+        let params = use_params_map();
+        Self {
+            key: load_by(move || params.with(|params| params.get("id").unwrap_or_default()), load_api_key),
+        }
+    }
+
+    fn view(this: Self) -> AnyView {
+        let save = use_form::<UpdateApiKey>();
+        page(this.key, move |one, me| {
+            if me.can(Permission::ApiKeysUpdate) {
+                form(one, save)
+            } else {
+                view! { <DeniedState permission=Some(Permission::ApiKeysUpdate) /> }.into_any()
+            }
+        })
+    }
+}
+
+fn form(one: OneKey, save: Form<UpdateApiKey>) -> AnyView {
+    let OneKey { key, connectors, url_keys, .. } = one;
+    let about = format!("{} Changes apply to the next request.", key.masked());
+    let (all, chosen) = match key.scope {
+        KeyScope::All => (true, Vec::new()),
+        KeyScope::Only(chosen) => (false, chosen),
+    };
+    let access = access(save.into(), all, chosen, connectors);
+    let expiry = expiry(save.into(), key.expires_at);
+    let in_urls = in_urls(save.into(), url_keys, key.url_key);
+    view! {
+        <div class="narrow">
+            <PageHeader
+                title="Edit API key"
+                crumbs=vec![
+                    Crumb::new(paths::settings(), "Settings"),
+                    Crumb::new(paths::settings_api_keys(), "API keys"),
+                ]
+            />
+            <Card title=key.name.clone() about=about>
+                <PostForm form=save class="key-form">
+                    <ErrorSummary form=save />
+                    <input type="hidden" name="id" value=key.id.to_string() />
+                    <TextField form=save name="name" label="Name" value=key.name max=MAX_NAME />
+                    {access}
+                    {expiry}
+                    {in_urls}
+                    <div class="actions">
+                        <SubmitButton form=save label="Save changes" />
+                        <a class="button" href=paths::settings_api_keys()>"Cancel"</a>
+                    </div>
+                </PostForm>
+            </Card>
+        </div>
+    }
+    .into_any()
+}

@@ -1,0 +1,139 @@
+use leptos::prelude::*;
+use leptos_router::{LazyRoute, lazy_route};
+use model::{
+    Permission,
+    api_keys::{ApiKey, ApiKeysPage as Keys, ConnectHelper},
+    orgs::{KeyVisibility, Me},
+    paths,
+};
+
+use super::{
+    api::{OpenConnectHelper, load_api_keys},
+    methods::{About, methods},
+};
+use crate::{
+    components::{Callout, Card, Crumb, DeniedState, PageHeader, SubmitButton, Tone},
+    form::{ErrorSummary, Form, PostForm, use_form},
+    page::{Loaded, load, page},
+};
+
+const TITLE: &str = "Connect to an AI agent (MCP)";
+
+/// Connect to an AI agent.
+pub struct ConnectAgentPage {
+    keys: Loaded<Keys>,
+}
+
+#[lazy_route]
+impl LazyRoute for ConnectAgentPage {
+    fn data() -> Self {
+        Self { keys: load(load_api_keys) }
+    }
+
+    fn view(this: Self) -> AnyView {
+        let open = use_form::<OpenConnectHelper>();
+        page(this.keys, move |keys, me| {
+            if !me.can(Permission::ApiKeysCreate) {
+                return view! { <DeniedState permission=Some(Permission::ApiKeysCreate) /> }.into_any();
+            }
+            view! {
+                <div class="narrow">
+                    <PageHeader
+                        title=TITLE
+                        crumbs=vec![
+                            Crumb::new(paths::settings(), "Settings"),
+                            Crumb::new(paths::settings_api_keys(), "API keys"),
+                        ]
+                        about="One way for each client to reach the tools of this organisation, with a key filled in."
+                    />
+                    <ErrorSummary form=open />
+                    {move || match open.ok().get() {
+                        Some(helper) => answer(helper, &keys, &me, open),
+                        None => before(&keys, open),
+                    }}
+                </div>
+            }
+            .into_any()
+        })
+    }
+}
+
+/// What opening will do. A page that was only looked at holds no key.
+fn before(keys: &Keys, open: Form<OpenConnectHelper>) -> AnyView {
+    let now = keys.now;
+    let works = |key: &&ApiKey| key.enabled && key.expires_at.is_none_or(|at| at > now);
+    let what = if let Some(key) = keys.keys.iter().filter(works).find(|key| key.copyable) {
+        format!("The commands will have your newest key in them: {}.", key.name)
+    } else if keys.keys.iter().any(|key| works(&key)) {
+        "Keys that exist were shown once, so they cannot be filled in. Each client will offer to make a key of its own."
+            .to_owned()
+    } else {
+        "There is no key that works, so one named Connect helper will be made. It can use all connectors."
+            .to_owned()
+    };
+    view! {
+        <Card title="Install commands">
+            <div class="stack">
+                <p>{what}</p>
+                <PostForm form=open class="inline-form">
+                    <SubmitButton form=open label="Show install commands" busy="Opening…" />
+                </PostForm>
+            </div>
+        </Card>
+    }
+    .into_any()
+}
+
+fn answer(helper: ConnectHelper, keys: &Keys, me: &Me, open: Form<OpenConnectHelper>) -> AnyView {
+    let about = About::of(me, helper.key.is_some(), keys.url_keys);
+    let which = match helper.key {
+        Some(key) if helper.made => made(&key, keys.visibility),
+        Some(key) => view! {
+            <Callout tone=Tone::Neutral>
+                <p>
+                    "The commands hold the key " <strong>{key.name.clone()}</strong> " (" <code>{key.masked()}</code>
+                    "): hidden here, whole when copied. " <a href=paths::settings_api_keys()>"See all keys"</a> "."
+                </p>
+            </Callout>
+        }
+        .into_any(),
+        None => view! {
+            <Callout tone=Tone::Info title="Your keys were shown once">
+                <p>
+                    "Only their hashes are kept, so none can be filled in. Put a key that you saved in place of "
+                    <code>"YOUR_API_KEY"</code> ", or make one for your client here."
+                </p>
+            </Callout>
+        }
+        .into_any(),
+    };
+    view! {
+        <div class="stack-wide">
+            <div role="status">{which}</div>
+            <Card title="Your client">
+                {methods(helper.methods, helper.client.as_deref(), about, Some(open))}
+            </Card>
+        </div>
+    }
+    .into_any()
+}
+
+fn made(key: &ApiKey, visibility: KeyVisibility) -> AnyView {
+    let once = (visibility == KeyVisibility::Once).then(
+        || view! { <p>"You will not see it again after you leave this page: copy what you need now."</p> },
+    );
+    let undo = paths::delete_api_key(key.id);
+    view! {
+        <Callout tone=Tone::Ok title=format!("Made a key named {}", key.name)>
+            <p>
+                "The commands below have it in them: hidden here, whole when copied. It can use all connectors and does not expire."
+            </p>
+            {once}
+            <p>
+                <a href=paths::settings_api_keys()>"See all keys"</a> " · "
+                <a href=undo>"Undo: delete this key"</a>
+            </p>
+        </Callout>
+    }
+    .into_any()
+}

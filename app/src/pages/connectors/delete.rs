@@ -1,0 +1,136 @@
+use leptos::prelude::*;
+use leptos_router::{LazyRoute, hooks::use_params_map, lazy_route};
+use model::{Permission, orgs::Me, paths};
+
+use super::{
+    api::{ConnectorToDelete, DeleteConnector, SetConnectorEnabled, load_connector_to_delete},
+    parts::counted,
+};
+use crate::{
+    components::{ButtonForm, ButtonKind, Card, Crumb, PageHeader, SubmitButton, TextField},
+    form::{ErrorSummary, Form, PostForm, use_form},
+    page::{Loaded, load_by, page},
+};
+
+/// Asks before a connector is deleted.
+pub struct DeleteConnectorPage {
+    connector: Loaded<ConnectorToDelete>,
+}
+
+#[lazy_route]
+impl LazyRoute for DeleteConnectorPage {
+    fn data() -> Self {
+        let params = use_params_map();
+        Self {
+            connector: load_by(
+                move || params.with(|params| params.get("id").unwrap_or_default()),
+                load_connector_to_delete,
+            ),
+        }
+    }
+
+    fn view(this: Self) -> AnyView {
+        let delete = use_form::<DeleteConnector>();
+        let disable = use_form::<SetConnectorEnabled>();
+        page(this.connector, move |facts, me| question(&facts, &me, delete, disable))
+    }
+}
+
+fn question(
+    facts: &ConnectorToDelete,
+    me: &Me,
+    delete: Form<DeleteConnector>,
+    disable: Form<SetConnectorEnabled>,
+) -> AnyView {
+    let connector = &facts.connector;
+    let (id, slug) = (connector.id.to_string(), connector.slug.to_string());
+    let same = id.clone();
+    let back = paths::connector(connector.id);
+    let first = (connector.enabled && me.can(Permission::ConnectorsWrite)).then(|| {
+        view! {
+            <div class="stack">
+                <p>"Disabling it stops its tools just the same, and can be undone."</p>
+                <ButtonForm form=disable label="Disable instead" name=format!("Disable {} instead", connector.name)>
+                    <input type="hidden" name="id" value=same />
+                    <input type="hidden" name="enabled" value="false" />
+                </ButtonForm>
+            </div>
+        }
+    });
+    let consequences = consequences(facts).into_iter().map(|line| view! { <li>{line}</li> }).collect_view();
+    view! {
+        <div class="narrow">
+            <PageHeader
+                title=format!("Delete {}?", connector.name)
+                crumbs=vec![
+                    Crumb::new(paths::connectors(), "Connectors"),
+                    Crumb::new(back.clone(), connector.name.clone()),
+                ]
+            />
+            <Card title="What happens">
+                <div class="stack">
+                    <ErrorSummary form=disable />
+                    <ul class="consequences">{consequences}</ul>
+                    {first}
+                    <PostForm form=delete>
+                        <ErrorSummary form=delete />
+                        <input type="hidden" name="id" value=id />
+                        <TextField
+                            form=delete
+                            name="confirm"
+                            label=format!("Type {slug} to confirm")
+                            mono=true
+                        />
+                        <div class="actions">
+                            <a class="button" href=back autofocus>"Cancel"</a>
+                            <SubmitButton
+                                form=delete
+                                label="Delete connector"
+                                busy="Deleting…"
+                                kind=ButtonKind::Danger
+                            />
+                        </div>
+                    </PostForm>
+                </div>
+            </Card>
+        </div>
+    }
+    .into_any()
+}
+
+fn consequences(facts: &ConnectorToDelete) -> Vec<String> {
+    let connector = &facts.connector;
+    let mut lines = vec![format!(
+        "{} of it will no longer be listed, and calls to them will get an error.",
+        counted(connector.tools_total, "tool")
+    )];
+    match facts.keys {
+        None => lines.push("API keys that are limited to it will reach no tools of it.".to_owned()),
+        Some(0) => {
+            lines.push("No API key is limited to it; keys for all connectors keep working.".to_owned())
+        }
+        Some(keys) => {
+            let alone = match facts.keys_left_empty {
+                0 => String::new(),
+                left => format!(" {left} of them can use nothing else, and will reach no tools at all."),
+            };
+            let are = if keys == 1 { "is" } else { "are" };
+            lines.push(format!(
+                "{} {are} limited to connectors with this one among them.{alone}",
+                counted(keys, "API key")
+            ));
+        }
+    }
+    lines.push(match connector.headers.len() {
+        0 => "It has no stored credentials.".to_owned(),
+        1 => "Its stored header is erased.".to_owned(),
+        many => format!("Its {many} stored headers are erased."),
+    });
+    lines.push("The audit log keeps what was done with it.".to_owned());
+    lines.push(format!(
+        "The slug {} stays taken, so that no other server's tools can pass for its own.",
+        connector.slug
+    ));
+    lines.push("This cannot be undone.".to_owned());
+    lines
+}

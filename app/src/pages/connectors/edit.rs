@@ -1,0 +1,171 @@
+use leptos::prelude::*;
+use leptos_router::{LazyRoute, hooks::use_params_map, lazy_route};
+use model::{
+    Permission,
+    connectors::{Connector, HeaderInfo, MAX_DESCRIPTION, MAX_NAME, Transport},
+    paths,
+};
+
+use super::{
+    api::{OneConnector, UpdateConnector, load_connector},
+    parts::{HeaderRows, KeepAnyway},
+};
+use crate::{
+    components::{
+        Card, Crumb, DeniedState, Fact, Facts, PageHeader, SubmitButton, TextArea, TextField, Time,
+    },
+    form::{ErrorSummary, Form, FormCore, PostForm, use_form},
+    page::{Loaded, load_by, page},
+};
+
+/// A connector's settings.
+pub struct EditConnectorPage {
+    connector: Loaded<OneConnector>,
+}
+
+#[lazy_route]
+impl LazyRoute for EditConnectorPage {
+    fn data() -> Self {
+        let params = use_params_map();
+        Self {
+            connector: load_by(
+                move || params.with(|params| params.get("id").unwrap_or_default()),
+                load_connector,
+            ),
+        }
+    }
+
+    fn view(this: Self) -> AnyView {
+        let save = use_form::<UpdateConnector>();
+        page(this.connector, move |one, me| {
+            if me.can(Permission::ConnectorsWrite) {
+                form(one.connector, one.now, save)
+            } else {
+                view! { <DeniedState permission=Some(Permission::ConnectorsWrite) /> }.into_any()
+            }
+        })
+    }
+}
+
+fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView {
+    let back = paths::connector(connector.id);
+    let (id, name, slug) = (connector.id.to_string(), connector.name, connector.slug.to_string());
+    let remote = match connector.transport {
+        // The demo server is in the process itself: it has no address and takes no credentials.
+        Transport::Demo => view! { <input type="hidden" name="url" value="" /> }.into_any(),
+        Transport::Http => view! {
+            <TextField
+                form=save
+                name="url"
+                label="URL"
+                hint="A new address is tried before it is saved."
+                value=connector.url.clone()
+                kind="url"
+                inputmode="url"
+                max=2048
+                mono=true
+            />
+            <KeepAnyway form=save />
+            {stored(save.into(), &connector.headers, now)}
+            <HeaderRows form=save />
+        }
+        .into_any(),
+    };
+    view! {
+        <div class="narrow">
+            <PageHeader
+                title="Edit connector"
+                crumbs=vec![
+                    Crumb::new(paths::connectors(), "Connectors"),
+                    Crumb::new(back.clone(), name.clone()),
+                ]
+            />
+            <Card title=name.clone()>
+                <PostForm form=save>
+                    <ErrorSummary form=save />
+                    <input type="hidden" name="id" value=id />
+                    <TextField form=save name="name" label="Name" value=name max=MAX_NAME />
+                    <Facts>
+                        <Fact term="Slug">
+                            <code>{slug}</code>
+                            <p class="hint">"Fixed, because agents know its tools by it."</p>
+                        </Fact>
+                    </Facts>
+                    <TextArea
+                        form=save
+                        name="description"
+                        label="Description (optional)"
+                        value=connector.description
+                        rows=2
+                        max=MAX_DESCRIPTION
+                    />
+                    {remote}
+                    <div class="actions">
+                        <SubmitButton form=save label="Save changes" />
+                        <a class="button" href=back>"Cancel"</a>
+                    </div>
+                </PostForm>
+            </Card>
+        </div>
+    }
+    .into_any()
+}
+
+/// The headers that are stored: their values can be replaced or erased, but not seen.
+fn stored(form: FormCore, headers: &[HeaderInfo], now: i64) -> Option<AnyView> {
+    if headers.is_empty() {
+        return None;
+    }
+    let removed = form.values_of("remove[]").unwrap_or_default();
+    let rows = headers
+        .iter()
+        .enumerate()
+        .map(|(at, header)| {
+            let (value, remove) = (
+                format!("{}-{at}", form.id_of("stored_header_value")),
+                format!("{}-{at}", form.id_of("remove")),
+            );
+            view! {
+                <div class="stored-header">
+                    <p>
+                        <code>{header.name.clone()}</code>
+                        <span class="fine">" Set " <Time at=header.set_at now=now /> " by " {header.set_by.clone()}</span>
+                    </p>
+                    <input type="hidden" name="stored_header_name[]" value=header.name.clone() />
+                    <div class="stored-header-change">
+                        <label class="visually-hidden" for=value.clone()>{format!("New value of {}", header.name)}</label>
+                        <input
+                            class="input mono"
+                            id=value
+                            name="stored_header_value[]"
+                            placeholder="Replace with a new value"
+                            autocomplete="off"
+                            autocapitalize="none"
+                            spellcheck="false"
+                        />
+                        <div class="choice">
+                            <input
+                                type="checkbox"
+                                id=remove.clone()
+                                name="remove[]"
+                                value=header.name.clone()
+                                checked=removed.contains(&header.name)
+                            />
+                            <label for=remove>"Remove" <span class="visually-hidden">{format!(" {}", header.name)}</span></label>
+                        </div>
+                    </div>
+                </div>
+            }
+        })
+        .collect_view();
+    Some(
+        view! {
+            <fieldset class="field">
+                <legend>"Stored headers"</legend>
+                <p class="hint">"Values are never shown. A row that is left empty keeps its value."</p>
+                {rows}
+            </fieldset>
+        }
+        .into_any(),
+    )
+}

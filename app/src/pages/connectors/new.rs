@@ -1,0 +1,147 @@
+use leptos::{
+    prelude::*,
+    wasm_bindgen::JsCast as _,
+    web_sys::{Event, HtmlInputElement},
+};
+use leptos_router::{LazyRoute, lazy_route};
+use model::{
+    Permission,
+    connectors::{MAX_DESCRIPTION, MAX_NAME},
+    paths, slug,
+};
+
+use super::{
+    api::AddConnector,
+    parts::{HeaderRows, KeepAnyway},
+};
+use crate::{
+    components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextArea, TextField},
+    form::{ErrorSummary, Form, FormCore, PostForm, use_form},
+    page::page_for_me,
+};
+
+/// Add a connector.
+pub struct NewConnectorPage;
+
+#[lazy_route]
+impl LazyRoute for NewConnectorPage {
+    fn data() -> Self {
+        Self
+    }
+
+    fn view(NewConnectorPage: Self) -> AnyView {
+        let add = use_form::<AddConnector>();
+        page_for_me(move |me| {
+            if me.can(Permission::ConnectorsWrite) {
+                form(add)
+            } else {
+                view! { <DeniedState permission=Some(Permission::ConnectorsWrite) /> }.into_any()
+            }
+        })
+    }
+}
+
+fn form(add: Form<AddConnector>) -> AnyView {
+    view! {
+        <div class="narrow">
+            <PageHeader
+                title="Add a connector"
+                crumbs=vec![Crumb::new(paths::connectors(), "Connectors")]
+                about="The server is asked at once what it is and which tools it has. Nothing is kept if it does not answer."
+            />
+            <Card title="Server">
+                <PostForm form=add>
+                    <ErrorSummary form=add />
+                    <NameAndSlug form=add />
+                    <TextField
+                        form=add
+                        name="url"
+                        label="URL"
+                        hint="Its streamable HTTP endpoint, such as https://mcp.example.com/mcp"
+                        kind="url"
+                        inputmode="url"
+                        max=2048
+                        mono=true
+                    />
+                    <KeepAnyway form=add />
+                    <TextArea
+                        form=add
+                        name="description"
+                        label="Description (optional)"
+                        hint="For people of your organisation: what it is for, who looks after it."
+                        rows=2
+                        max=MAX_DESCRIPTION
+                    />
+                    <HeaderRows form=add />
+                    <div class="actions">
+                        <SubmitButton form=add label="Add connector" busy="Asking the server…" />
+                        <a class="button" href=paths::connectors()>"Cancel"</a>
+                    </div>
+                </PostForm>
+            </Card>
+        </div>
+    }
+    .into_any()
+}
+
+/// The slug follows the name until somebody types a slug of their own.
+#[component]
+fn NameAndSlug(
+    /// The form.
+    #[prop(into)]
+    form: FormCore,
+) -> impl IntoView {
+    let typed = form.value_of("slug").unwrap_or_default();
+    let own = RwSignal::new(!typed.is_empty());
+    let prefix = RwSignal::new(typed);
+    let slug_id = StoredValue::new(form.id_of("slug"));
+    let on_input = move |event: Event| {
+        let Some(input) = event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok()) else {
+            return;
+        };
+        match input.name().as_str() {
+            "slug" => {
+                own.set(!input.value().is_empty());
+                prefix.set(input.value());
+            }
+            "name" if !own.get_untracked() => {
+                let suggested = slug::suggest(&input.value());
+                let field = slug_id.with_value(|id| document().get_element_by_id(id));
+                if let Some(field) = field.and_then(|field| field.dyn_into::<HtmlInputElement>().ok()) {
+                    field.set_value(&suggested);
+                }
+                prefix.set(suggested);
+            }
+            _ => {}
+        }
+    };
+    let preview = move || {
+        let prefix = prefix.get();
+        if prefix.is_empty() {
+            "github__search_issues".to_owned()
+        } else {
+            format!("{prefix}__search_issues")
+        }
+    };
+    view! {
+        <div class="name-and-slug" on:input=on_input>
+            <TextField
+                form=form
+                name="name"
+                label="Name"
+                hint="What people call it, such as GitHub."
+                max=MAX_NAME
+            />
+            <TextField
+                form=form
+                name="slug"
+                label="Slug"
+                hint="Lower-case letters, digits and hyphens. It stands before each tool's name and cannot be changed later."
+                max=63
+                mono=true
+            />
+            <p class="hint">"Agents see its tools under names like " <code>{preview}</code></p>
+        </div>
+    }
+    .into_any()
+}

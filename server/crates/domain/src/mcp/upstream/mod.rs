@@ -1,0 +1,365 @@
+//! The client of one connector: finds out which era its server speaks, lists its tools and calls them.
+//!
+//! One [`Upstream`] lives as long as its connector's address and credentials do not change, and keeps what was agreed:
+//! the era, and in the legacy era the session. Calls share it without waiting for each other. Each request upstream has
+//! an id of ours, so that answers cannot be mixed up whatever ids clients choose (RSV-11).
+
+mod http;
+mod stream;
+
+use std::{borrow::Cow, ops::Range, time::Duration};
+
+use ::http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+
+pub use self::{http::HttpUpstream, stream::CallStream};
+use super::{
+    MODERN, code,
+    demo::Demo,
+    envelope::{Raw, incoming},
+    exchange::NetError,
+    json,
+    tools::{DroppedTool, ToolDefinition},
+};
+
+/// The patience and the appetite of an [`Upstream`] (UPS-02 to UPS-04).
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamSettings {
+    /// From sending a request to the head of its answer.
+    pub first_byte: Duration,
+    /// The same for the first probe, which a server of the older era may leave unanswered.
+    pub probe: Duration,
+    /// Between two pieces of an event stream; comments count.
+    pub idle: Duration,
+    /// For a whole answer, whatever progress it makes.
+    pub total: Duration,
+    /// Bytes of one JSON answer or of one event.
+    pub max_bytes: usize,
+}
+
+impl Default for UpstreamSettings {
+    fn default() -> Self {
+        Self {
+            first_byte: Duration::from_secs(30),
+            probe: Duration::from_secs(10),
+            idle: Duration::from_mins(1),
+            total: Duration::from_mins(2),
+            max_bytes: 10 << 20,
+        }
+    }
+}
+
+/// Why a server gave no usable answer. `Display` is what a person may read: it never repeats what the server sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// No answer on the level of HTTP.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// No answer, or no more of it, in time.
+    #[error("The server did not answer within {} seconds.", .0.as_secs())]
+    Timeout(Duration),
+    /// 401 or 403.
+    #[error("{}", needs_auth(*.status, *.oauth))]
+    NeedsAuth {
+        /// The status.
+        status: u16,
+        /// Whether the server named an OAuth resource to sign in for.
+        oauth: bool,
+    },
+    /// A redirect; not followed (SSR-04, UPS-10).
+    #[error("The server redirects to another address. Enter the final address instead.")]
+    Redirect,
+    /// 429.
+    #[error("The server says that it is asked too often. Try again later.")]
+    Busy {
+        /// Seconds to wait, if the server said so.
+        retry_after: Option<u32>,
+    },
+    /// 5xx without an answer of the protocol.
+    #[error("The server failed (HTTP status {0}).")]
+    Failed(u16),
+    /// A web page.
+    #[error("The answer is a web page, not MCP. Check the path of the URL: MCP endpoints often end in /mcp.")]
+    WebPage,
+    /// Something else that is not MCP.
+    #[error("The answer is not MCP (HTTP status {0}). Check the URL: MCP endpoints often end in /mcp.")]
+    NotMcp(u16),
+    /// HTTP+SSE of 2024-11-05 only.
+    #[error(
+        "The server speaks only the old HTTP+SSE transport of 2024-11-05, which Gatehouse does not support. Ask for its streamable HTTP endpoint, often /mcp instead of /sse."
+    )]
+    OldTransport,
+    /// No revision in common.
+    #[error("The server speaks a protocol version that Gatehouse does not know.")]
+    UnsupportedVersion,
+    /// Against the protocol; what exactly.
+    #[error("The server does not keep to the protocol: {0}.")]
+    Protocol(&'static str),
+    /// Over [`UpstreamSettings::max_bytes`].
+    #[error("The server's answer is larger than {} MiB.", .0 >> 20)]
+    TooLarge(usize),
+    /// The server answered the handshake or the listing with an error of its own.
+    #[error("The server refused with error {0}.")]
+    Refused(i64),
+}
+
+fn needs_auth(status: u16, oauth: bool) -> Cow<'static, str> {
+    match (status, oauth) {
+        (_, true) => Cow::Owned(format!(
+            "The server asks for a sign-in with OAuth (HTTP status {status}). If it also takes a token, add it as the header Authorization."
+        )),
+        (401, false) => Cow::Borrowed(
+            "The server asks for credentials (HTTP status 401). Add the header that it wants, such as Authorization.",
+        ),
+        (_, false) => Cow::Borrowed(
+            "The server refuses access (HTTP status 403). Add the header that it wants, or check the one that it is sent.",
+        ),
+    }
+}
+
+impl UpstreamError {
+    /// The JSON-RPC code that a client gets (UPS-01 to UPS-06).
+    pub const fn code(&self) -> i64 {
+        match self {
+            Self::Net(NetError::Timeout) | Self::Timeout(_) => code::UPSTREAM_TIMEOUT,
+            Self::Net(NetError::BadResponse)
+            | Self::Redirect
+            | Self::WebPage
+            | Self::NotMcp(_)
+            | Self::OldTransport
+            | Self::UnsupportedVersion
+            | Self::Protocol(_) => code::UPSTREAM_PROTOCOL,
+            Self::TooLarge(_) => code::UPSTREAM_TOO_LARGE,
+            Self::Net(_)
+            | Self::NeedsAuth { .. }
+            | Self::Busy { .. }
+            | Self::Failed(_)
+            | Self::Refused(_) => code::UPSTREAM_UNAVAILABLE,
+        }
+    }
+
+    /// The word for programs, in `data.code` of that error.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NeedsAuth { .. } => "upstream_needs_auth",
+            Self::Net(NetError::Blocked(_)) => "upstream_blocked",
+            Self::Busy { .. } => "upstream_rate_limited",
+            _ => match self.code() {
+                code::UPSTREAM_TIMEOUT => "upstream_timeout",
+                code::UPSTREAM_PROTOCOL => "upstream_protocol_error",
+                code::UPSTREAM_TOO_LARGE => "upstream_too_large",
+                _ => "upstream_unavailable",
+            },
+        }
+    }
+}
+
+/// What `resultType` of a result says (2026-07-28, basic/index).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultType {
+    /// Nothing, as in the legacy era: it is complete.
+    Absent,
+    /// `complete`.
+    Complete,
+    /// `input_required`: the server wants something from the user first.
+    InputRequired,
+    /// Anything else, which makes the result invalid.
+    Other,
+}
+
+/// The final answer to a request.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The whole `result`, or the whole `error` object, as the server wrote it.
+    pub value: Bytes,
+    /// The error's code; absent on results.
+    pub error: Option<i64>,
+    /// What `resultType` says; [`ResultType::Absent`] on errors.
+    pub result_type: ResultType,
+    /// Where the member `resultType` stands in `value`.
+    pub result_type_at: Option<Range<usize>>,
+}
+
+impl Answer {
+    /// The answer in a message with the given id, unless the message is something else. Nothing is copied.
+    fn read(message: &Bytes, id: &str) -> Option<Self> {
+        let text = std::str::from_utf8(message).ok()?;
+        let found = incoming(text)?;
+        let matches = match found.id {
+            Some(theirs) => theirs == id || (theirs == "null" && found.error.is_some()),
+            // An error that could not be matched to a request has no id (JSON-RPC 2.0 §5).
+            None => found.error.is_some(),
+        };
+        if !matches {
+            return None;
+        }
+        if let Some(error) = found.error {
+            return Some(Self {
+                value: message.slice_ref(error.as_bytes()),
+                error: Some(found.error_code?),
+                result_type: ResultType::Absent,
+                result_type_at: None,
+            });
+        }
+        let result = found.result?;
+        let (result_type, result_type_at) = match found.result_type {
+            None => (ResultType::Absent, None),
+            Some((start, value)) => {
+                let kind = match &text[value.clone()] {
+                    "\"complete\"" => ResultType::Complete,
+                    "\"input_required\"" => ResultType::InputRequired,
+                    _ => ResultType::Other,
+                };
+                (kind, Some(start - found.result_at..value.end - found.result_at))
+            }
+        };
+        Some(Self { value: message.slice_ref(result.as_bytes()), error: None, result_type, result_type_at })
+    }
+
+    /// A result that was made here.
+    pub(super) fn result(value: String) -> Self {
+        Self { value: value.into(), error: None, result_type: ResultType::Absent, result_type_at: None }
+    }
+
+    /// An error that was made here.
+    pub(super) fn error(code: i64, message: &str) -> Self {
+        let value = format!(r#"{{"code":{code},"message":{}}}"#, json::quoted(message));
+        Self { value: value.into(), error: Some(code), result_type: ResultType::Absent, result_type_at: None }
+    }
+
+    /// The value as text.
+    pub fn text(&self) -> &str {
+        // It was sliced from checked text.
+        std::str::from_utf8(&self.value).unwrap_or("{}")
+    }
+}
+
+/// One `tools/call`. Values are JSON as the client wrote them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Call<'a> {
+    /// The tool's name upstream.
+    pub tool: &'a str,
+    /// The arguments.
+    pub arguments: Option<&'a str>,
+    /// Other members of `params`.
+    pub others: &'a [Raw<'a>],
+    /// Members of `_meta` that belong to the call: trace context, vendors' own.
+    pub meta: &'a [Raw<'a>],
+    /// The client's progress token; upstream gets one of ours, and notifications come back with this one.
+    pub progress_token: Option<&'a str>,
+    /// The client's capabilities. Those for which the server would ask in the middle of a call are not passed on.
+    pub capabilities: Option<&'a str>,
+    /// From which level on log messages are wanted.
+    pub log_level: Option<&'a str>,
+    /// Whether log messages are wanted without [`Call::log_level`] too, as in the legacy era.
+    pub logs: bool,
+    /// `Mcp-Param-*`.
+    pub headers: &'a [(HeaderName, HeaderValue)],
+}
+
+/// How a server answers a call.
+#[derive(Debug)]
+pub enum Reply {
+    /// At once.
+    Answer(Answer),
+    /// With a stream.
+    Stream(Box<CallStream>),
+}
+
+impl Reply {
+    /// Waits for the answer and drops notifications.
+    ///
+    /// # Errors
+    /// What goes wrong on the way.
+    pub async fn finish(self) -> Result<Answer, UpstreamError> {
+        match self {
+            Self::Answer(answer) => Ok(answer),
+            Self::Stream(mut stream) => loop {
+                if let CallEvent::Answer(answer) = stream.next().await? {
+                    return Ok(answer);
+                }
+            },
+        }
+    }
+}
+
+/// What comes out of a [`CallStream`].
+#[derive(Debug)]
+pub enum CallEvent {
+    /// A whole notification, to be passed on.
+    Notification(Bytes),
+    /// The answer; nothing follows.
+    Answer(Answer),
+}
+
+/// What a server offers.
+#[derive(Clone, Debug, Default)]
+pub struct ToolList {
+    /// Its tools, in its order.
+    pub tools: Vec<ToolDefinition>,
+    /// What it offers in vain.
+    pub dropped: Vec<DroppedTool>,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug)]
+pub struct ProbeReport {
+    /// The revision that was agreed on.
+    pub protocol_version: &'static str,
+    /// How the server calls itself; untrusted text of at most 128 characters.
+    pub server_name: Option<String>,
+    /// Its version; likewise.
+    pub server_version: Option<String>,
+    /// Its tools.
+    pub list: ToolList,
+}
+
+/// One connector's server, remote or in the process.
+#[derive(Clone, Debug)]
+pub enum Upstream {
+    /// Over streamable HTTP.
+    Http(HttpUpstream),
+    /// The built-in demo server.
+    Demo(Demo),
+}
+
+impl Upstream {
+    /// Asks what the server is and what it offers. `prefix` is the length of what will stand before tool names.
+    ///
+    /// # Errors
+    /// The exact reason why not, to be shown to whoever adds the connector.
+    pub async fn probe(&self, prefix: usize) -> Result<ProbeReport, UpstreamError> {
+        match self {
+            Self::Http(http) => http.probe(prefix).await,
+            Self::Demo(_) => Ok(ProbeReport {
+                protocol_version: MODERN,
+                server_name: Some("Gatehouse demo".to_owned()),
+                server_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                list: Demo::list_tools(prefix),
+            }),
+        }
+    }
+
+    /// The server's tools.
+    ///
+    /// # Errors
+    /// What goes wrong on the way.
+    pub async fn list_tools(&self, prefix: usize) -> Result<ToolList, UpstreamError> {
+        match self {
+            Self::Http(http) => http.list_tools(prefix).await,
+            Self::Demo(_) => Ok(Demo::list_tools(prefix)),
+        }
+    }
+
+    /// Calls a tool. It is sent once: a call whose fate is not known is never repeated (UPS-07), only one that the
+    /// server refused because it does not know the session (any more).
+    ///
+    /// # Errors
+    /// What goes wrong on the way.
+    pub async fn call(&self, call: &Call<'_>) -> Result<Reply, UpstreamError> {
+        match self {
+            Self::Http(http) => http.call(call).await,
+            Self::Demo(demo) => Ok(Reply::Answer(demo.call(call))),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! An answer that comes as an event stream, and what becomes of a call that nobody waits for any more.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Answer, CallEvent, UpstreamError,
+    http::{Agreed, Era, Inner},
+};
+use crate::mcp::{envelope::incoming, exchange::BodyStream, json, sse::Decoder};
+
+/// Requests of a server in the middle of a call that are answered; the rest is dropped.
+const MAX_ASKED: u8 = 16;
+/// The levels of log messages, least severe first.
+pub(super) const LEVELS: [&str; 8] =
+    ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+
+/// Tells a legacy server that its answer is no longer wanted. In the modern era the end of the connection says so.
+#[derive(Default)]
+pub(super) struct Cancel(Option<(Arc<Inner>, Arc<Agreed>, u64)>);
+
+impl Cancel {
+    pub(super) fn new(upstream: &Arc<Inner>, agreed: Option<&Arc<Agreed>>, id: u64) -> Self {
+        let legacy = agreed.filter(|agreed| agreed.era == Era::Legacy);
+        Self(legacy.map(|agreed| (Arc::clone(upstream), Arc::clone(agreed), id)))
+    }
+
+    pub(super) fn not_needed(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        if let Some((upstream, agreed, id)) = self.0.take() {
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"the client went away"}}}}"#
+            );
+            upstream.aside(&agreed, "notifications/cancelled", body);
+        }
+    }
+}
+
+/// An answer that arrives as a stream. Dropping it before its end cancels the call.
+pub struct CallStream {
+    pub(super) upstream: Arc<Inner>,
+    pub(super) agreed: Option<Arc<Agreed>>,
+    pub(super) body: BodyStream,
+    pub(super) decoder: Decoder,
+    pub(super) deadline: Instant,
+    pub(super) id: String,
+    /// The client's progress token.
+    pub(super) progress: Option<String>,
+    /// The least severe level of log messages that is passed on; nothing passes none.
+    pub(super) level: Option<usize>,
+    pub(super) asked: u8,
+    pub(super) cancel: Cancel,
+}
+
+impl core::fmt::Debug for CallStream {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("CallStream").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl CallStream {
+    /// The next notification to pass on, or the answer, which is the last. Cancel-safe: nothing is lost when the
+    /// future is dropped.
+    ///
+    /// # Errors
+    /// When the server is silent for too long, breaks off, or sends what is no answer.
+    pub async fn next(&mut self) -> Result<CallEvent, UpstreamError> {
+        let settings = self.upstream.settings;
+        loop {
+            while let Some(event) =
+                self.decoder.take().map_err(|_| UpstreamError::TooLarge(settings.max_bytes))?
+            {
+                if event.kind.is_some() || event.data.is_empty() {
+                    continue;
+                }
+                if let Some(event) = self.event(event.data)? {
+                    return Ok(event);
+                }
+            }
+            let idle = Instant::now() + settings.idle;
+            let chunk = timeout_at(idle.min(self.deadline), self.body.next()).await;
+            let wait = if idle < self.deadline { settings.idle } else { settings.total };
+            match chunk {
+                Err(_) => return Err(UpstreamError::Timeout(wait)),
+                Ok(None) => {
+                    self.cancel.not_needed();
+                    return Err(UpstreamError::Protocol("it ended the stream without an answer"));
+                }
+                Ok(Some(chunk)) => self.decoder.push(&chunk?),
+            }
+        }
+    }
+
+    fn event(&mut self, data: Bytes) -> Result<Option<CallEvent>, UpstreamError> {
+        let broken = UpstreamError::Protocol("its stream has something else than JSON-RPC messages");
+        let text = std::str::from_utf8(&data).map_err(|_| broken.clone())?;
+        let message = incoming(text).ok_or(broken)?;
+        let Some(method) = &message.method else {
+            // Answers to other requests are nobody's (UPS-06).
+            let Some(answer) = Answer::read(&data, &self.id) else { return Ok(None) };
+            self.cancel.not_needed();
+            return Ok(Some(CallEvent::Answer(answer)));
+        };
+        match (message.id, method.as_ref()) {
+            (Some(id), method) => {
+                self.refuse(id, method);
+                Ok(None)
+            }
+            (None, "notifications/progress") => {
+                // Progress of another call, or unasked for.
+                let at = message.progress_token.filter(|at| text[at.clone()] == self.id);
+                let (Some(at), Some(token)) = (at, &self.progress) else { return Ok(None) };
+                let mut out = BytesMut::with_capacity(data.len() + token.len());
+                out.extend_from_slice(&data[..at.start]);
+                out.extend_from_slice(token.as_bytes());
+                out.extend_from_slice(&data[at.end..]);
+                Ok(Some(CallEvent::Notification(out.freeze())))
+            }
+            (None, "notifications/message") => {
+                let level = message.params.and_then(|p| json::get(p, "level")).unwrap_or_default();
+                let level = LEVELS.iter().position(|l| level.trim_matches('"') == *l).unwrap_or(LEVELS.len());
+                let wanted = self.level.is_some_and(|least| level >= least);
+                Ok(wanted.then_some(CallEvent::Notification(data)))
+            }
+            // Others do not concern the call; their news are looked for by polling.
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Answers a request of the server, so that it does not wait for ever.
+    fn refuse(&mut self, id: &str, method: &str) {
+        self.asked = self.asked.saturating_add(1);
+        let Some(agreed) = self.agreed.as_ref().filter(|a| a.era == Era::Legacy && self.asked <= MAX_ASKED)
+        else {
+            return;
+        };
+        let answer = if method == "ping" {
+            r#""result":{}"#
+        } else {
+            tracing::info!(method, "request of an upstream server in the middle of a call refused");
+            r#""error":{"code":-32601,"message":"Gatehouse does not pass requests of servers on to its clients yet"}"#
+        };
+        self.upstream.aside(agreed, "", format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#));
+    }
+}

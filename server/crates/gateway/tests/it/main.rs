@@ -1,0 +1,9 @@
+//! The data plane as a client sees it, with an upstream server in the process. Names carry the numbers of the
+//! requirements they prove.
+
+mod auth;
+mod calls;
+mod eras;
+mod support;
+mod transport;
+mod upstream;

@@ -1,0 +1,211 @@
+//! What the Add connector page hears about a server.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use domain::mcp::{
+    exchange::{BodyStream, Exchange, NetError},
+    upstream::{HttpUpstream, Upstream, UpstreamError, UpstreamSettings},
+};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::InProcess;
+
+fn at(exchange: impl Exchange) -> Upstream {
+    let uri = "http://server.test/mcp".parse().unwrap();
+    Upstream::Http(HttpUpstream::new(Arc::new(exchange), uri, HeaderMap::new(), UpstreamSettings::default()))
+}
+
+async fn probe(app: Router) -> Result<domain::mcp::upstream::ProbeReport, UpstreamError> {
+    at(InProcess(app)).probe(10).await
+}
+
+fn always(status: u16, headers: &'static [(&'static str, &'static str)], body: &'static str) -> Router {
+    Router::new().fallback(move || async move {
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        for (name, value) in headers {
+            response.headers_mut().append(*name, value.parse().unwrap());
+        }
+        response
+    })
+}
+
+/// A server that answers each JSON-RPC method with what a function says.
+fn scripted(answer: impl Fn(&Value) -> (u16, Value) + Clone + Send + Sync + 'static) -> Router {
+    Router::new().fallback(move |request: Request| {
+        let answer = answer.clone();
+        async move {
+            if request.method() != Method::POST {
+                return StatusCode::METHOD_NOT_ALLOWED.into_response();
+            }
+            let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+            let message: Value = serde_json::from_slice(&body).unwrap();
+            let (status, mut reply) = answer(&message);
+            if message.get("id").is_none() {
+                return StatusCode::ACCEPTED.into_response();
+            }
+            reply["jsonrpc"] = json!("2.0");
+            reply["id"] = message["id"].clone();
+            let kind = [("content-type", "application/json; charset=utf-8")];
+            (StatusCode::from_u16(status).unwrap(), kind, reply.to_string()).into_response()
+        }
+    })
+}
+
+struct Failing(NetError);
+
+impl Exchange for Failing {
+    fn send(&self, _: http::Request<Bytes>) -> BoxFuture<'_, Result<http::Response<BodyStream>, NetError>> {
+        Box::pin(std::future::ready(Err(self.0)))
+    }
+}
+
+#[tokio::test]
+async fn ups_01_failures_of_the_network_are_told_apart() {
+    for (error, code, says) in [
+        (NetError::Dns, -32010, "name"),
+        (NetError::Unreachable, -32010, "reached"),
+        (NetError::Tls, -32010, "secure"),
+        (NetError::Timeout, -32011, "too long"),
+        (NetError::Blocked(domain::net::Blocked::Address), -32010, "GATEHOUSE_EGRESS_ALLOW"),
+    ] {
+        let found = at(Failing(error)).probe(0).await.unwrap_err();
+        assert_eq!(found.code(), code, "{found}");
+        assert!(found.to_string().contains(says), "{found}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_a_login_and_an_old_server_are_told_apart() {
+    let html = always(200, &[("content-type", "text/html; charset=utf-8")], "<html>hidden</html>");
+    let error = probe(html).await.unwrap_err();
+    assert_eq!(error, UpstreamError::WebPage);
+    assert!(error.to_string().contains("web page") && !error.to_string().contains("hidden"));
+    let missing = always(404, &[("content-type", "text/plain")], "nope");
+    assert_eq!(probe(missing).await.unwrap_err(), UpstreamError::NotMcp(404));
+    let login = always(401, &[], "");
+    assert_eq!(probe(login).await.unwrap_err(), UpstreamError::NeedsAuth { status: 401, oauth: false });
+    let challenge = &[("www-authenticate", "Bearer resource_metadata=\"https://server.test/x\"")];
+    let oauth = probe(always(401, challenge, "")).await.unwrap_err();
+    assert_eq!(oauth, UpstreamError::NeedsAuth { status: 401, oauth: true });
+    assert!(oauth.to_string().contains("OAuth"));
+    let moved = always(302, &[("location", "http://127.0.0.1/")], "");
+    assert_eq!(probe(moved).await.unwrap_err(), UpstreamError::Redirect);
+    let failing = always(500, &[], "stack trace");
+    assert_eq!(probe(failing).await.unwrap_err(), UpstreamError::Failed(500));
+    let old = Router::new().fallback(|request: Request| async move {
+        if request.method() == Method::GET {
+            let body = "event: endpoint\ndata: /messages?s=1\n\n";
+            return ([("content-type", "text/event-stream")], body).into_response();
+        }
+        StatusCode::NOT_FOUND.into_response()
+    });
+    let error = probe(old).await.unwrap_err();
+    assert_eq!(error, UpstreamError::OldTransport);
+    assert!(error.to_string().contains("2024-11-05"));
+}
+
+#[tokio::test]
+async fn every_answer_to_the_first_probe_but_a_modern_one_means_legacy() {
+    let legacy = |discover: (u16, Value)| {
+        scripted(move |message| match message["method"].as_str().unwrap() {
+            "server/discover" => discover.clone(),
+            "initialize" => (
+                200,
+                json!({"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"old","version":"3"}}}),
+            ),
+            _ => (200, json!({"result":{"tools":[]}})),
+        })
+    };
+    for discover in [
+        (400, json!({"error":{"code":-32000,"message":"Server not initialized"}})),
+        (404, json!({"error":{"code":-32601,"message":"no"}})),
+        (200, json!({"error":{"code":-32601,"message":"no"}})),
+        (400, json!({"error":{"code":-32022,"message":"no","data":{"supported":["2025-06-18"]}}})),
+        (500, json!({})),
+        (403, json!({})),
+        (200, json!({"result":{"supportedVersions":["2025-06-18"]}})),
+    ] {
+        let report = probe(legacy(discover.clone())).await.unwrap_or_else(|e| panic!("{discover:?}: {e}"));
+        assert_eq!(report.protocol_version, "2025-06-18");
+        assert_eq!(
+            (report.server_name.as_deref(), report.server_version.as_deref()),
+            (Some("old"), Some("3"))
+        );
+    }
+    let future = scripted(|_| {
+        (400, json!({"error":{"code":-32022,"message":"no","data":{"supported":["2031-01-01"]}}}))
+    });
+    assert_eq!(probe(future).await.unwrap_err(), UpstreamError::UnsupportedVersion);
+    let strange = legacy((404, json!({})));
+    assert!(probe(strange).await.is_ok());
+}
+
+#[tokio::test]
+async fn ups_12_lists_are_read_page_by_page_and_bad_tools_dropped() {
+    let paged = scripted(|message| match message["method"].as_str().unwrap() {
+        "server/discover" => (
+            200,
+            json!({"result":{"supportedVersions":["2026-07-28"],"serverInfo":{"name":"n\u{7}ew","version":"1"}}}),
+        ),
+        _ => match message["params"]["cursor"].as_str() {
+            None => (
+                200,
+                json!({"result":{"nextCursor":"p2","tools":[
+                {"name":"a","inputSchema":{"type":"object"},"future":1},
+                {"name":"b c","inputSchema":{"type":"object"}},
+                {"name":"d","inputSchema":{"type":"object","properties":{"x":{"type":"object","x-mcp-header":"X"}}}}]}}),
+            ),
+            Some("p2") => (
+                200,
+                json!({"result":{"tools":[{"name":"e","inputSchema":{}},{"name":"a","inputSchema":{}}]}}),
+            ),
+            Some(_) => (200, json!({"error":{"code":-32602,"message":"no"}})),
+        },
+    });
+    let report = probe(paged).await.unwrap();
+    assert_eq!(report.server_name.as_deref(), Some("new"));
+    let names: Vec<_> = report.list.tools.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(names, ["a", "e"]);
+    assert!(report.list.tools[0].raw.get().contains("\"future\":1"));
+    let dropped: Vec<_> = report.list.dropped.iter().map(|t| t.name.as_str()).collect();
+    assert_eq!(dropped, ["b c", "d", "a"]);
+    let endless = scripted(|message| match message["method"].as_str().unwrap() {
+        "server/discover" => (200, json!({"result":{"supportedVersions":["2026-07-28"]}})),
+        _ => (200, json!({"result":{"tools":[],"nextCursor":"again"}})),
+    });
+    assert!(matches!(probe(endless).await.unwrap_err(), UpstreamError::Protocol(_)));
+    let toolless = scripted(|message| match message["method"].as_str().unwrap() {
+        "server/discover" => (200, json!({"result":{"supportedVersions":["2026-07-28"]}})),
+        _ => (404, json!({"error":{"code":-32601,"message":"no"}})),
+    });
+    assert!(probe(toolless).await.unwrap().list.tools.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_leaves_the_probe_unanswered_is_asked_in_the_old_way() {
+    let silent = Router::new().fallback(|request: Request| async move {
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        let message: Value = serde_json::from_slice(&body).unwrap();
+        let result = match message["method"].as_str().unwrap() {
+            "server/discover" => std::future::pending().await,
+            "initialize" => json!({"protocolVersion":"2025-03-26","capabilities":{},"serverInfo":{"name":"s","version":"1"}}),
+            "tools/list" => json!({"tools":[]}),
+            _ => return StatusCode::ACCEPTED.into_response(),
+        };
+        // As the SDKs do: an event stream for a single answer.
+        let answer = json!({"jsonrpc":"2.0","id":message["id"],"result":result});
+        ([("content-type", "text/event-stream")], format!("event: message\ndata: {answer}\n\n")).into_response()
+    });
+    let report = probe(silent).await.unwrap();
+    assert_eq!(report.protocol_version, "2025-03-26");
+}

@@ -1,0 +1,365 @@
+//! The binary itself: settings, the command line, start and stop, backups.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use store::{Kind, testing::TestDb};
+
+const PASSWORD: &str = "correct horse battery staple 9";
+
+/// A folder in which the binary runs with nothing but what a test gives it.
+struct Place {
+    folder: tempfile::TempDir,
+    settings: Vec<(String, String)>,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), settings: Vec::new() }
+    }
+
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
+        command.args(arguments).current_dir(self.folder.path()).env_clear().envs(self.settings.iter().cloned());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The one sentence with which a command fails.
+    fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?} should fail");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+        text
+    }
+
+    fn set_up(&self) -> Value {
+        self.json(&[
+            "admin", "setup", "--email", "ada@example.com", "--password", PASSWORD, "--org-name", "Acme", "--org-slug", "acme", "--json",
+        ])
+    }
+}
+
+/// A running server. It is killed when this is dropped.
+struct Running {
+    process: Child,
+    base: String,
+    printed: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(place: &Place) -> Running {
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut process = place
+        .command(&["serve"])
+        .env("GATEHOUSE_LISTEN", &listen)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let mut printed = String::new();
+    for line in lines.by_ref() {
+        printed.push_str(&line.unwrap());
+        printed.push('\n');
+        if printed.contains("listens on") {
+            break;
+        }
+    }
+    // The rest comes in the same breath; a thread keeps the pipe open.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+    while let Ok(line) = receiver.recv_timeout(Duration::from_millis(300)) {
+        printed.push_str(&line);
+        printed.push('\n');
+    }
+    std::thread::spawn(move || while receiver.recv().is_ok() {});
+    Running { process, base: format!("http://{listen}"), printed }
+}
+
+/// The status of a bare `tools/list`.
+async fn list(base: &str, org: &str, key: &str) -> u16 {
+    let client = reqwest_client();
+    let response = client
+        .post(format!("{base}/mcp/{org}"))
+        .header("content-type", "application/json")
+        .header("x-api-key", key)
+        .body(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)
+        .send()
+        .await
+        .unwrap();
+    response.status().as_u16()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is outside the product and talks to loopback")]
+fn reqwest_client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+async fn until(deadline: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
+    let end = Instant::now() + deadline;
+    while Instant::now() < end {
+        if holds().await {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
+}
+
+#[test]
+fn key_05_a_wrong_setting_ends_the_start_with_one_sentence() {
+    for (name, value) in [
+        ("GATEHOUSE_LISTEN", "nowhere"),
+        ("GATEHOUSE_PUBLIC_URL", "http://gatehouse.example.com"),
+        ("GATEHOUSE_DATABASE_URL", "mysql://user:topsecret@host/db"),
+        ("GATEHOUSE_DATABASE_URL", "postgres://user:topsecret@127.0.0.1:1/db"),
+        ("GATEHOUSE_MASTER_KEY", "topsecret"),
+        ("GATEHOUSE_MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        ("GATEHOUSE_NO_SUCH_THING", "topsecret"),
+    ] {
+        let text = Place::new().with(name, value).fails(&["serve"]);
+        assert!(text.contains("GATEHOUSE_"), "{text}");
+        assert!(!text.contains("topsecret"), "{text}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn key_05_a_world_readable_key_file_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    place.set_up();
+    let file = place.path("data/master.key");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(place.fails(&["serve"]).contains("GATEHOUSE_MASTER_KEY_FILE"));
+}
+
+#[test]
+fn key_05_a_database_of_another_key_is_refused() {
+    let place = Place::new();
+    place.set_up();
+    std::fs::remove_file(place.path("data/master.key")).unwrap();
+    assert!(place.fails(&["serve"]).contains("another master key"));
+}
+
+#[test]
+fn pwd_11_there_is_no_default_account() {
+    let place = Place::new();
+    let running = start(&place);
+    assert!(running.printed.contains("/setup/"), "{}", running.printed);
+    drop(running);
+    place.set_up();
+    let running = start(&place);
+    assert!(!running.printed.contains("/setup/"), "{}", running.printed);
+}
+
+async fn admin_does_every_step(place: Place) {
+    let done = place.set_up();
+    assert_eq!(done, place.set_up(), "done again, it changes nothing");
+    assert!(done["org_id"].as_str().unwrap().starts_with("org_"));
+
+    let user = place.json(&["admin", "user", "create", "--email", "bob@example.com", "--password", PASSWORD, "--json"]);
+    assert!(user["id"].as_str().unwrap().starts_with("usr_"));
+    let org = place.json(&[
+        "admin", "org", "create", "--name", "Other", "--slug", "other", "--owner", "bob@example.com", "--plan", "team", "--json",
+    ]);
+    assert_eq!((org["slug"].as_str(), org["plan"].as_str()), (Some("other"), Some("team")));
+    let member =
+        place.json(&["admin", "org", "member", "add", "--org", "acme", "--email", "bob@example.com", "--role", "developer", "--json"]);
+    assert_eq!(member["role"], "developer");
+    let connector = place.json(&[
+        "admin", "connector", "add", "--org", "acme", "--slug", "dead", "--name", "Dead", "--url", "http://127.0.0.1:9/mcp",
+        "--transport", "http", "--header", "Authorization: Bearer x", "--json",
+    ]);
+    assert_eq!(connector["health"], "degraded", "kept, and marked as not answering: {connector}");
+    let changed = place.json(&[
+        "admin", "org", "set", "--org", "acme", "--key-visibility", "copyable", "--url-keys", "on", "--plan", "pro", "--json",
+    ]);
+    assert_eq!(changed["url_keys"], "on");
+
+    // A running server honours what the command line changes within a second.
+    let running = start(&place);
+    let key = place.json(&["admin", "api-key", "create", "--org", "acme", "--name", "ci", "--connector", "dead", "--url-key", "--json"]);
+    let secret = key["key"].as_str().unwrap();
+    assert!(domain::key_format::check(secret));
+    assert!(secret.starts_with(key["prefix"].as_str().unwrap()) && key["id"].as_str().unwrap().starts_with("key_"));
+    assert!(until(Duration::from_secs(1), async || list(&running.base, "acme", secret).await == 200).await);
+    let in_url = reqwest_client()
+        .post(format!("{}/mcp/acme?api_key={secret}", running.base))
+        .header("content-type", "application/json")
+        .body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(in_url.status().as_u16(), 200);
+    place.json(&["admin", "org", "set", "--org", "acme", "--url-keys", "off", "--json"]);
+    let refused = async || {
+        let response = reqwest_client()
+            .post(format!("{}/mcp/acme?api_key={secret}", running.base))
+            .header("content-type", "application/json")
+            .body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)
+            .send();
+        response.await.unwrap().status().as_u16() == 401
+    };
+    assert!(until(Duration::from_secs(1), refused).await);
+
+    for (arguments, word) in [
+        (&["admin", "org", "create", "--name", "X", "--slug", "acme", "--owner", "bob@example.com"][..], "slug"),
+        (&["admin", "org", "member", "add", "--org", "acme", "--email", "bob@example.com", "--role", "king"], "--role"),
+        (&["admin", "api-key", "create", "--org", "nobody", "--name", "x"], "organisation"),
+        (&["admin", "api-key", "create", "--org", "acme", "--name", "x", "--connector", "nope"], "nope"),
+        (&["admin", "user", "create", "--email", "x@example.com", "--password", "short"], "password"),
+        (&["admin", "connector", "add", "--org", "acme", "--slug", "m", "--name", "M", "--url", "http://169.254.169.254/"], "GATEHOUSE_EGRESS_ALLOW"),
+    ] {
+        let text = place.fails(arguments);
+        assert!(text.contains(word), "{arguments:?}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_does_every_step_on_sqlite() {
+    admin_does_every_step(Place::new().with("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_does_every_step_on_postgres() {
+    let db = TestDb::new(Kind::Postgres).await;
+    let place = Place::new()
+        .with("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8")
+        .with("GATEHOUSE_DATABASE_URL", &db.url)
+        .with("GATEHOUSE_MASTER_KEY", "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=");
+    admin_does_every_step(place).await;
+}
+
+#[test]
+fn doctor_says_whether_it_is_well() {
+    let place = Place::new();
+    place.set_up();
+    let well = place.run(&["doctor"]);
+    assert!(well.status.success());
+    let text = String::from_utf8(well.stdout).unwrap();
+    assert!(text.contains("ok    database") && !text.contains("FAIL"), "{text}");
+    std::fs::remove_file(place.path("data/master.key")).unwrap();
+    let ill = place.run(&["doctor"]);
+    assert!(!ill.status.success());
+    assert!(String::from_utf8(ill.stdout).unwrap().contains("FAIL"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d05_a_backup_made_under_load_comes_back_whole() {
+    let place = Place::new();
+    place.set_up();
+    let key = place.json(&["admin", "api-key", "create", "--org", "acme", "--name", "kept", "--json"]);
+    let secret = key["key"].as_str().unwrap().to_owned();
+    let running = start(&place);
+    let backup = place.path("copy.db");
+    let output = place.run(&["backup", backup.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(place.fails(&["backup", backup.to_str().unwrap()]).contains("already"));
+    assert!(place.fails(&["restore", backup.to_str().unwrap()]).contains("already"));
+    drop(running);
+
+    let elsewhere = Place::new();
+    assert!(elsewhere.fails(&["restore", backup.to_str().unwrap()]).contains("another master key"));
+    assert!(!elsewhere.path("data/gatehouse.db").exists(), "what does not fit is not put in place");
+    std::fs::copy(place.path("data/master.key"), elsewhere.path("data/master.key")).unwrap();
+    let output = elsewhere.run(&["restore", backup.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let running = start(&elsewhere);
+    assert_eq!(list(&running.base, "acme", &secret).await, 200);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn d12_a_stop_is_orderly() {
+    let place = Place::new();
+    place.set_up();
+    let mut running = start(&place);
+    let ready = format!("{}/readyz", running.base);
+    assert_eq!(reqwest_client().get(&ready).send().await.unwrap().status().as_u16(), 200);
+    let pid = running.process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let draining = async || reqwest_client().get(&ready).send().await.is_ok_and(|answer| answer.status().as_u16() == 503);
+    assert!(until(Duration::from_secs(1), draining).await, "not ready any more, but still answering");
+    let ended = until(Duration::from_secs(10), async || running.process.try_wait().unwrap().is_some()).await;
+    assert!(ended);
+    assert!(running.process.wait().unwrap().success());
+}
+
+#[test]
+fn key_03_no_secret_is_in_the_files_or_in_the_output() {
+    let place = Place::new().with("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8").with("GATEHOUSE_LOG", "trace");
+    place.set_up();
+    let canary = "canary-5d1f0c9b7e";
+    place.json(&[
+        "admin", "connector", "add", "--org", "acme", "--slug", "c", "--name", "C", "--url", "http://127.0.0.1:9/mcp", "--header",
+        &format!("X-Token: {canary}"), "--json",
+    ]);
+    place.json(&["admin", "org", "set", "--org", "acme", "--key-visibility", "copyable", "--json"]);
+    let key = place.json(&["admin", "api-key", "create", "--org", "acme", "--name", "k", "--json"]);
+    let secret = key["key"].as_str().unwrap();
+    let backup = place.path("copy.db");
+    assert!(place.run(&["backup", backup.to_str().unwrap()]).status.success());
+    let mut looked_at = 0;
+    for folder in [place.path("data"), place.folder.path().to_owned()] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                looked_at += 1;
+                assert_clean(&path, &[canary, secret, PASSWORD]);
+            }
+        }
+    }
+    assert!(looked_at >= 3, "database, key file, backup");
+}
+
+fn assert_clean(path: &Path, secrets: &[&str]) {
+    let bytes = std::fs::read(path).unwrap();
+    for secret in secrets {
+        let forms = [
+            secret.as_bytes().to_vec(),
+            data_encoding::BASE64.encode(secret.as_bytes()).trim_end_matches('=').as_bytes().to_vec(),
+            data_encoding::HEXLOWER.encode(secret.as_bytes()).into_bytes(),
+            model::paths::encode(secret).into_bytes(),
+        ];
+        for form in forms {
+            assert!(!bytes.windows(form.len()).any(|window| window == form), "{} holds a secret", path.display());
+        }
+    }
+}

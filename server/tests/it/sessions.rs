@@ -1,0 +1,148 @@
+//! Cookies and what ends a session.
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode, header},
+};
+use store::Kind;
+
+use crate::support::{HOST, TestApp};
+
+const HOUR: i64 = 60 * 60 * 1000;
+
+#[tokio::test]
+async fn ses_01_the_cookie_is_http_only_and_only_its_hash_is_stored() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let mut browser = app.browser();
+    let answer = browser.log_in("owner@acme.example", domain::testing::PASSWORD).await;
+    let line = answer
+        .headers
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .map(|line| line.to_str().unwrap())
+        .find(|line| line.starts_with("gatehouse="))
+        .expect("a session cookie");
+    for attribute in ["HttpOnly", "SameSite=Lax", "Path=/"] {
+        assert!(line.contains(attribute), "{line}");
+    }
+    assert!(!line.contains("Domain"));
+    let mut tx = app.test.env.db.read().await.unwrap();
+    let sessions = store::sessions::list_of_user(&mut tx, member.user).await.unwrap();
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(sessions[0].token_hash.len(), 32);
+    assert!(!sessions[0].data.contains(&browser.cookies["gatehouse"]));
+}
+
+#[tokio::test]
+async fn ses_01_https_gives_the_cookie_its_host_prefix() {
+    let app = TestApp::with(Kind::Sqlite, &[("GATEHOUSE_PUBLIC_URL", "https://gatehouse.example")]).await;
+    let member = app.org("acme").await;
+    let page = app
+        .send(Request::get("/sign-in").header(header::HOST, "gatehouse.example").body(Body::empty()).unwrap())
+        .await;
+    assert_eq!(page.status, StatusCode::OK);
+    let form = page.headers.get(header::SET_COOKIE).unwrap().to_str().unwrap().to_owned();
+    assert!(form.starts_with("__Host-gatehouse-form=") && form.contains("Secure"), "{form}");
+    let csrf = crate::support::input_value(&page.text, "csrf").unwrap();
+    let body = format!("email=owner%40acme.example&password={}&csrf={csrf}", model::paths::encode(domain::testing::PASSWORD));
+    let answer = app
+        .send(
+            Request::post("/sign-in?do=sign_in")
+                .header(header::HOST, "gatehouse.example")
+                .header("sec-fetch-site", "same-origin")
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .header(header::COOKIE, form.split(';').next().unwrap())
+                .body(Body::from(body))
+                .unwrap(),
+        )
+        .await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let lines: Vec<_> = answer.headers.get_all(header::SET_COOKIE).iter().map(|l| l.to_str().unwrap()).collect();
+    assert!(lines.iter().any(|l| l.starts_with("__Host-gatehouse=") && l.contains("Secure")), "{lines:?}");
+    assert!(lines.iter().all(|l| l.starts_with("__Host-") && l.contains("Secure")), "{lines:?}");
+    assert!(answer.header("strict-transport-security").contains("max-age="));
+    drop(member);
+}
+
+#[tokio::test]
+async fn ses_02_signing_in_gives_a_new_identifier() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    app.org("acme").await;
+    let mut browser = app.browser();
+    browser.cookies.insert("gatehouse".into(), "AAAAAAAAAAAAAAAAAAAAAA".into());
+    let csrf = browser.form_token("/sign-in").await;
+    browser.cookies.insert("gatehouse".into(), "AAAAAAAAAAAAAAAAAAAAAA".into());
+    let fields = [("email", "owner@acme.example"), ("password", domain::testing::PASSWORD), ("csrf", csrf.as_str())];
+    browser.post("/sign-in?do=sign_in", &fields).await;
+    let first = browser.cookies["gatehouse"].clone();
+    assert_ne!(first, "AAAAAAAAAAAAAAAAAAAAAA", "a planted identifier never becomes a signed-in one");
+    let mut planted = app.browser();
+    planted.cookies.insert("gatehouse".into(), "AAAAAAAAAAAAAAAAAAAAAA".into());
+    assert!(planted.get("/").await.status.is_redirection());
+}
+
+#[tokio::test]
+async fn ses_03_a_cookie_is_worth_nothing_after_signing_out() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let mut browser = app.signed_in(&member).await;
+    let cookie = browser.cookies["gatehouse"].clone();
+    assert_eq!(browser.get("/").await.status, StatusCode::OK);
+    let answer = browser.post("/?do=sign_out", &[]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let mut old = app.browser();
+    old.cookies.insert("gatehouse".into(), cookie);
+    assert!(old.get("/").await.status.is_redirection());
+    let call = old.post("/api/load_me", &[]).await;
+    assert_eq!(call.status, StatusCode::UNAUTHORIZED, "{}", call.text);
+}
+
+#[tokio::test]
+async fn ses_03_other_sessions_can_be_ended() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let mut here = app.signed_in(&member).await;
+    let mut there = app.signed_in(&member).await;
+    assert_eq!(there.get("/").await.status, StatusCode::OK);
+    let page = here.get("/profile/sessions").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(!page.text.contains(&here.cookies["gatehouse"]), "SES-05: no cookie's value in the list");
+    let answer = here.post("/profile/sessions?do=revoke_other_sessions", &[]).await;
+    assert!(answer.status.is_success() || answer.status.is_redirection(), "{}", answer.text);
+    assert!(there.get("/").await.status.is_redirection());
+    assert_eq!(here.get("/").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn ses_04_an_idle_session_ends_and_a_used_one_ends_after_thirty_days() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let mut browser = app.signed_in(&member).await;
+    app.test.clock.advance(8 * HOUR - 1);
+    assert_eq!(browser.get("/").await.status, StatusCode::OK);
+    app.test.clock.advance(8 * HOUR);
+    assert!(browser.get("/").await.status.is_redirection());
+
+    let mut browser = app.signed_in(&member).await;
+    for _ in 0..(30 * 24 / 6 - 1) {
+        app.test.clock.advance(6 * HOUR);
+        assert_eq!(browser.get("/").await.status, StatusCode::OK);
+    }
+    app.test.clock.advance(6 * HOUR);
+    assert!(browser.get("/").await.status.is_redirection(), "thirty days after signing in");
+}
+
+#[tokio::test]
+async fn ses_08_a_session_cookie_opens_no_mcp_endpoint() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let browser = app.signed_in(&member).await;
+    let request = Request::post("/mcp/acme")
+        .header(header::HOST, HOST)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::COOKIE, format!("gatehouse={}", browser.cookies["gatehouse"]))
+        .body(Body::from(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#))
+        .unwrap();
+    assert_eq!(app.send(request).await.status, StatusCode::UNAUTHORIZED);
+}
