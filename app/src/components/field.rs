@@ -203,11 +203,17 @@ pub fn TextArea(
                 aria-describedby=described
                 aria-invalid=invalid(form, name)
             >
-                {value}
+                {textarea_text(value)}
             </textarea>
         </Field>
     }
     .into_any()
+}
+
+/// Leptos writes what is inside a `<textarea>` as it is, so the server has to keep a value from closing it (HDR-04). The
+/// browser sets text, where nothing has to be escaped.
+fn textarea_text(value: String) -> String {
+    if cfg!(feature = "ssr") { value.replace('&', "&amp;").replace('<', "&lt;") } else { value }
 }
 
 /// One thing to choose.

@@ -54,7 +54,8 @@ pub(crate) async fn everything() -> Everything {
                 line = errors.next_line() => line,
             };
             let line = line.unwrap().expect("the reference server ended; run `make setup-test`");
-            if let Some(address) = line.split("listening on ").nth(1) {
+            // It also says on which port it was told to listen; the address is the loader's word.
+            if let Some(address) = line.split("listening on ").nth(1).filter(|rest| rest.starts_with("127.")) {
                 return address.trim().to_owned();
             }
         }
