@@ -374,6 +374,8 @@ mod tests {
 
     #[test]
     fn every_page_has_a_path() {
+        // No runtime in a unit test; what is spawned here is never awaited.
+        _ = any_spawner::Executor::init_futures_executor();
         let paths = page_paths();
         for path in ["/", "/sign-in", "/connectors/{id}/edit", "/settings/api-keys", "/help/quickstart"] {
             assert!(paths.iter().any(|p| p == path), "{path} is missing in {paths:?}");

@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 use crate::middleware::client::Peer;
 
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-const HEADER_BYTES: usize = 32 * 1024;
+const HEADER_BYTES: u32 = 32 * 1024;
 const MOST_HEADERS: usize = 100;
 const H2_STREAMS: u32 = 128;
 /// How long requests that are being answered may take after the loop was told to stop.
@@ -29,13 +29,13 @@ pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) 
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_BYTES)
+        .max_buf_size(HEADER_BYTES as usize)
         .max_headers(MOST_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(H2_STREAMS)
-        .max_header_list_size(HEADER_BYTES as u32)
+        .max_header_list_size(HEADER_BYTES)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
     let graceful = GracefulShutdown::new();

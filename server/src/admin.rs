@@ -29,7 +29,7 @@ use crate::{
 /// Does one step and prints what came of it.
 pub async fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
     let env = serve::environment(config).await?;
-    let (answer, output) = step(&env, command).await.map_err(|error| words(error))?;
+    let (answer, output) = step(&env, command).await.map_err(words)?;
     env.db.close().await;
     print(&answer, output);
     Ok(())

@@ -21,6 +21,7 @@ pub struct Arguments {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::doc_markdown, reason = "these texts are the help on the terminal")]
 pub enum Command {
     /// Serve the dashboard and the MCP endpoints (the default).
     Serve,

@@ -13,6 +13,10 @@ pub(crate) fn view() -> AnyView {
 pub(crate) use shown::view;
 
 #[cfg(feature = "gallery")]
+#[cfg_attr(
+    feature = "ssr",
+    expect(clippy::unused_async, reason = "a server function is async even if it asks nobody")
+)]
 mod shown {
     use leptos::prelude::*;
     use model::{AppError, ErrorKind, FieldError, Permission, connectors::Health};

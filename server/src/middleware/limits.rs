@@ -20,10 +20,14 @@ pub async fn credentials(request: Request, next: Next) -> Response<Body> {
     if !takes_password(&request) {
         return next.run(request).await;
     }
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let length = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > LARGEST) {
         let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        let detail = "This form takes at most 4 KiB. Nothing was changed; use a password of at most 128 characters.";
+        let detail =
+            "This form takes at most 4 KiB. Nothing was changed; use a password of at most 128 characters.";
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail, &id);
     }
     next.run(request.map(|body| Body::new(Limited::new(body, LARGEST)))).await
@@ -31,6 +35,7 @@ pub async fn credentials(request: Request, next: Next) -> Response<Body> {
 
 fn takes_password(request: &Request) -> bool {
     let called = request.uri().path().strip_prefix("/api/");
-    let posted = request.uri().query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("do=")));
+    let posted =
+        request.uri().query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("do=")));
     [called, posted].into_iter().flatten().any(|function| WITH_PASSWORD.contains(&function))
 }

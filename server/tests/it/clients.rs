@@ -55,12 +55,14 @@ pub(crate) async fn everything() -> Everything {
             };
             let line = line.unwrap().expect("the reference server ended; run `make setup-test`");
             // It also says on which port it was told to listen; the address is the loader's word.
-            if let Some(address) = line.split("listening on ").nth(1).filter(|rest| rest.starts_with("127.")) {
+            if let Some(address) = line.split("listening on ").nth(1).filter(|rest| rest.starts_with("127."))
+            {
                 return address.trim().to_owned();
             }
         }
     };
-    let address = tokio::time::timeout(Duration::from_secs(30), address).await.expect("the reference server starts");
+    let address =
+        tokio::time::timeout(Duration::from_secs(30), address).await.expect("the reference server starts");
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     tokio::spawn(async move { while let Ok(Some(_)) = errors.next_line().await {} });
     Everything { url: format!("http://{address}/mcp"), _process: process }
@@ -102,7 +104,8 @@ async fn with_everything(kind: Kind) -> (Listening, Everything, String) {
         headers: Vec::new(),
         even_if_unreachable: false,
     };
-    let connector = connectors::add(&server.app.test.env, &member.actor().await, &new).await.expect("it answers");
+    let connector =
+        connectors::add(&server.app.test.env, &member.actor().await, &new).await.expect("it answers");
     assert_eq!(connector.health, model::connectors::Health::Healthy);
     assert!(connector.tools_total >= 5, "{connector:?}");
     let key = server.app.key(&member, KeyScope::All).await.secret;
@@ -119,8 +122,9 @@ async fn typescript(url: &str, key: &str, tool: &str, arguments: &Value) -> Valu
         .output()
         .await
         .expect("node is installed");
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        panic!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    })
 }
 
 async fn the_typescript_sdk_lists_and_calls(kind: Kind) {
@@ -145,7 +149,8 @@ async fn the_typescript_sdk_lists_and_calls_on_postgres() {
 
 async fn rmcp_lists_and_calls(kind: Kind) {
     let (server, _upstream, key) = with_everything(kind).await;
-    let config = StreamableHttpClientTransportConfig::with_uri(format!("{}/mcp/acme", server.base)).auth_header(key);
+    let config =
+        StreamableHttpClientTransportConfig::with_uri(format!("{}/mcp/acme", server.base)).auth_header(key);
     let client = ().serve(StreamableHttpClientTransport::from_config(config)).await.expect("rmcp connects");
     let tools = client.list_all_tools().await.unwrap();
     assert!(tools.iter().any(|tool| tool.name == "ev__echo"));

@@ -29,12 +29,18 @@ async fn ses_06_only_pages_of_ours_may_change_anything() {
     ];
     for path in ["/settings?do=update_org", "/api/update_org"] {
         for (headers, allowed) in cases {
-            let mut request = Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+            let mut request =
+                Request::post(path).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
             for (name, value) in *headers {
                 request = request.header(*name, *value);
             }
             let answer = browser.send(request, Body::from("name=New+name&description=")).await;
-            assert_eq!(answer.status != StatusCode::FORBIDDEN, *allowed, "{path} {headers:?}: {}", answer.text);
+            assert_eq!(
+                answer.status != StatusCode::FORBIDDEN,
+                *allowed,
+                "{path} {headers:?}: {}",
+                answer.text
+            );
             if !allowed {
                 assert_eq!(answer.json()["code"], "csrf");
             }
@@ -48,7 +54,8 @@ async fn ses_06_logging_in_needs_the_forms_own_token() {
     app.org("acme").await;
     let mut browser = app.browser();
     browser.form_token("/sign-in").await;
-    let fields = [("email", "owner@acme.example"), ("password", domain::testing::PASSWORD), ("csrf", "forged")];
+    let fields =
+        [("email", "owner@acme.example"), ("password", domain::testing::PASSWORD), ("csrf", "forged")];
     let answer = browser.post("/sign-in?do=sign_in", &fields).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     assert!(!browser.cookies.contains_key("gatehouse"));
@@ -62,7 +69,9 @@ async fn ses_07_server_functions_are_post_and_forms_only() {
     let answer = browser.get("/api/update_org?name=x&description=").await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     for kind in ["text/plain", "application/json", "multipart/form-data; boundary=x"] {
-        let request = Request::post("/api/update_org").header("sec-fetch-site", "same-origin").header(header::CONTENT_TYPE, kind);
+        let request = Request::post("/api/update_org")
+            .header("sec-fetch-site", "same-origin")
+            .header(header::CONTENT_TYPE, kind);
         let answer = browser.send(request, Body::from("name=x&description=")).await;
         assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{kind}");
     }
@@ -80,7 +89,13 @@ async fn hdr_01_pages_have_a_strict_policy_with_a_fresh_nonce() {
             continue;
         }
         let policy = page.header("content-security-policy");
-        for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'", "'strict-dynamic'"] {
+        for part in [
+            "default-src 'none'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "'strict-dynamic'",
+        ] {
             assert!(policy.contains(part), "{path}: {policy}");
         }
         assert!(!policy.contains("unsafe-inline") && !policy.contains("'unsafe-eval'"));
@@ -90,7 +105,10 @@ async fn hdr_01_pages_have_a_strict_policy_with_a_fresh_nonce() {
             let tag = script.split('>').next().unwrap();
             assert!(tag.contains(&format!("nonce=\"{nonce}\"")), "{path}: <script{tag}>");
         }
-        assert!(!page.text.contains(" style=\"") && !page.text.contains(" onclick="), "{path}: inline style or handler");
+        assert!(
+            !page.text.contains(" style=\"") && !page.text.contains(" onclick="),
+            "{path}: inline style or handler"
+        );
         nonces.push(nonce);
     }
     assert!(nonces.len() >= 3);
@@ -104,7 +122,15 @@ async fn hdr_02_every_answer_has_the_headers() {
     let app = TestApp::new(Kind::Sqlite).await;
     let member = app.org("acme").await;
     let mut browser = app.signed_in(&member).await;
-    for path in ["/", "/sign-in", "/livez", "/mcp/acme", "/.well-known/oauth-protected-resource/mcp/acme", "/assets/x/y", "/nope"] {
+    for path in [
+        "/",
+        "/sign-in",
+        "/livez",
+        "/mcp/acme",
+        "/.well-known/oauth-protected-resource/mcp/acme",
+        "/assets/x/y",
+        "/nope",
+    ] {
         let answer = browser.get(path).await;
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(answer.header("referrer-policy"), "same-origin", "{path}");
@@ -113,7 +139,11 @@ async fn hdr_02_every_answer_has_the_headers() {
         assert!(answer.headers.contains_key("content-security-policy"), "{path}");
         assert_eq!(answer.header("x-request-id").len(), 32, "{path}");
         assert!(!answer.headers.contains_key(header::SERVER), "{path}");
-        assert!(!answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) || path.starts_with("/.well-known"), "{path}");
+        assert!(
+            !answer.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+                || path.starts_with("/.well-known"),
+            "{path}"
+        );
     }
     for path in ["/", "/sign-in", "/settings/api-keys", "/mcp/acme"] {
         assert_eq!(browser.get(path).await.header("cache-control"), "no-store", "{path}");
@@ -122,7 +152,8 @@ async fn hdr_02_every_answer_has_the_headers() {
 
 #[tokio::test]
 async fn hdr_03_plain_http_behind_a_proxy_is_led_to_https_or_refused() {
-    let settings = [("GATEHOUSE_PUBLIC_URL", "https://gatehouse.example"), ("GATEHOUSE_TRUSTED_PROXIES", "10.0.0.0/8")];
+    let settings =
+        [("GATEHOUSE_PUBLIC_URL", "https://gatehouse.example"), ("GATEHOUSE_TRUSTED_PROXIES", "10.0.0.0/8")];
     let app = TestApp::with(Kind::Sqlite, &settings).await;
     let ask = |method: Method, path: &str, proto: &str| {
         let mut request = Request::builder()
@@ -148,14 +179,19 @@ async fn hdr_04_tenant_text_is_inert_in_pages() {
     let member = app.org("acme").await;
     let mut browser = app.signed_in(&member).await;
     let name = "</script><img src=x onerror=alert(1)>";
-    let answer = browser.post("/settings?do=update_org", &[("name", name), ("description", "</textarea><b>")]).await;
+    let answer =
+        browser.post("/settings?do=update_org", &[("name", name), ("description", "</textarea><b>")]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     for path in ["/", "/settings", "/connectors", "/settings/api-keys"] {
         let page = browser.get(path).await;
         assert_eq!(page.status, StatusCode::OK);
         assert!(!page.text.contains("<img src=x"), "{path}");
         let at = page.text.find("</textarea><b>");
-        assert!(at.is_none(), "{path}: {}", &page.text[at.unwrap_or(0).saturating_sub(200)..at.unwrap_or(0) + 40]);
+        assert!(
+            at.is_none(),
+            "{path}: {}",
+            &page.text[at.unwrap_or(0).saturating_sub(200)..at.unwrap_or(0) + 40]
+        );
     }
 }
 
@@ -182,7 +218,8 @@ async fn req_01_req_05_oversized_requests_are_refused() {
     let big = "d".repeat(300 * 1024);
     let answer = browser.post("/settings?do=update_org", &[("name", "x"), ("description", &big)]).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
-    let request = Request::delete("/settings").header("sec-fetch-site", "same-origin").header(header::HOST, HOST);
+    let request =
+        Request::delete("/settings").header("sec-fetch-site", "same-origin").header(header::HOST, HOST);
     assert_eq!(app.send(request.body(Body::empty()).unwrap()).await.status, StatusCode::METHOD_NOT_ALLOWED);
 }
 

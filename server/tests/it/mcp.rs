@@ -36,10 +36,21 @@ async fn the_first_call_works_with_nothing_but_a_key() {
         let call = json!({"name": "demo__add", "arguments": {"a": 2, "b": 40}});
         let answer = app.rpc("/mcp/acme", &key.secret, "tools/call", call).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-        assert!(answer.json()["result"]["content"][0]["text"].as_str().unwrap().contains("42"), "{}", answer.text);
+        assert!(
+            answer.json()["result"]["content"][0]["text"].as_str().unwrap().contains("42"),
+            "{}",
+            answer.text
+        );
         assert_eq!(answer.json()["id"], 1);
 
-        let one = app.rpc("/mcp/acme/demo", &key.secret, "tools/call", json!({"name": "echo", "arguments": {"text": "hi"}})).await;
+        let one = app
+            .rpc(
+                "/mcp/acme/demo",
+                &key.secret,
+                "tools/call",
+                json!({"name": "echo", "arguments": {"text": "hi"}}),
+            )
+            .await;
         assert!(one.text.contains("hi"), "{}", one.text);
 
         // The meter writes when the key was used.
@@ -90,14 +101,18 @@ async fn apk_04_rsv_01_nothing_tells_a_foreign_key_from_a_random_one_or_a_slug_f
     assert_eq!(with_foreign.status, StatusCode::UNAUTHORIZED);
     assert_eq!(strip(&with_foreign), strip(&with_random));
     assert_eq!(strip(&with_random), strip(&unknown_slug));
-    let (bare, bare_unknown) =
-        (app.send(rpc_request("/mcp/ours", None, &body)).await, app.send(rpc_request("/mcp/nobody-here", None, &body)).await);
+    let (bare, bare_unknown) = (
+        app.send(rpc_request("/mcp/ours", None, &body)).await,
+        app.send(rpc_request("/mcp/nobody-here", None, &body)).await,
+    );
     assert_eq!(strip(&bare), strip(&bare_unknown));
     assert_eq!(
         bare.header("www-authenticate"),
         r#"Bearer resource_metadata="http://localhost:3000/.well-known/oauth-protected-resource/mcp/ours", scope="mcp:call""#
     );
-    let named = Request::get("/.well-known/oauth-protected-resource/mcp/ours").header(header::HOST, HOST).body(Body::empty());
+    let named = Request::get("/.well-known/oauth-protected-resource/mcp/ours")
+        .header(header::HOST, HOST)
+        .body(Body::empty());
     let document = app.send(named.unwrap()).await;
     assert_eq!(document.json()["resource"], "http://localhost:3000/mcp/ours");
 }

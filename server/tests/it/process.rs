@@ -34,7 +34,11 @@ impl Place {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
-        command.args(arguments).current_dir(self.folder.path()).env_clear().envs(self.settings.iter().cloned());
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(self.settings.iter().cloned());
         command
     }
 
@@ -59,7 +63,17 @@ impl Place {
 
     fn set_up(&self) -> Value {
         self.json(&[
-            "admin", "setup", "--email", "ada@example.com", "--password", PASSWORD, "--org-name", "Acme", "--org-slug", "acme", "--json",
+            "admin",
+            "setup",
+            "--email",
+            "ada@example.com",
+            "--password",
+            PASSWORD,
+            "--org-name",
+            "Acme",
+            "--org-slug",
+            "acme",
+            "--json",
         ])
     }
 }
@@ -194,31 +208,102 @@ async fn admin_does_every_step(place: Place) {
     assert_eq!(done, place.set_up(), "done again, it changes nothing");
     assert!(done["org_id"].as_str().unwrap().starts_with("org_"));
 
-    let user = place.json(&["admin", "user", "create", "--email", "bob@example.com", "--password", PASSWORD, "--json"]);
+    let user = place.json(&[
+        "admin",
+        "user",
+        "create",
+        "--email",
+        "bob@example.com",
+        "--password",
+        PASSWORD,
+        "--json",
+    ]);
     assert!(user["id"].as_str().unwrap().starts_with("usr_"));
     let org = place.json(&[
-        "admin", "org", "create", "--name", "Other", "--slug", "other", "--owner", "bob@example.com", "--plan", "team", "--json",
+        "admin",
+        "org",
+        "create",
+        "--name",
+        "Other",
+        "--slug",
+        "other",
+        "--owner",
+        "bob@example.com",
+        "--plan",
+        "team",
+        "--json",
     ]);
     assert_eq!((org["slug"].as_str(), org["plan"].as_str()), (Some("other"), Some("team")));
-    let member =
-        place.json(&["admin", "org", "member", "add", "--org", "acme", "--email", "bob@example.com", "--role", "developer", "--json"]);
+    let member = place.json(&[
+        "admin",
+        "org",
+        "member",
+        "add",
+        "--org",
+        "acme",
+        "--email",
+        "bob@example.com",
+        "--role",
+        "developer",
+        "--json",
+    ]);
     assert_eq!(member["role"], "developer");
     let connector = place.json(&[
-        "admin", "connector", "add", "--org", "acme", "--slug", "dead", "--name", "Dead", "--url", "http://127.0.0.1:9/mcp",
-        "--transport", "http", "--header", "Authorization: Bearer x", "--json",
+        "admin",
+        "connector",
+        "add",
+        "--org",
+        "acme",
+        "--slug",
+        "dead",
+        "--name",
+        "Dead",
+        "--url",
+        "http://127.0.0.1:9/mcp",
+        "--transport",
+        "http",
+        "--header",
+        "Authorization: Bearer x",
+        "--json",
     ]);
     assert_eq!(connector["health"], "degraded", "kept, and marked as not answering: {connector}");
     let changed = place.json(&[
-        "admin", "org", "set", "--org", "acme", "--key-visibility", "copyable", "--url-keys", "on", "--plan", "pro", "--json",
+        "admin",
+        "org",
+        "set",
+        "--org",
+        "acme",
+        "--key-visibility",
+        "copyable",
+        "--url-keys",
+        "on",
+        "--plan",
+        "pro",
+        "--json",
     ]);
     assert_eq!(changed["url_keys"], "on");
 
     // A running server honours what the command line changes within a second.
     let running = start(&place);
-    let key = place.json(&["admin", "api-key", "create", "--org", "acme", "--name", "ci", "--connector", "dead", "--url-key", "--json"]);
+    let key = place.json(&[
+        "admin",
+        "api-key",
+        "create",
+        "--org",
+        "acme",
+        "--name",
+        "ci",
+        "--connector",
+        "dead",
+        "--url-key",
+        "--json",
+    ]);
     let secret = key["key"].as_str().unwrap();
     assert!(domain::key_format::check(secret));
-    assert!(secret.starts_with(key["prefix"].as_str().unwrap()) && key["id"].as_str().unwrap().starts_with("key_"));
+    assert!(
+        secret.starts_with(key["prefix"].as_str().unwrap())
+            && key["id"].as_str().unwrap().starts_with("key_")
+    );
     assert!(until(Duration::from_secs(1), async || list(&running.base, "acme", secret).await == 200).await);
     let in_url = reqwest_client()
         .post(format!("{}/mcp/acme?api_key={secret}", running.base))
@@ -240,12 +325,44 @@ async fn admin_does_every_step(place: Place) {
     assert!(until(Duration::from_secs(1), refused).await);
 
     for (arguments, word) in [
-        (&["admin", "org", "create", "--name", "X", "--slug", "acme", "--owner", "bob@example.com"][..], "slug"),
-        (&["admin", "org", "member", "add", "--org", "acme", "--email", "bob@example.com", "--role", "king"], "--role"),
+        (
+            &["admin", "org", "create", "--name", "X", "--slug", "acme", "--owner", "bob@example.com"][..],
+            "slug",
+        ),
+        (
+            &[
+                "admin",
+                "org",
+                "member",
+                "add",
+                "--org",
+                "acme",
+                "--email",
+                "bob@example.com",
+                "--role",
+                "king",
+            ],
+            "--role",
+        ),
         (&["admin", "api-key", "create", "--org", "nobody", "--name", "x"], "organisation"),
         (&["admin", "api-key", "create", "--org", "acme", "--name", "x", "--connector", "nope"], "nope"),
         (&["admin", "user", "create", "--email", "x@example.com", "--password", "short"], "password"),
-        (&["admin", "connector", "add", "--org", "acme", "--slug", "m", "--name", "M", "--url", "http://169.254.169.254/"], "GATEHOUSE_EGRESS_ALLOW"),
+        (
+            &[
+                "admin",
+                "connector",
+                "add",
+                "--org",
+                "acme",
+                "--slug",
+                "m",
+                "--name",
+                "M",
+                "--url",
+                "http://169.254.169.254/",
+            ],
+            "GATEHOUSE_EGRESS_ALLOW",
+        ),
     ] {
         let text = place.fails(arguments);
         assert!(text.contains(word), "{arguments:?}: {text}");
@@ -315,7 +432,9 @@ async fn d12_a_stop_is_orderly() {
     assert_eq!(reqwest_client().get(&ready).send().await.unwrap().status().as_u16(), 200);
     let pid = running.process.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let draining = async || reqwest_client().get(&ready).send().await.is_ok_and(|answer| answer.status().as_u16() == 503);
+    let draining = async || {
+        reqwest_client().get(&ready).send().await.is_ok_and(|answer| answer.status().as_u16() == 503)
+    };
     assert!(until(Duration::from_secs(1), draining).await, "not ready any more, but still answering");
     let ended = until(Duration::from_secs(10), async || running.process.try_wait().unwrap().is_some()).await;
     assert!(ended);
@@ -328,8 +447,20 @@ fn key_03_no_secret_is_in_the_files_or_in_the_output() {
     place.set_up();
     let canary = "canary-5d1f0c9b7e";
     place.json(&[
-        "admin", "connector", "add", "--org", "acme", "--slug", "c", "--name", "C", "--url", "http://127.0.0.1:9/mcp", "--header",
-        &format!("X-Token: {canary}"), "--json",
+        "admin",
+        "connector",
+        "add",
+        "--org",
+        "acme",
+        "--slug",
+        "c",
+        "--name",
+        "C",
+        "--url",
+        "http://127.0.0.1:9/mcp",
+        "--header",
+        &format!("X-Token: {canary}"),
+        "--json",
     ]);
     place.json(&["admin", "org", "set", "--org", "acme", "--key-visibility", "copyable", "--json"]);
     let key = place.json(&["admin", "api-key", "create", "--org", "acme", "--name", "k", "--json"]);
@@ -359,7 +490,11 @@ fn assert_clean(path: &Path, secrets: &[&str]) {
             model::paths::encode(secret).into_bytes(),
         ];
         for form in forms {
-            assert!(!bytes.windows(form.len()).any(|window| window == form), "{} holds a secret", path.display());
+            assert!(
+                !bytes.windows(form.len()).any(|window| window == form),
+                "{} holds a secret",
+                path.display()
+            );
         }
     }
 }

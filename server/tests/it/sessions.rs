@@ -45,7 +45,10 @@ async fn ses_01_https_gives_the_cookie_its_host_prefix() {
     let form = page.headers.get(header::SET_COOKIE).unwrap().to_str().unwrap().to_owned();
     assert!(form.starts_with("__Host-gatehouse-form=") && form.contains("Secure"), "{form}");
     let csrf = crate::support::input_value(&page.text, "csrf").unwrap();
-    let body = format!("email=owner%40acme.example&password={}&csrf={csrf}", model::paths::encode(domain::testing::PASSWORD));
+    let body = format!(
+        "email=owner%40acme.example&password={}&csrf={csrf}",
+        model::paths::encode(domain::testing::PASSWORD)
+    );
     let answer = app
         .send(
             Request::post("/sign-in?do=sign_in")
@@ -58,7 +61,8 @@ async fn ses_01_https_gives_the_cookie_its_host_prefix() {
         )
         .await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
-    let lines: Vec<_> = answer.headers.get_all(header::SET_COOKIE).iter().map(|l| l.to_str().unwrap()).collect();
+    let lines: Vec<_> =
+        answer.headers.get_all(header::SET_COOKIE).iter().map(|l| l.to_str().unwrap()).collect();
     assert!(lines.iter().any(|l| l.starts_with("__Host-gatehouse=") && l.contains("Secure")), "{lines:?}");
     assert!(lines.iter().all(|l| l.starts_with("__Host-") && l.contains("Secure")), "{lines:?}");
     assert!(answer.header("strict-transport-security").contains("max-age="));
@@ -73,7 +77,8 @@ async fn ses_02_signing_in_gives_a_new_identifier() {
     browser.cookies.insert("gatehouse".into(), "AAAAAAAAAAAAAAAAAAAAAA".into());
     let csrf = browser.form_token("/sign-in").await;
     browser.cookies.insert("gatehouse".into(), "AAAAAAAAAAAAAAAAAAAAAA".into());
-    let fields = [("email", "owner@acme.example"), ("password", domain::testing::PASSWORD), ("csrf", csrf.as_str())];
+    let fields =
+        [("email", "owner@acme.example"), ("password", domain::testing::PASSWORD), ("csrf", csrf.as_str())];
     browser.post("/sign-in?do=sign_in", &fields).await;
     let first = browser.cookies["gatehouse"].clone();
     assert_ne!(first, "AAAAAAAAAAAAAAAAAAAAAA", "a planted identifier never becomes a signed-in one");

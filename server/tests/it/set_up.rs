@@ -56,7 +56,12 @@ async fn signed_out_people_are_led_to_the_log_in_page_and_back() {
     assert!(answer.status.is_redirection(), "{}", answer.status);
     assert_eq!(answer.header("location"), "/sign-in?next=/settings/api-keys");
     let csrf = browser.form_token("/sign-in?next=/settings/api-keys").await;
-    let fields = [("email", "owner@acme.example"), ("password", PASSWORD), ("csrf", csrf.as_str()), ("next", "/settings/api-keys")];
+    let fields = [
+        ("email", "owner@acme.example"),
+        ("password", PASSWORD),
+        ("csrf", csrf.as_str()),
+        ("next", "/settings/api-keys"),
+    ];
     let answer = browser.post("/sign-in?next=/settings/api-keys&do=sign_in", &fields).await;
     assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/settings/api-keys"));
     let missing = browser.get("/no-such-page").await;
@@ -70,7 +75,12 @@ async fn ses_09_nobody_is_led_to_another_site() {
     for next in ["//evil.example", "https:evil.example", "/\\evil.example"] {
         let mut browser = app.browser();
         let csrf = browser.form_token("/sign-in").await;
-        let fields = [("email", "owner@acme.example"), ("password", PASSWORD), ("csrf", csrf.as_str()), ("next", next)];
+        let fields = [
+            ("email", "owner@acme.example"),
+            ("password", PASSWORD),
+            ("csrf", csrf.as_str()),
+            ("next", next),
+        ];
         let answer = browser.post("/sign-in?do=sign_in", &fields).await;
         assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/"), "{next}");
     }

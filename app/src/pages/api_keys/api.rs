@@ -162,7 +162,7 @@ pub async fn delete_api_key(
         let reader = actor.with::<can::ApiKeysRead>().map_err(&told)?;
         let key = domain::api_keys::get(&ctx.env, &reader, id).await.map_err(&told)?;
         if confirm.trim() != key.name {
-            let message = format!("Type {} to delete this key. Nothing was deleted", key.name);
+            let message = format!("Type {} to delete this key", key.name);
             return Err(AppError::field("confirm", "confirm", message));
         }
     }

@@ -134,7 +134,7 @@ impl Cards {
             copy.ok().get().filter(|shown| shown.key.id == id).map(|shown| {
                 view! {
                     <div class="whole-key" role="status">
-                        <p class="fine">"This is the whole key. Copying it was noted in the audit log."</p>
+                        <p class="fine">"This is the whole key. That you saw it is in the audit log."</p>
                         <CopyField label=label.clone() text=shown.secret />
                         <a class="button quiet" href=paths::settings_api_keys() on:click=move |_| copy.forget()>"Hide"</a>
                     </div>

@@ -67,21 +67,32 @@ fn question(
             </ButtonForm>
         }
     });
-    let facts = if recent {
-        view! {
+    let (warning, instead) = if recent {
+        let warning = view! {
             <Callout tone=Tone::Warn title=used(key, now)>
-                <p>"Deleting it breaks whatever is still calling with it. Disabling stops it just the same, and can be undone."</p>
+                <p>
+                    "Deleting it breaks whatever is still calling with it. Disabling stops it just the same, and can be undone."
+                </p>
                 {instead}
             </Callout>
-        }
-        .into_any()
+        };
+        (Some(warning), None)
     } else {
-        view! {
-            <p>"Last used: " {last_used(key, now)} "."</p>
-            {instead}
-        }
-        .into_any()
+        let instead = instead.map(|button| {
+            view! {
+                <p>"Disabling it stops it just the same, and can be undone."</p>
+                {button}
+            }
+        });
+        (None, instead)
     };
+    let unused = (!recent).then(|| {
+        let used = match key.last_used_at {
+            None => "It was never used.".into_any(),
+            Some(_) => view! { "Last used " {last_used(key, now)} "." }.into_any(),
+        };
+        view! { <li>{used}</li> }
+    });
     let id = key.id.to_string();
     let confirm = recent.then(|| {
         view! {
@@ -102,12 +113,14 @@ fn question(
             <Card title="What happens">
                 <div class="stack">
                     <ErrorSummary form=disable />
-                    {facts}
+                    {warning}
                     <ul class="consequences">
+                        {unused}
                         <li>"Requests with it get 401 from then on."</li>
                         <li>"The audit log keeps what was done with it."</li>
                         <li>"This cannot be undone."</li>
                     </ul>
+                    {instead}
                     <PostForm form=delete>
                         <ErrorSummary form=delete />
                         <input type="hidden" name="id" value=id />

@@ -44,7 +44,7 @@ impl LazyRoute for ConnectAgentPage {
                             Crumb::new(paths::settings(), "Settings"),
                             Crumb::new(paths::settings_api_keys(), "API keys"),
                         ]
-                        about="One way for each client to reach the tools of this organisation, with a key filled in."
+                        about="One way for each client to reach the tools of this organisation."
                     />
                     <ErrorSummary form=open />
                     {move || match open.ok().get() {

@@ -38,6 +38,11 @@ impl LazyRoute for ApiKeysPage {
                 view! { <LinkButton href=paths::new_api_key() label="New API key" kind=ButtonKind::Primary icon="plus" /> }
                     .into_any()
             });
+            let about = if keys.keys.is_empty() {
+                ""
+            } else {
+                "A key lets an agent or server call your MCP endpoint."
+            };
             let cards = Cards::of(&keys, &me, copy);
             let settings = settings(&keys, &me, key_settings);
             let toast = switched(&keys.keys, cards.may_update);
@@ -49,7 +54,7 @@ impl LazyRoute for ApiKeysPage {
             view! {
                 <PageHeader
                     title="API keys"
-                    about="A key lets an agent or a server call your MCP endpoint."
+                    about=about
                     nostrip:action=add
                 />
                 {toast}

@@ -60,7 +60,8 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
         let href = format!("{}#key-settings", paths::settings_api_keys());
         view! { <p><a href=href>"Accept keys in URLs in the key settings"</a></p> }
     });
-    let warning = method.warning.map(|warning| {
+    // What holds no key needs no warning of it.
+    let warning = method.warning.filter(|_| about.filled || needs_url_key).map(|warning| {
         let tone = if needs_url_key { Tone::Info } else { Tone::Warn };
         view! {
             <Callout tone=tone>

@@ -7,7 +7,7 @@ use model::{
 
 use super::api::SetKeySettings;
 use crate::{
-    components::{Card, Checkbox, Choice, Fact, Facts, RadioGroup, SubmitButton},
+    components::{ButtonKind, Card, Checkbox, Choice, Fact, Facts, RadioGroup, SubmitButton},
     form::{ErrorSummary, Form, PostForm},
 };
 
@@ -89,7 +89,7 @@ pub(super) fn settings(page: &ApiKeysPage, me: &Me, form: Form<SetKeySettings>) 
                         )
                         checked=url_keys
                     />
-                    <SubmitButton form=form label="Save key settings" />
+                    <SubmitButton form=form label="Save key settings" kind=ButtonKind::Secondary />
                 </PostForm>
             </Card>
         </div>

@@ -1,6 +1,7 @@
 //! Server functions of the connectors.
 
 #![expect(missing_docs, reason = "the fields that #[server] makes are the arguments")]
+#![expect(clippy::too_many_arguments, reason = "a form's fields are its function's arguments")]
 
 use leptos::prelude::*;
 use model::{
@@ -45,11 +46,14 @@ pub struct ConnectorToDelete {
 /// All connectors.
 #[server(prefix = "/api", endpoint = "load_connectors")]
 pub async fn load_connectors() -> Result<ConnectorList, AppError> {
-    use model::connectors::Transport;
+    use model::{Permission, connectors::Transport};
 
     let ctx = crate::ssr::ctx()?;
     let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
-    let connectors = domain::connectors::list(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))?;
+    let mut connectors = domain::connectors::list(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))?;
+    if !actor.also(Permission::ConnectorsWrite) {
+        connectors.iter_mut().for_each(hide_query);
+    }
     Ok(ConnectorList {
         demo_available: ctx.env.settings.demo
             && !connectors.iter().any(|connector| connector.transport == Transport::Demo),
@@ -61,11 +65,16 @@ pub async fn load_connectors() -> Result<ConnectorList, AppError> {
 /// One connector with its tools.
 #[server(prefix = "/api", endpoint = "load_connector")]
 pub async fn load_connector(id: String) -> Result<OneConnector, AppError> {
+    use model::Permission;
+
     let ctx = crate::ssr::ctx()?;
     let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
     let id = known(&id).map_err(crate::ssr::told(&ctx))?;
-    let (connector, tools) =
+    let (mut connector, tools) =
         domain::connectors::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
+    if !actor.also(Permission::ConnectorsWrite) {
+        hide_query(&mut connector);
+    }
     Ok(OneConnector { connector, tools, now: ctx.env.now() })
 }
 
@@ -208,7 +217,7 @@ pub async fn delete_connector(id: ConnectorId, confirm: String) -> Result<(), Ap
     let reader = actor.with::<can::ConnectorsRead>().map_err(&told)?;
     let (connector, _) = domain::connectors::get(&ctx.env, &reader, id).await.map_err(&told)?;
     if confirm.trim() != connector.slug.as_str() {
-        let message = format!("Type {} to delete this connector. Nothing was deleted", connector.slug);
+        let message = format!("Type {} to delete this connector", connector.slug);
         return Err(AppError::field("confirm", "confirm", message));
     }
     domain::connectors::delete(&ctx.env, &actor, id).await.map_err(&told)?;
@@ -220,6 +229,14 @@ pub async fn delete_connector(id: ConnectorId, confirm: String) -> Result<(), Ap
 #[cfg(feature = "ssr")]
 fn known(id: &str) -> domain::Result<ConnectorId> {
     id.parse().map_err(|_| domain::Error::not_found("connector"))
+}
+
+/// A URL's query may hold a credential: only those who may set it see it.
+#[cfg(feature = "ssr")]
+fn hide_query(connector: &mut Connector) {
+    if let Some(at) = connector.url.find('?') {
+        connector.url.replace_range(at.., "?…");
+    }
 }
 
 /// Rows of names and values as they come from a form; those that were left empty are none.

@@ -107,7 +107,7 @@ fn consequences(facts: &ConnectorToDelete) -> Vec<String> {
     match facts.keys {
         None => lines.push("API keys that are limited to it will reach no tools of it.".to_owned()),
         Some(0) => {
-            lines.push("No API key is limited to it; keys for all connectors keep working.".to_owned())
+            lines.push("No API key is limited to it; keys for all connectors keep working.".to_owned());
         }
         Some(keys) => {
             let alone = match facts.keys_left_empty {

@@ -11,9 +11,7 @@ use super::{
     parts::{HeaderRows, KeepAnyway},
 };
 use crate::{
-    components::{
-        Card, Crumb, DeniedState, Fact, Facts, PageHeader, SubmitButton, TextArea, TextField, Time,
-    },
+    components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextArea, TextField, Time},
     form::{ErrorSummary, Form, FormCore, PostForm, use_form},
     page::{Loaded, load_by, page},
 };
@@ -80,17 +78,14 @@ fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView 
                     Crumb::new(back.clone(), name.clone()),
                 ]
             />
-            <Card title=name.clone()>
+            <Card
+                title=name.clone()
+                about=format!("Slug {slug}: it stays as it is, because agents know the tools by it.")
+            >
                 <PostForm form=save>
                     <ErrorSummary form=save />
                     <input type="hidden" name="id" value=id />
                     <TextField form=save name="name" label="Name" value=name max=MAX_NAME />
-                    <Facts>
-                        <Fact term="Slug">
-                            <code>{slug}</code>
-                            <p class="hint">"Fixed, because agents know its tools by it."</p>
-                        </Fact>
-                    </Facts>
                     <TextArea
                         form=save
                         name="description"

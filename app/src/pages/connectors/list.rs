@@ -124,7 +124,7 @@ fn row(connector: &Connector, now: i64) -> AnyView {
         <tr>
             <th scope="row">
                 <a class="connector-link" href=paths::connector(connector.id)>{connector.name.clone()}</a>
-                <code class="fine">{connector.slug.to_string()}</code>
+                <code class="fine mono">{connector.slug.to_string()}</code>
             </th>
             <td data-label="Health">
                 <div class="two-lines"><HealthBadge health=connector.health /> {checked}</div>

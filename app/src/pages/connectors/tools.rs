@@ -91,7 +91,7 @@ fn row(id: ConnectorId, tool: &Tool, filter: String, may_write: bool) -> AnyView
                 <div class="two-lines">
                     <code>{tool.name.clone()}</code>
                     {title}
-                    <span class="fine">"Agents see " <code>{tool.public_name.clone()}</code></span>
+                    <span class="fine">"Agents see " <code class="mono">{tool.public_name.clone()}</code></span>
                 </div>
             </th>
             <td data-label="What it does">

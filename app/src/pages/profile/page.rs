@@ -75,7 +75,7 @@ fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String,
                     />
                     <div class="field">
                         <p class="profile-label">"Email"</p>
-                        <p class="hint">"You log in with it. Only the operator of this instance can change it."</p>
+                        <p class="hint">"You log in with it. It cannot be changed here."</p>
                         <p class="profile-value">{me.email}</p>
                     </div>
                     <SubmitButton form=save label="Save name" />

@@ -5,8 +5,7 @@ use model::{Permission, Role, orgs::Org, paths};
 use super::api::{UpdateOrg, load_settings};
 use crate::{
     components::{
-        ButtonKind, Callout, Card, CopyField, Fact, Facts, LinkButton, PageHeader, SubmitButton, TextArea,
-        TextField, Tone,
+        Callout, Card, CopyField, Fact, Facts, PageHeader, SubmitButton, TextArea, TextField, Tone,
     },
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page},
@@ -108,9 +107,7 @@ fn address(slug: String, endpoint: String) -> AnyView {
                     <p>"Endpoint URL"</p>
                     <CopyField label="endpoint URL" text=endpoint />
                 </div>
-                <div>
-                    <LinkButton href=paths::help_quickstart() label="How to call it" kind=ButtonKind::Quiet />
-                </div>
+                <p><a href=paths::help_quickstart()>"How to call it"</a></p>
             </div>
         </Card>
     }

@@ -8,7 +8,7 @@ use crate::{
     Env, Error, Result,
     authz::{self, Principal},
     change::{Event, note},
-    orgs,
+    orgs::{self, NewOrg},
     request::{Origin, RequestContext},
     throttle,
 };
@@ -76,7 +76,12 @@ pub async fn complete_setup(
         .parse()
         .map_err(|why: model::slug::InvalidSlug| AppError::field("org_slug", "slug", why.to_string()));
     let password = check_password(env, input.password, &[input.email, input.name, input.org_name]);
-    let (name, email, org_name, slug, ()) = all(name, email, org_name, slug, password)?;
+    let (name, email, org_name, slug) = match (name, email, org_name, slug, password) {
+        (Ok(name), Ok(email), Ok(org_name), Ok(slug), Ok(())) => (name, email, org_name, slug),
+        (name, email, org_name, slug, password) => {
+            return Err(joined([name.err(), email.err(), org_name.err(), slug.err(), password.err()]));
+        }
+    };
     let hash = env.passwords.hash(env.rng.as_ref(), input.password).await?;
 
     let mut tx = env.db.write().await?;
@@ -90,7 +95,8 @@ pub async fn complete_setup(
     let principal = Principal::User { id: user, name: name.clone() };
     let plan = env.settings.default_plan;
     let (org, mut change, event) =
-        orgs::insert(env, tx, &org_name, slug, plan, user, principal, origin.clone()).await?;
+        orgs::insert(env, tx, NewOrg { name: org_name, slug, plan, owner: user }, principal, origin.clone())
+            .await?;
     change.record(&Event::new("auth.setup_completed").target("user", user, &email)).await?;
     change.commit(event).await?;
     Ok(SignIn { user, org: Some(org.id), device: device_cookie(env, user) })
@@ -106,27 +112,11 @@ fn setup_link_used() -> Error {
 }
 
 /// Joins the errors of several fields into one, so that a person sees all at once.
-fn all<A, B, C, D, E>(
-    a: core::result::Result<A, AppError>,
-    b: core::result::Result<B, AppError>,
-    c: core::result::Result<C, AppError>,
-    d: core::result::Result<D, AppError>,
-    e: core::result::Result<E, AppError>,
-) -> Result<(A, B, C, D, E)> {
-    match (a, b, c, d, e) {
-        (Ok(a), Ok(b), Ok(c), Ok(d), Ok(e)) => Ok((a, b, c, d, e)),
-        (a, b, c, d, e) => {
-            let errors = [a.err(), b.err(), c.err(), d.err(), e.err()];
-            let mut joined: Option<AppError> = None;
-            for error in errors.into_iter().flatten() {
-                match &mut joined {
-                    None => joined = Some(error),
-                    Some(first) => first.fields.extend(error.fields),
-                }
-            }
-            Err(joined.unwrap_or_else(|| AppError::new(ErrorKind::Internal, "internal", "")).into())
-        }
-    }
+fn joined(errors: impl IntoIterator<Item = Option<AppError>>) -> Error {
+    let mut errors = errors.into_iter().flatten();
+    let Some(mut first) = errors.next() else { return Error::Internal("no error to tell".into()) };
+    first.fields.extend(errors.flat_map(|error| error.fields));
+    first.into()
 }
 
 fn check_password(env: &Env, password: &str, about: &[&str]) -> core::result::Result<(), AppError> {
@@ -347,7 +337,7 @@ fn device_cookie(env: &Env, user: UserId) -> String {
 }
 
 fn device_mac(env: &Env, name: &str, user: UserId) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(&env.sealer.derive("sign-in device").as_slice())
+    let mut mac = Hmac::<Sha256>::new_from_slice(env.sealer.derive("sign-in device").as_slice())
         .expect("any length of key will do");
     mac.update(name.as_bytes());
     mac.update(user.uuid().as_bytes());

@@ -414,9 +414,14 @@ const DAY: i64 = 24 * 60 * 60 * 1000;
 pub fn end(now: i64, choice: &str, day: &str) -> core::result::Result<Option<i64>, AppError> {
     match choice {
         "never" => Ok(None),
-        "date" => days_since_1970(day.trim()).map(|days| Some((days + 1) * DAY)).ok_or_else(|| {
-            AppError::field("expires_on", "date", "Enter a day as year-month-day, such as 2027-03-31")
-        }),
+        "date" => match days_since_1970(day.trim()).map(|days| (days + 1) * DAY) {
+            Some(at) if at > now => Ok(Some(at)),
+            Some(_) => Err(AppError::field("expires_on", "past", "Choose today or a later day")),
+            None => {
+                let message = "Enter a day as year-month-day, such as 2027-03-31";
+                Err(AppError::field("expires_on", "date", message))
+            }
+        },
         days => match days.parse() {
             Ok(days @ 1..=3650) => Ok(Some(now + days * DAY)),
             _ => Err(AppError::field("expires", "expires", "Choose when this key ends")),
@@ -453,8 +458,9 @@ mod tests {
         assert_eq!(end(now, "never", "2020-01-01"), Ok(None));
         assert_eq!(end(now, "30", ""), Ok(Some(now + 30 * DAY)));
         assert_eq!(end(now, "date", "2026-03-12"), Ok(Some(1_773_360_000_000)));
-        assert_eq!(end(now, "date", " 2000-02-29 "), Ok(Some(951_868_800_000)));
-        assert_eq!(end(now, "date", "1970-01-01"), Ok(Some(DAY)));
+        assert_eq!(end(0, "date", " 2000-02-29 "), Ok(Some(951_868_800_000)));
+        assert_eq!(end(0, "date", "1970-01-01"), Ok(Some(DAY)));
+        assert_eq!(end(now, "date", "2026-03-11").unwrap_err().code, "past");
         for bad in ["", "2026", "2026-02-29", "2026-13-01", "2026-04-31", "12.03.2026", "2026-03-12-1"] {
             assert_eq!(end(now, "date", bad).unwrap_err().fields[0].field, "expires_on", "{bad}");
         }

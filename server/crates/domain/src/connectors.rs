@@ -802,13 +802,14 @@ mod tests {
 
     #[test]
     fn ups_15_three_failures_are_down_and_two_successes_are_healthy_again() {
+        use Health::{Degraded, Down, Healthy};
+
         let mut state = (Health::Unknown, 0);
         let mut seen = Vec::new();
         for ok in [true, false, false, false, false, true, true, false, true] {
             state = after_check(state.0, state.1, ok);
             seen.push(state.0);
         }
-        use Health::{Degraded, Down, Healthy};
         assert_eq!(seen, [Healthy, Degraded, Degraded, Down, Down, Degraded, Healthy, Degraded, Healthy]);
     }
 

@@ -209,7 +209,7 @@ impl Planes {
         }
         let mut connectors = Vec::new();
         for row in store::connectors::list(&mut tx, id).await?.into_iter().filter(|row| row.enabled) {
-            match self.connector(id, &data_key, &headers, &mut tools, row) {
+            match plane_connector(id, &data_key, &headers, &mut tools, row) {
                 Ok(connector) => connectors.push(Arc::new(connector)),
                 // One connector whose secret does not open must not take the others down.
                 Err(error) => tracing::error!(%error, org.id = %id, "a connector is left out"),
@@ -227,43 +227,42 @@ impl Planes {
             version,
         })))
     }
+}
 
-    fn connector(
-        &self,
-        org: OrgId,
-        data_key: &crate::sealer::DataKey,
-        headers: &[store::connectors::Header],
-        tools: &mut HashMap<ConnectorId, Vec<PlaneTool>>,
-        row: store::connectors::Connector,
-    ) -> Result<PlaneConnector> {
-        let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
-        let opened = connectors::open_headers(data_key, org, headers, row.id)?;
-        let url: Uri = if row.transport == Transport::Demo {
-            Uri::default()
-        } else {
-            row.url.parse().map_err(|_| wrong("URL"))?
-        };
-        let mut own = Vec::with_capacity(opened.len());
-        for (name, value) in opened {
-            own.push((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header"))?, value));
-        }
-        // What decides whether a connection may be kept: the address and when each header was last set.
-        let mut version = DefaultHasher::new();
-        row.url.hash(&mut version);
-        for header in headers.iter().filter(|header| header.connector == row.id) {
-            (&header.name, header.set_at, &header.value_sealed).hash(&mut version);
-        }
-        Ok(PlaneConnector {
-            tools: tools.remove(&row.id).unwrap_or_default(),
-            version: version.finish().cast_signed(),
-            id: row.id,
-            slug: row.slug,
-            name: row.name,
-            transport: row.transport,
-            url,
-            headers: own,
-        })
+fn plane_connector(
+    org: OrgId,
+    data_key: &crate::sealer::DataKey,
+    headers: &[store::connectors::Header],
+    tools: &mut HashMap<ConnectorId, Vec<PlaneTool>>,
+    row: store::connectors::Connector,
+) -> Result<PlaneConnector> {
+    let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
+    let opened = connectors::open_headers(data_key, org, headers, row.id)?;
+    let url: Uri = if row.transport == Transport::Demo {
+        Uri::default()
+    } else {
+        row.url.parse().map_err(|_| wrong("URL"))?
+    };
+    let mut own = Vec::with_capacity(opened.len());
+    for (name, value) in opened {
+        own.push((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header"))?, value));
     }
+    // What decides whether a connection may be kept: the address and when each header was last set.
+    let mut version = DefaultHasher::new();
+    row.url.hash(&mut version);
+    for header in headers.iter().filter(|header| header.connector == row.id) {
+        (&header.name, header.set_at, &header.value_sealed).hash(&mut version);
+    }
+    Ok(PlaneConnector {
+        tools: tools.remove(&row.id).unwrap_or_default(),
+        version: version.finish().cast_signed(),
+        id: row.id,
+        slug: row.slug,
+        name: row.name,
+        transport: row.transport,
+        url,
+        headers: own,
+    })
 }
 
 impl Directory for Planes {

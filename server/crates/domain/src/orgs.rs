@@ -36,18 +36,24 @@ fn slug_taken(field: &str) -> Error {
     error.into()
 }
 
+/// What a new organisation shall be; checked.
+pub(crate) struct NewOrg {
+    pub(crate) name: String,
+    pub(crate) slug: OrgSlug,
+    pub(crate) plan: Plan,
+    pub(crate) owner: UserId,
+}
+
 /// Writes a new organisation and its first owner into an open transaction, with the audit event; the caller commits
 /// through the [`Change`] that comes back.
 pub(crate) async fn insert(
     env: &Env,
     mut tx: Tx,
-    name: &str,
-    slug: OrgSlug,
-    plan: Plan,
-    owner: UserId,
+    new: NewOrg,
     principal: Principal,
     origin: Origin,
 ) -> Result<(Org, Change, Event)> {
+    let NewOrg { name, slug, plan, owner } = new;
     let now = env.now();
     if store::orgs::is_buried(&mut tx, slug.as_str()).await?
         || store::orgs::find_by_slug(&mut tx, &slug).await?.is_some()
@@ -57,7 +63,7 @@ pub(crate) async fn insert(
     let org = Org {
         id: OrgId::from_uuid(env.uuid()),
         slug,
-        name: name.to_owned(),
+        name,
         description: String::new(),
         plan,
         key_visibility: KeyVisibility::Once,
@@ -86,7 +92,7 @@ pub async fn create(ctx: &RequestContext, name: &str, slug: &str) -> Result<Org>
     let principal = Principal::User { id: user.id, name: user.name };
     let plan = env.settings.default_plan;
     let (org, change, event) =
-        insert(env, tx, &name, slug, plan, user.id, principal, ctx.origin.clone()).await?;
+        insert(env, tx, NewOrg { name, slug, plan, owner: user.id }, principal, ctx.origin.clone()).await?;
     change.commit(event).await?;
     Ok(org)
 }
@@ -106,7 +112,8 @@ pub async fn create_by_operator(
         store::users::find_by_email(&mut tx, owner_email).await?.ok_or_else(|| Error::not_found("user"))?;
     let plan = plan.unwrap_or(env.settings.default_plan);
     let (org, change, event) =
-        insert(env, tx, &name, slug, plan, owner.id, Principal::Operator, Origin::default()).await?;
+        insert(env, tx, NewOrg { name, slug, plan, owner: owner.id }, Principal::Operator, Origin::default())
+            .await?;
     change.commit(event).await?;
     Ok(org)
 }

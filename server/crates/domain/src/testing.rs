@@ -10,10 +10,10 @@ use sha2::{Digest as _, Sha256};
 use store::{Kind, testing::TestDb};
 
 use crate::{
-    Env, OrgActor, Rng, Settings,
-    accounts, orgs,
+    Env, OrgActor, Rng, Settings, accounts,
     env::{Changes, ManualClock},
     net::{Outbound, OutboundSettings},
+    orgs,
     password::{PasswordSettings, Passwords},
     request::{Origin, RequestContext, SessionControl, SignedIn},
     sealer::{MasterKey, Sealer},
@@ -108,15 +108,17 @@ impl TestEnv {
     /// An organisation with one owner, `owner@{slug}.example`.
     pub async fn org(&self, slug: &str) -> TestMember {
         let email = format!("owner@{slug}.example");
-        let (user, org) =
-            accounts::setup_by_operator(&self.env, &email, PASSWORD, slug, slug).await.expect("an organisation");
+        let (user, org) = accounts::setup_by_operator(&self.env, &email, PASSWORD, slug, slug)
+            .await
+            .expect("an organisation");
         TestMember { user, ctx: self.signed_in(user, org.id), org }
     }
 
     /// Another member of an organisation.
     pub async fn member(&self, of: &TestMember, name: &str, role: model::Role) -> TestMember {
         let email = format!("{name}@{}.example", of.org.slug);
-        let user = accounts::create_by_operator(&self.env, &email, PASSWORD, Some(name)).await.expect("a user");
+        let user =
+            accounts::create_by_operator(&self.env, &email, PASSWORD, Some(name)).await.expect("a user");
         orgs::put_member(&self.env, &OrgActor::operator(of.org.id), &email, role).await.expect("a member");
         TestMember { user, ctx: self.signed_in(user, of.org.id), org: of.org.clone() }
     }

@@ -1,8 +1,9 @@
 //! Accounts on both databases: set-up, signing in, throttling.
 
 use domain::{
-    Error, env_test,
+    Error,
     accounts::{self, FirstOwner},
+    env_test,
     testing::PASSWORD,
 };
 use model::ErrorKind;
@@ -15,7 +16,13 @@ fn code(error: &Error) -> &str {
 }
 
 fn first_owner() -> FirstOwner<'static> {
-    FirstOwner { name: "Ada", email: "ada@example.com", password: PASSWORD, org_name: "Acme", org_slug: "acme" }
+    FirstOwner {
+        name: "Ada",
+        email: "ada@example.com",
+        password: PASSWORD,
+        org_name: "Acme",
+        org_slug: "acme",
+    }
 }
 
 env_test!(the_set_up_link_works_once, |t| async {
@@ -23,7 +30,10 @@ env_test!(the_set_up_link_works_once, |t| async {
     let first = accounts::setup_link(env).await.unwrap().expect("nobody is there yet");
     let second = accounts::setup_link(env).await.unwrap().expect("still nobody");
     let token = |link: &str| link.rsplit('/').next().unwrap().to_owned();
-    assert!(!accounts::setup_link_works(env, &token(&first)).await.unwrap(), "the newest replaces older ones");
+    assert!(
+        !accounts::setup_link_works(env, &token(&first)).await.unwrap(),
+        "the newest replaces older ones"
+    );
     let origin = t.anonymous().origin;
     let bad = FirstOwner { email: "ada", password: "short", org_slug: "A", ..first_owner() };
     let error = accounts::complete_setup(env, &origin, &token(&second), &bad).await.unwrap_err();
@@ -40,18 +50,24 @@ env_test!(the_set_up_link_works_once, |t| async {
 env_test!(pwd_05_unknown_address_and_wrong_password_answer_alike, |t| async {
     t.org("acme").await;
     let origin = t.anonymous().origin;
-    let wrong = accounts::sign_in(&t.env, &origin, "owner@acme.example", "not the password", None).await.unwrap_err();
-    let unknown = accounts::sign_in(&t.env, &origin, "nobody@acme.example", "not the password", None).await.unwrap_err();
+    let wrong =
+        accounts::sign_in(&t.env, &origin, "owner@acme.example", "not the password", None).await.unwrap_err();
+    let unknown = accounts::sign_in(&t.env, &origin, "nobody@acme.example", "not the password", None)
+        .await
+        .unwrap_err();
     let (Error::App(wrong), Error::App(unknown)) = (wrong, unknown) else { panic!() };
     assert_eq!(wrong, unknown);
     assert_eq!(wrong.kind, ErrorKind::Unauthenticated);
-    accounts::sign_in(&t.env, &origin, "Owner@ACME.example", PASSWORD, None).await.expect("case does not matter");
+    accounts::sign_in(&t.env, &origin, "Owner@ACME.example", PASSWORD, None)
+        .await
+        .expect("case does not matter");
 });
 
 env_test!(pwd_06_pwd_07_failures_make_one_wait_and_a_known_browser_is_not_locked_out, |t| async {
     t.org("acme").await;
     let origin = t.anonymous().origin;
-    let device = accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, None).await.unwrap().device;
+    let device =
+        accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, None).await.unwrap().device;
     for email in ["owner@acme.example", "nobody@acme.example"] {
         for _ in 0..5 {
             let error = accounts::sign_in(&t.env, &origin, email, "wrong", None).await.unwrap_err();
@@ -60,7 +76,9 @@ env_test!(pwd_06_pwd_07_failures_make_one_wait_and_a_known_browser_is_not_locked
         let error = accounts::sign_in(&t.env, &origin, email, PASSWORD, None).await.unwrap_err();
         assert_eq!(code(&error), "too_many_attempts", "the right password inside the wait is refused too");
     }
-    accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, Some(&device)).await.expect("a known browser");
+    accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, Some(&device))
+        .await
+        .expect("a known browser");
     let forged = format!("{}x", &device[..device.len() - 1]);
     assert!(accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, Some(&forged)).await.is_err());
     t.clock.advance(1_100);
@@ -70,7 +88,9 @@ env_test!(pwd_06_pwd_07_failures_make_one_wait_and_a_known_browser_is_not_locked
 env_test!(pwd_06_one_address_is_slowed_down_over_many_accounts, |t| async {
     let origin = t.anonymous().origin;
     for n in 0..20 {
-        let error = accounts::sign_in(&t.env, &origin, &format!("u{n}@acme.example"), "wrong", None).await.unwrap_err();
+        let error = accounts::sign_in(&t.env, &origin, &format!("u{n}@acme.example"), "wrong", None)
+            .await
+            .unwrap_err();
         assert_eq!(code(&error), "wrong_credentials");
     }
     let error = accounts::sign_in(&t.env, &origin, "u99@acme.example", "wrong", None).await.unwrap_err();
@@ -82,8 +102,10 @@ env_test!(pwd_06_one_address_is_slowed_down_over_many_accounts, |t| async {
 
 env_test!(set_up_by_the_operator_can_be_repeated, |t| async {
     let first = accounts::setup_by_operator(&t.env, "a@example.com", PASSWORD, "Acme", "acme").await.unwrap();
-    let second = accounts::setup_by_operator(&t.env, "a@example.com", PASSWORD, "Acme", "acme").await.unwrap();
+    let second =
+        accounts::setup_by_operator(&t.env, "a@example.com", PASSWORD, "Acme", "acme").await.unwrap();
     assert_eq!(first, second);
-    let error = accounts::setup_by_operator(&t.env, "b@example.com", PASSWORD, "Acme", "acme").await.unwrap_err();
+    let error =
+        accounts::setup_by_operator(&t.env, "b@example.com", PASSWORD, "Acme", "acme").await.unwrap_err();
     assert_eq!(code(&error), "slug_taken");
 });

@@ -1,11 +1,11 @@
 //! API keys, connectors and tenancy on both databases.
 
 use domain::{
-    Error, OrgActor, env_test,
+    Error, OrgActor,
     api_keys::{self, KeyChanges, NewKey},
     connectors::{self, NewConnector},
     dataplane::{Directory as _, Planes},
-    orgs,
+    env_test, orgs,
     testing::{TestEnv, TestMember},
 };
 use model::{
@@ -14,7 +14,7 @@ use model::{
     orgs::KeyVisibility,
     permissions::can,
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 fn app(error: Error) -> model::AppError {
     match error {
@@ -117,7 +117,11 @@ env_test!(changes_of_another_process_are_heard, |t| async {
 env_test!(apk_08_deleting_a_key_in_use_needs_a_second_word, |t| async {
     let owner = t.org("acme").await;
     let made = key(&t, &owner, "busy").await;
-    let used = store::api_keys::Use { at: t.env.now(), address: Some("203.0.113.7".into()), agent: Some("Claude Code".into()) };
+    let used = store::api_keys::Use {
+        at: t.env.now(),
+        address: Some("203.0.113.7".into()),
+        agent: Some("Claude Code".into()),
+    };
     let mut tx = t.env.db.write().await.unwrap();
     store::api_keys::set_used(&mut tx, owner.org_id(), made.key.id, &used).await.unwrap();
     tx.commit().await.unwrap();
@@ -125,7 +129,9 @@ env_test!(apk_08_deleting_a_key_in_use_needs_a_second_word, |t| async {
     let error = app(api_keys::delete(&t.env, &owner.actor().await, made.key.id, false).await.unwrap_err());
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Conflict, "recently_used"));
     t.clock.advance(2 * 60 * 60 * 1000);
-    api_keys::delete(&t.env, &owner.actor().await, made.key.id, false).await.expect("a day later it is not in use");
+    api_keys::delete(&t.env, &owner.actor().await, made.key.id, false)
+        .await
+        .expect("a day later it is not in use");
 });
 
 env_test!(apk_09_url_keys_need_the_organisations_consent, |t| async {
@@ -164,15 +170,36 @@ env_test!(ten_01_another_organisations_things_are_not_found, |t| async {
     let unknown = app(api_keys::update(&t.env, &ours.actor().await, random, &on).await.unwrap_err());
     assert_eq!(foreign, unknown, "the same words as for an id that nobody has");
     let kind = |result: Result<(), Error>| app(result.unwrap_err()).kind;
-    assert_eq!(kind(api_keys::delete(&t.env, &ours.actor().await, made.key.id, true).await), ErrorKind::NotFound);
-    assert_eq!(kind(api_keys::copy(&t.env, &ours.actor().await, made.key.id).await.map(drop)), ErrorKind::NotFound);
-    assert_eq!(kind(connectors::get(&t.env, &ours.actor().await, demo.id).await.map(drop)), ErrorKind::NotFound);
+    assert_eq!(
+        kind(api_keys::delete(&t.env, &ours.actor().await, made.key.id, true).await),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(api_keys::copy(&t.env, &ours.actor().await, made.key.id).await.map(drop)),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(connectors::get(&t.env, &ours.actor().await, demo.id).await.map(drop)),
+        ErrorKind::NotFound
+    );
     assert_eq!(kind(connectors::delete(&t.env, &ours.actor().await, demo.id).await), ErrorKind::NotFound);
-    assert_eq!(kind(connectors::set_enabled(&t.env, &ours.actor().await, demo.id, false).await), ErrorKind::NotFound);
-    assert_eq!(kind(connectors::set_tool_enabled(&t.env, &ours.actor().await, demo.id, "echo", false).await), ErrorKind::NotFound);
-    assert_eq!(kind(connectors::test(&t.env, &ours.actor().await, demo.id).await.map(drop)), ErrorKind::NotFound);
+    assert_eq!(
+        kind(connectors::set_enabled(&t.env, &ours.actor().await, demo.id, false).await),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(connectors::set_tool_enabled(&t.env, &ours.actor().await, demo.id, "echo", false).await),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(connectors::test(&t.env, &ours.actor().await, demo.id).await.map(drop)),
+        ErrorKind::NotFound
+    );
     let limited = NewKey { scope: KeyScope::Only(vec![demo.id]), ..named("limited") };
-    assert_eq!(kind(api_keys::create(&t.env, &ours.actor().await, &limited).await.map(drop)), ErrorKind::NotFound);
+    assert_eq!(
+        kind(api_keys::create(&t.env, &ours.actor().await, &limited).await.map(drop)),
+        ErrorKind::NotFound
+    );
     assert_eq!(kind(orgs::switch(&ours.ctx, theirs.org_id()).await), ErrorKind::NotFound);
     assert!(api_keys::page(&t.env, &ours.actor().await).await.unwrap().keys.is_empty());
 });
@@ -189,9 +216,13 @@ env_test!(ten_04_roles_hold_what_the_table_says, |t| async {
             assert!(error.message.contains("api-keys:create"));
         }
     }
-    let error = orgs::put_member(&t.env, &OrgActor::operator(owner.org_id()), "owner@acme.example", Role::Viewer).await;
+    let error =
+        orgs::put_member(&t.env, &OrgActor::operator(owner.org_id()), "owner@acme.example", Role::Viewer)
+            .await;
     assert!(error.is_ok(), "another owner was added above");
-    let error = orgs::put_member(&t.env, &OrgActor::operator(owner.org_id()), "owner@acme.example", Role::Owner).await;
+    let error =
+        orgs::put_member(&t.env, &OrgActor::operator(owner.org_id()), "owner@acme.example", Role::Owner)
+            .await;
     assert!(error.is_ok());
     let anonymous = OrgActor::<can::ConnectorsRead>::require(&t.anonymous()).await.unwrap_err();
     assert_eq!(app(anonymous).kind, ErrorKind::Unauthenticated);
@@ -199,7 +230,9 @@ env_test!(ten_04_roles_hold_what_the_table_says, |t| async {
 
 env_test!(the_last_owner_stays, |t| async {
     let owner = t.org("acme").await;
-    let error = orgs::put_member(&t.env, &OrgActor::operator(owner.org_id()), "owner@acme.example", Role::Admin).await;
+    let error =
+        orgs::put_member(&t.env, &OrgActor::operator(owner.org_id()), "owner@acme.example", Role::Admin)
+            .await;
     assert_eq!(app(error.unwrap_err()).code, "last_owner");
 });
 
@@ -244,8 +277,12 @@ env_test!(aud_03_every_change_has_its_event_and_its_outbox_row, |t| async {
         ]
     );
     let mut tx = t.env.db.read().await.unwrap();
-    let outbox: Vec<_> =
-        store::outbox::list(&mut tx, owner.org_id()).await.unwrap().into_iter().map(|(event, _)| event).collect();
+    let outbox: Vec<_> = store::outbox::list(&mut tx, owner.org_id())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|(event, _)| event)
+        .collect();
     for event in ["mcp.created", "mcp.updated", "api_key.created", "api_key.revoked", "mcp.deleted"] {
         assert!(outbox.iter().any(|seen| seen == event), "{event}");
     }
@@ -266,12 +303,16 @@ env_test!(ssr_07_private_addresses_need_the_operators_word, |t| async {
         headers: vec![("authorization".into(), SecretString::from("Bearer s".to_owned()))],
         even_if_unreachable: true,
     };
-    for url in ["http://10.0.0.1/mcp", "https://[::1]/mcp", "http://169.254.169.254/", "http://localhost.:1/"] {
+    for url in ["http://10.0.0.1/mcp", "https://[::1]/mcp", "http://169.254.169.254/", "http://localhost.:1/"]
+    {
         let error = app(connectors::add(&t.env, &owner.actor().await, &new(url)).await.unwrap_err());
         assert_eq!(error.code, "upstream_blocked", "{url}");
         assert!(error.at("url").unwrap().contains("GATEHOUSE_EGRESS_ALLOW"), "{url}");
     }
-    assert!(connectors::list(&t.env, &owner.actor().await).await.unwrap().is_empty(), "nothing is half-saved");
+    assert!(
+        connectors::list(&t.env, &owner.actor().await).await.unwrap().is_empty(),
+        "nothing is half-saved"
+    );
     // Loopback is allowed here, nothing listens there: kept, because that was asked for, and marked as failing.
     let kept = connectors::add(&t.env, &owner.actor().await, &new("http://127.0.0.1:9/mcp")).await.unwrap();
     assert_eq!(kept.health, model::connectors::Health::Degraded);
@@ -297,6 +338,5 @@ env_test!(key_02_headers_are_sealed, |t| async {
     drop(tx);
     let planes = Planes::load(t.env.clone()).await.unwrap();
     let plane = planes.plane(owner.org_id()).await.unwrap().unwrap();
-    use secrecy::ExposeSecret as _;
     assert_eq!(plane.connectors[0].headers[0].1.expose_secret(), "canary-7f3a");
 });

@@ -41,7 +41,7 @@ impl Error {
         }
     }
 
-    /// Whether the disk is full (SQLite 13, `PostgreSQL` 53100).
+    /// Whether the disk is full (`SQLite` 13, `PostgreSQL` 53100).
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Driver(sqlx::Error::Database(e)) if e.code().is_some_and(|c| c == "13" || c == "53100"))
     }

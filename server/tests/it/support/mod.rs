@@ -39,7 +39,8 @@ impl TestApp {
         variables.entry("GATEHOUSE_PUBLIC_URL".into()).or_insert_with(|| format!("http://{HOST}"));
         let config = config::load(variables).expect("settings");
         Arc::make_mut(&mut test.env.settings).public_url = config.public_url.clone();
-        let ready = serve::assemble(test.env.clone(), &config, CancellationToken::new()).await.expect("a server");
+        let ready =
+            serve::assemble(test.env.clone(), &config, CancellationToken::new()).await.expect("a server");
         Self { test, router: ready.router, work: ready.work }
     }
 
@@ -59,7 +60,9 @@ impl TestApp {
     /// A key of an organisation, as the operator makes it.
     pub(crate) async fn key(&self, member: &TestMember, scope: KeyScope) -> NewApiKey {
         let new = api_keys::NewKey { name: "test".into(), scope, expires_at: None, url_key: false };
-        let made = api_keys::create(&self.test.env, &OrgActor::operator(member.org_id()), &new).await.expect("a key");
+        let made = api_keys::create(&self.test.env, &OrgActor::operator(member.org_id()), &new)
+            .await
+            .expect("a key");
         self.settle().await;
         made
     }
@@ -90,7 +93,8 @@ impl TestApp {
 }
 
 pub(crate) fn rpc_request(path: &str, key: Option<&str>, body: &Value) -> Request<Body> {
-    let mut request = Request::post(path).header(header::HOST, HOST).header(header::CONTENT_TYPE, "application/json");
+    let mut request =
+        Request::post(path).header(header::HOST, HOST).header(header::CONTENT_TYPE, "application/json");
     if let Some(key) = key {
         request = request.header("x-api-key", key);
     }
@@ -108,7 +112,11 @@ impl Answer {
     async fn read(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 16 << 20).await.expect("a whole body");
-        Self { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        }
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -143,7 +151,8 @@ impl Browser<'_> {
     }
 
     pub(crate) async fn send(&mut self, request: axum::http::request::Builder, body: Body) -> Answer {
-        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> =
+            self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = request
             .header(header::HOST, HOST)
             .header(header::COOKIE, cookies.join("; "))
@@ -166,7 +175,8 @@ impl Browser<'_> {
     /// The hidden field of the form on a page.
     pub(crate) async fn form_token(&mut self, path: &str) -> String {
         let page = self.get(path).await;
-        input_value(&page.text, "csrf").unwrap_or_else(|| panic!("{path} has no field csrf: {} {}", page.status, page.text))
+        input_value(&page.text, "csrf")
+            .unwrap_or_else(|| panic!("{path} has no field csrf: {} {}", page.status, page.text))
     }
 
     pub(crate) async fn log_in(&mut self, email: &str, password: &str) -> Answer {
