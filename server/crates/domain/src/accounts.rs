@@ -79,7 +79,8 @@ pub async fn complete_setup(
     let (name, email, org_name, slug) = match (name, email, org_name, slug, password) {
         (Ok(name), Ok(email), Ok(org_name), Ok(slug), Ok(())) => (name, email, org_name, slug),
         (name, email, org_name, slug, password) => {
-            return Err(joined([name.err(), email.err(), org_name.err(), slug.err(), password.err()]));
+            // In the order of the form.
+            return Err(joined([name.err(), email.err(), password.err(), org_name.err(), slug.err()]));
         }
     };
     let hash = env.passwords.hash(env.rng.as_ref(), input.password).await?;
@@ -96,10 +97,22 @@ pub async fn complete_setup(
     let plan = env.settings.default_plan;
     let (org, mut change, event) =
         orgs::insert(env, tx, NewOrg { name: org_name, slug, plan, owner: user }, principal, origin.clone())
-            .await?;
+            .await
+            .map_err(at_org_slug)?;
     change.record(&Event::new("auth.setup_completed").target("user", user, &email)).await?;
     change.commit(event).await?;
     Ok(SignIn { user, org: Some(org.id), device: device_cookie(env, user) })
+}
+
+/// In the set-up form the field of the slug has another name.
+fn at_org_slug(error: Error) -> Error {
+    match error {
+        Error::App(mut app) => {
+            app.fields.iter_mut().filter(|at| at.field == "slug").for_each(|at| "org_slug".clone_into(&mut at.field));
+            Error::App(app)
+        }
+        other => other,
+    }
 }
 
 fn setup_link_used() -> Error {
