@@ -48,6 +48,7 @@ test: setup-test lint native sizes build end2end ## everything
 
 lint:
 	cargo fmt --all --check
+	node scripts/requirements.mjs --check
 	cargo clippy --workspace --exclude frontend --all-targets -- -D warnings
 	cargo clippy -p frontend --target wasm32-unknown-unknown -- -D warnings
 
@@ -56,6 +57,9 @@ native: setup-test
 
 end2end: setup-test build ## browser flows against dist/gatehouse
 	cd end2end && npx --no-install playwright test
+
+lighthouse: setup-test build ## Lighthouse figures of some pages, as on a phone
+	@node end2end/lighthouse.mjs
 
 audit: ## licences, advisories and duplicates of the dependencies
 	@scripts/setup.sh audit
@@ -71,4 +75,4 @@ dist/gatehouse: target/site.stamp $(SERVER_INPUTS)
 	cargo build --release -p server --features embed-site
 	install -D target/release/gatehouse $@
 
-.PHONY: help setup setup-test run build dev site sizes check test lint native end2end audit
+.PHONY: help setup setup-test run build dev site sizes check test lint native end2end lighthouse audit

@@ -145,7 +145,7 @@ test('from the set-up link to a key in every helper string, and a call with it',
     await hydrated(page);
     await page.getByRole('link', { name: /Delete.*claude-prod/ }).click();
     await settled(page, /Delete claude-prod/);
-    await expect(page.getByText(/24 hours/).first()).toBeVisible();
+    await expect(page.getByText(/Used .* by/).first()).toBeVisible();
     await accessible(page);
     await page.getByRole('textbox').fill('claude-prod');
     await page.getByRole('button', { name: /Delete/ }).click();

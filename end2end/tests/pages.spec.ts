@@ -47,7 +47,7 @@ test('every page has its heading, fits a phone, and axe finds nothing', async ({
   await page.getByRole('button', { name: 'Add the demo server' }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Demo' })).toBeVisible();
   const demo = new URL(page.url()).pathname;
-  const key = await gatehouse.cliJson<{ id: string }>(['api-key', 'create', '--org', 'acme', '--name', 'a name of forty characters, all of them!', '--json']);
+  const key = await gatehouse.cliJson<{ id: string }>(['api-key', 'create', '--org', 'acme', '--name', 'a name of forty characters, all of them!']);
   const more: [string, string | RegExp][] = [
     [demo, 'Demo'],
     [`${demo}/edit`, /Demo|Edit/],

@@ -155,6 +155,33 @@ async fn a_switched_off_tool_or_connector_is_neither_listed_nor_called() {
 }
 
 #[tokio::test]
+async fn ten_02_ids_and_roles_in_a_body_move_nothing() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let (ours, theirs) = (app.org("ours").await, app.org("theirs").await);
+    let mut browser = app.signed_in(&ours).await;
+    let their_id = theirs.org_id().to_string();
+    let fields = [
+        ("name", "Renamed"),
+        ("description", ""),
+        ("org", their_id.as_str()),
+        ("org_id", their_id.as_str()),
+        ("slug", "stolen"),
+        ("plan", "free"),
+        ("role", "owner"),
+        ("created_at", "0"),
+    ];
+    let answer = browser.post("/settings?do=update_org", &fields).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    let mut tx = app.test.env.db.read().await.unwrap();
+    let mine = store::orgs::find(&mut tx, ours.org_id()).await.unwrap().unwrap();
+    assert_eq!(mine, model::orgs::Org { name: "Renamed".into(), ..ours.org.clone() }, "the name and nothing else");
+    assert_eq!(store::orgs::find(&mut tx, theirs.org_id()).await.unwrap().unwrap(), theirs.org);
+    drop(tx);
+    let answer = browser.post("/?do=switch_org", &[("org", their_id.as_str())]).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn apk_07_a_key_opens_nothing_of_the_dashboard() {
     let app = TestApp::new(Kind::Sqlite).await;
     let member = app.org("acme").await;

@@ -102,7 +102,7 @@ fn start(place: &Place) -> Running {
         .command(&["serve"])
         .env("GATEHOUSE_LISTEN", &listen)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(place.path("log")).unwrap())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -478,6 +478,38 @@ fn key_03_no_secret_is_in_the_files_or_in_the_output() {
         }
     }
     assert!(looked_at >= 3, "database, key file, backup");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn err_02_apk_09_no_credential_is_in_the_log() {
+    let place = Place::new().with("GATEHOUSE_LOG", "trace").with("GATEHOUSE_LOG_FORMAT", "json");
+    place.set_up();
+    place.json(&["admin", "org", "set", "--org", "acme", "--url-keys", "on", "--json"]);
+    let key = place.json(&["admin", "api-key", "create", "--org", "acme", "--name", "k", "--url-key", "--json"]);
+    let secret = key["key"].as_str().unwrap();
+    let running = start(&place);
+    assert_eq!(list(&running.base, "acme", secret).await, 200);
+    let client = reqwest_client();
+    let (cookie, password) = ("cookie-9f3b1c77", "password-4410be92");
+    for request in [
+        client.post(format!("{}/mcp/acme?api_key={secret}", running.base)).header("content-type", "application/json"),
+        client.post(format!("{}/mcp/acme", running.base)).bearer_auth(secret).header("content-type", "application/json"),
+        client.get(format!("{}/settings?api_key={secret}", running.base)).header("cookie", format!("gatehouse={cookie}")),
+        client
+            .post(format!("{}/sign-in?do=sign_in", running.base))
+            .header("sec-fetch-site", "same-origin")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("email=ada%40example.com&password={password}&csrf=x")),
+    ] {
+        request.send().await.unwrap();
+    }
+    drop(running);
+    let log = std::fs::read_to_string(place.path("log")).unwrap();
+    assert!(log.contains("/mcp/acme"), "the requests are in the log");
+    assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "each line is JSON");
+    for hidden in [secret, cookie, password] {
+        assert!(!log.contains(hidden), "{hidden}");
+    }
 }
 
 fn assert_clean(path: &Path, secrets: &[&str]) {

@@ -76,7 +76,10 @@ pub(crate) async fn insert(
         done => done?,
     }
     store::members::insert(&mut tx, org.id, owner, Role::Owner, now).await?;
-    store::users::set_last_org(&mut tx, owner, org.id).await?;
+    if matches!(&principal, Principal::User { .. }) {
+        // Somebody who made it wants to see it; an operator's new organisation must not move its owner from their own.
+        store::users::set_last_org(&mut tx, owner, org.id).await?;
+    }
     let event = Event::new("org.created").target("org", org.id, &org.name).with("slug", org.slug.as_str());
     Ok((org.clone(), Change::within(env, tx, org.id, principal, origin), event))
 }
