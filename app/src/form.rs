@@ -4,21 +4,25 @@
 //! [`PostOutcome`] in context. With scripts [`PostForm`] intercepts the submission and calls the same function by
 //! `fetch`. Either way a page reads the outcome from its [`Form`] and does not know which of the two it was.
 
-use std::sync::Arc;
+use core::marker::PhantomData;
 
 use leptos::{
     ev::SubmitEvent,
-    form::FromFormData as _,
+    form::form_data_from_event,
     prelude::*,
     reactive::owner::{Owner, use_context},
     task::spawn_local,
+    web_sys::UrlSearchParams,
 };
 use leptos_router::hooks::use_location;
 use model::{AppError, ErrorKind};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use server_fn::ServerFn;
 
-use crate::state::Refresh;
+use crate::{
+    call::{post, read, read_error},
+    state::Refresh,
+};
 
 /// What a form post led to, when the answer to it is a page. The server provides it in context; the browser finds it
 /// in the page while it hydrates.
@@ -49,27 +53,9 @@ pub fn is_secret_field(name: &str) -> bool {
 
 /// A server function that a form can call: declared with `#[server(prefix = "/api", endpoint = "…")]`, returning
 /// `Result<T, AppError>`. Implemented for all of them.
-pub trait Act:
-    ServerFn<Error = AppError, Output: DeserializeOwned + Clone + Send + Sync + 'static>
-    + DeserializeOwned
-    + Clone
-    + Send
-    + Sync
-    + 'static
-{
-}
+pub trait Act: ServerFn<Error = AppError, Output: DeserializeOwned + 'static> + 'static {}
 
-impl<S> Act for S where
-    S: ServerFn<Error = AppError, Output: DeserializeOwned + Clone + Send + Sync + 'static>
-        + DeserializeOwned
-        + Clone
-        + Send
-        + Sync
-        + 'static
-{
-}
-
-type OnSubmit = Arc<dyn Fn(SubmitEvent) + Send + Sync>;
+impl<S> Act for S where S: ServerFn<Error = AppError, Output: DeserializeOwned + 'static> + 'static {}
 
 /// What a form's components need, whatever function it calls. Copy; made from a [`Form`].
 #[derive(Clone, Copy)]
@@ -80,7 +66,8 @@ pub struct FormCore {
     error: RwSignal<Option<AppError>>,
     failures: RwSignal<u32>,
     values: StoredValue<Vec<(String, String)>>,
-    on_submit: StoredValue<Option<OnSubmit>>,
+    ok: RwSignal<Option<String>>,
+    path: Option<&'static str>,
     refresh: Option<Refresh>,
 }
 
@@ -94,30 +81,35 @@ impl FormCore {
             error: RwSignal::new(error),
             failures: RwSignal::new(0),
             values: StoredValue::new(values),
-            on_submit: StoredValue::new(None),
+            ok: RwSignal::new(None),
+            path: None,
             refresh: None,
         }
     }
 
-    fn new(
-        function: &'static str,
-        key: Option<(&'static str, String)>,
-        outcome: Option<&PostOutcome>,
-    ) -> Self {
-        let error = outcome.filter(|o| !o.is_ok()).map(|o| {
-            serde_json::from_str(&o.result).unwrap_or_else(|_| {
-                AppError::new(ErrorKind::Internal, "internal", crate::copy::UNREADABLE_ANSWER)
-            })
+    /// The form that calls the server function at `path`: the same code for all of them.
+    #[inline(never)]
+    fn of(path: &'static str, key: Option<(&'static str, String)>) -> Self {
+        let function = path.rsplit('/').next().unwrap_or_default();
+        let outcome = outcome_for(function, key.as_ref());
+        let (result, values) = outcome.map_or((None, Vec::new()), |o| {
+            (Some(if o.is_ok() { Ok(o.result) } else { Err(read_error(&o.result)) }), o.fields)
         });
+        let (ok, error) = match result {
+            Some(Ok(json)) => (Some(json), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
+        };
         let refresh = use_context::<Refresh>();
         if let (Some(refresh), true) = (refresh, error.is_some()) {
             refresh.note_failure(true);
         }
         Self {
             key: StoredValue::new(key),
-            values: StoredValue::new(outcome.map(|o| o.fields.clone()).unwrap_or_default()),
+            ok: RwSignal::new(ok),
+            path: Some(path),
             refresh,
-            ..Self::inert(function, error, Vec::new())
+            ..Self::inert(function, error, values)
         }
     }
 
@@ -182,26 +174,31 @@ impl FormCore {
     }
 
     fn submit(self, event: SubmitEvent) {
-        if event.default_prevented() {
+        let Some(path) = self.path.filter(|_| !event.default_prevented()) else { return };
+        event.prevent_default();
+        // A second click while the first is under way is the same wish.
+        if self.pending.get_untracked() {
             return;
         }
-        if let Some(submit) = self.on_submit.get_value() {
-            event.prevent_default();
-            // A second click while the first is under way is the same wish.
-            if !self.pending.get_untracked() {
-                submit(event);
-            }
-        }
-    }
-
-    fn begin(self) {
+        let Some(fields) = urlencoded(&event) else {
+            let error = AppError::new(ErrorKind::Invalid, "bad_form", crate::copy::BAD_FORM);
+            return self.finish(Err(error));
+        };
         self.pending.set(true);
+        spawn_local(async move { self.finish(post(path, fields).await.0) });
     }
 
     /// The page may be gone by now, and the signals with it: hence `try_`.
-    fn finish(self, error: Option<AppError>) {
-        let failed = error.is_some();
+    fn finish(self, answer: Result<String, AppError>) {
+        let failed = answer.is_err();
         _ = self.pending.try_set(false);
+        let error = match answer {
+            Ok(json) => {
+                _ = self.ok.try_set(Some(json));
+                None
+            }
+            Err(error) => Some(error),
+        };
         _ = self.error.try_set(error);
         if failed {
             _ = self.failures.try_update(|n| *n += 1);
@@ -216,21 +213,20 @@ impl FormCore {
 }
 
 /// One form of a page: it submits the arguments of the server function `S`, and knows what came of it.
-pub struct Form<S: Act> {
+pub struct Form<S> {
     core: FormCore,
-    ok: RwSignal<Option<S::Output>>,
+    reads: PhantomData<fn() -> S>,
 }
 
-#[expect(clippy::expl_impl_clone_on_copy, reason = "the derived one would ask for S: Copy")]
-impl<S: Act> Clone for Form<S> {
+impl<S> Clone for Form<S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S: Act> Copy for Form<S> {}
+impl<S> Copy for Form<S> {}
 
-impl<S: Act> core::ops::Deref for Form<S> {
+impl<S> core::ops::Deref for Form<S> {
     type Target = FormCore;
 
     fn deref(&self) -> &FormCore {
@@ -238,7 +234,7 @@ impl<S: Act> core::ops::Deref for Form<S> {
     }
 }
 
-impl<S: Act> From<Form<S>> for FormCore {
+impl<S> From<Form<S>> for FormCore {
     fn from(form: Form<S>) -> Self {
         form.core
     }
@@ -246,13 +242,34 @@ impl<S: Act> From<Form<S>> for FormCore {
 
 impl<S: Act> Form<S> {
     /// What the last successful submission answered, such as a secret that is shown once.
-    pub fn ok(self) -> Signal<Option<S::Output>> {
-        self.ok.into()
+    pub fn ok(self) -> Output<S::Output> {
+        Output { json: self.core.ok, reads: PhantomData }
     }
 
     /// Forgets the answer, so that a secret leaves the page.
     pub fn forget(self) {
-        self.ok.set(None);
+        self.core.ok.set(None);
+    }
+}
+
+/// What a submission answered; read into its type when somebody asks.
+pub struct Output<T> {
+    json: RwSignal<Option<String>>,
+    reads: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Output<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Output<T> {}
+
+impl<T: DeserializeOwned> Output<T> {
+    /// The answer, if there is one. Whoever asks is told when there is another.
+    pub fn get(self) -> Option<T> {
+        self.json.with(|json| read(json.as_deref()?).ok())
     }
 }
 
@@ -269,29 +286,14 @@ pub fn use_form_for<S: Act>(field: &'static str, value: impl ToString) -> Form<S
 }
 
 fn make_form<S: Act>(key: Option<(&'static str, String)>) -> Form<S> {
-    let function = S::PATH.rsplit('/').next().unwrap_or_default();
-    let outcome = outcome_for(function, key.as_ref());
-    let core = FormCore::new(function, key, outcome.as_ref());
-    let value = outcome.filter(PostOutcome::is_ok).and_then(|o| serde_json::from_str(&o.result).ok());
-    let ok = RwSignal::new(value);
-    let on_submit: OnSubmit = Arc::new(move |event| match S::from_event(&event) {
-        Ok(input) => {
-            core.begin();
-            spawn_local(async move {
-                let error = match S::run_on_client(input).await {
-                    Ok(output) => {
-                        _ = ok.try_set(Some(output));
-                        None
-                    }
-                    Err(error) => Some(error),
-                };
-                core.finish(error);
-            });
-        }
-        Err(_) => core.finish(Some(AppError::new(ErrorKind::Invalid, "bad_form", crate::copy::BAD_FORM))),
-    });
-    core.on_submit.set_value(Some(on_submit));
-    Form { core, ok }
+    Form { core: FormCore::of(S::PATH, key), reads: PhantomData }
+}
+
+/// What is in a form with these controls, as it would be sent without scripts.
+fn urlencoded(event: &SubmitEvent) -> Option<String> {
+    let data = form_data_from_event(event).ok()?;
+    let pairs = UrlSearchParams::new_with_str_sequence_sequence(&data).ok()?;
+    pairs.to_string().as_string()
 }
 
 /// What the page was rendered with, if it was this form's doing. In the browser only while hydrating: on a later visit

@@ -1,5 +1,7 @@
 //! What surrounds every page: skip link, side bar or plain bar, the main region, notices.
 
+use std::sync::Arc;
+
 use leptos::prelude::*;
 use leptos_router::{
     NavigateOptions,
@@ -11,7 +13,7 @@ use crate::{
     components::{Avatar, ButtonForm, ButtonKind, Icon, Menu, Notice},
     copy,
     form::{PostForm, use_form, use_form_for},
-    page::go,
+    page::{coming, go, when_there},
     pages::auth::api::{SetTheme, SignOut, SwitchOrg},
     state::{MeResource, Refresh, Theme, path_of},
 };
@@ -40,15 +42,14 @@ pub(crate) fn Frame(
 
     let path = location.pathname;
     let alone = Memo::new(move |_| path.with(|path| below(path, ALONE)));
+    let bar = when_there(Arc::new(move || {
+        let alone = alone.get();
+        coming(None, Some(me), Arc::new(move |_, me| Ok(bar(me, alone))))
+    }));
     view! {
         <a class="skip-link" href="#main" rel="external">{copy::SKIP}</a>
         <div class="frame" data-routing=move || routing.get().then_some("true")>
-            <Transition>
-                {move || {
-                    let alone = alone.get();
-                    Suspend::new(async move { bar(me.await, alone) })
-                }}
-            </Transition>
+            {bar}
             <main id="main" tabindex="-1">
                 <Notice />
                 {children()}

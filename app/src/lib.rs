@@ -36,7 +36,7 @@
 //! #[lazy_route]
 //! impl LazyRoute for SettingsPage {
 //!     fn data() -> Self {
-//!         Self { org: load(load_settings) } // load_by(source, fetch) when it depends on the URL
+//!         Self { org: load(LoadSettings {}) } // or load_by("id", |id| LoadOne { id }), with :id in the path
 //!     }
 //!
 //!     fn view(this: Self) -> AnyView {
@@ -61,8 +61,12 @@
 //! * [`page::page`] waits for data and person, and stands in for errors: `Unauthenticated` goes to the log-in page,
 //!   `Forbidden` shows who can grant what (its message has to name the permission), `NotFound` is a 404, all else says
 //!   what failed. `me.can(permission)` decides what is offered; the server function decides what is done.
-//! * An answer without a redirect is in `form.ok()`, with and without scripts: a secret that is shown once is rendered
-//!   from there and nowhere else. The page's data is loaded again after every success that stays on the page.
+//! * `data` lies in the part of the wasm that every page loads, `view` in the page's own: so `data` does nothing but
+//!   `load` and `load_by`. Both move JSON, and `page` reads it into its type; what is generic over a page's types stays
+//!   in the page's chunk that way. An argument of a loading function is text that stands in the path under its name;
+//!   [`page::path_param`] has that text for the view, and `page::page_of_data` shows data to whoever asks.
+//! * An answer without a redirect is in `form.ok().get()`, with and without scripts: a secret that is shown once is
+//!   rendered from there and nowhere else. The page's data is loaded again after every success that stays on the page.
 //! * Arguments are flat: `String`, numbers, ids, `Option<String>` for a checkbox, `#[server(default)] Vec<T>` for
 //!   `name[]`. Inputs get their value from the form after a failure, so give the stored one as `value`.
 //! * Several forms for one function (a row each): `use_form_for::<F>("id", row.id)`; it also adds the hidden input.
@@ -71,12 +75,14 @@
 
 #![expect(unreachable_pub, reason = "#[component] puts a hidden public function beside each component")]
 
+mod call;
 pub mod components;
 pub mod copy;
 pub mod form;
 mod frame;
 pub mod page;
 pub mod pages;
+mod route;
 #[cfg(feature = "ssr")]
 pub mod ssr;
 mod state;
@@ -86,7 +92,6 @@ use leptos_meta::{Title, provide_meta_context};
 use leptos_router::{
     Lazy, SsrMode,
     components::{FlatRoutes, Route, Router},
-    path,
 };
 #[cfg(feature = "ssr")]
 pub use shell::shell;
@@ -106,6 +111,7 @@ use crate::{
         profile::{ProfilePage, SessionsPage},
         settings::SettingsPage,
     },
+    route::At,
     state::{MeResource, Refresh},
 };
 
@@ -126,12 +132,14 @@ pub fn App() -> impl IntoView {
     {
         _ = server_fn::redirect::set_redirect_hook(move |to| refresh.redirect.set(Some(to.to_owned())));
     }
-    let me = Resource::new_blocking(move || refresh.me.get(), |_| pages::auth::api::load_me());
-    provide_context(MeResource(me));
+    provide_context(MeResource(page::load_me()));
     let (routing, set_routing) = signal(false);
 
+    // The server writes the title into the head when the page is done, and then the page's own signals may be gone: this
+    // one is held.
+    let failed = ArcRwSignal::from(refresh.failed);
     let title = move |text: String| {
-        let prefix = if refresh.failed.get() { "Error: " } else { "" };
+        let prefix = if failed.get() { "Error: " } else { "" };
         if text.is_empty() {
             copy::PRODUCT.to_owned()
         } else {
@@ -153,34 +161,34 @@ fn Pages() -> impl IntoView {
     // Everything is rendered whole before it is sent: only so are redirects, statuses and cookies real.
     view! {
         <FlatRoutes fallback=|| view! { <NotFound /> }>
-            <Route path=path!("/") view={Lazy::<OverviewPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/sign-in") view={Lazy::<SignInPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/setup/:token") view={Lazy::<SetupPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/orgs/new") view={Lazy::<NewOrgPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/connectors") view={Lazy::<ConnectorsPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/connectors/new") view={Lazy::<NewConnectorPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/connectors/:id") view={Lazy::<ConnectorPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/connectors/:id/delete") view={Lazy::<DeleteConnectorPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/settings") view={Lazy::<SettingsPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/settings/api-keys") view={Lazy::<ApiKeysPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/settings/api-keys/new") view={Lazy::<NewApiKeyPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/settings/api-keys/connect") view={Lazy::<ConnectAgentPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/settings/api-keys/:id/edit") view={Lazy::<EditApiKeyPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/") view={Lazy::<OverviewPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/sign-in") view={Lazy::<SignInPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/setup/:token") view={Lazy::<SetupPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/orgs/new") view={Lazy::<NewOrgPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/connectors") view={Lazy::<ConnectorsPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/connectors/new") view={Lazy::<NewConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/connectors/:id") view={Lazy::<ConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/connectors/:id/delete") view={Lazy::<DeleteConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings") view={Lazy::<SettingsPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/api-keys") view={Lazy::<ApiKeysPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/api-keys/new") view={Lazy::<NewApiKeyPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/api-keys/connect") view={Lazy::<ConnectAgentPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/api-keys/:id/edit") view={Lazy::<EditApiKeyPage>::new()} ssr=SsrMode::Async />
             <Route
-                path=path!("/settings/api-keys/:id/delete")
+                path=At("/settings/api-keys/:id/delete")
                 view={Lazy::<DeleteApiKeyPage>::new()}
                 ssr=SsrMode::Async
             />
-            <Route path=path!("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
             <Route
-                path=path!("/help/authentication")
+                path=At("/help/authentication")
                 view={Lazy::<AuthenticationHelpPage>::new()}
                 ssr=SsrMode::Async
             />
-            <Route path=path!("/help/quickstart") view={Lazy::<QuickstartPage>::new()} ssr=SsrMode::Async />
-            <Route path=path!("/__ui") view=pages::gallery::view ssr=SsrMode::Async />
+            <Route path=At("/help/quickstart") view={Lazy::<QuickstartPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/__ui") view=pages::gallery::view ssr=SsrMode::Async />
         </FlatRoutes>
     }
     .into_any()

@@ -1,87 +1,151 @@
 //! What every page does alike: load its data, and show it or say why it cannot.
 
+use core::marker::PhantomData;
 use std::{pin::Pin, sync::Arc};
 
-use leptos::prelude::*;
+use leptos::{prelude::*, server::codee::string::FromToStringCodec};
+use leptos_router::hooks::use_params_map;
 use model::{AppError, orgs::Me};
 use serde::{Serialize, de::DeserializeOwned};
+use server_fn::ServerFn;
 
 use crate::{
+    call::{Answer, Call, call, read},
     components::error_page,
     state::{Refresh, use_me},
 };
 
 /// The data of a page: loaded before the page is sent, loaded again after every change that stays on the page.
-pub type Loaded<T> = Resource<Result<T, AppError>>;
-
-/// Loads a page's data with a server function that takes no argument.
-pub fn load<T, Fut>(fetch: impl Fn() -> Fut + Send + Sync + 'static) -> Loaded<T>
-where
-    T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<T, AppError>> + Send + 'static,
-{
-    load_by(|| (), move |()| fetch())
+///
+/// Inside it is JSON, whatever `T` is. See [`crate::call`] for why.
+pub struct Loaded<T> {
+    json: Json,
+    reads: PhantomData<fn() -> T>,
 }
 
-/// Loads a page's data with a server function that takes what `source` says, and again when that changes.
-pub fn load_by<A, T, Fut>(
-    source: impl Fn() -> A + Send + Sync + 'static,
-    fetch: impl Fn(A) -> Fut + Send + Sync + 'static,
-) -> Loaded<T>
+type Json = Resource<Answer, FromToStringCodec>;
+
+impl<T> Clone for Loaded<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Loaded<T> {}
+
+impl<T> Loaded<T> {
+    /// Loads it again.
+    pub fn refetch(self) {
+        self.json.refetch();
+    }
+}
+
+/// Loads a page's data with a server function that takes no argument: `load(LoadSettings {})`.
+pub fn load<S>(args: S) -> Loaded<S::Output>
 where
-    A: Clone + PartialEq + Send + Sync + 'static,
-    T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<T, AppError>> + Send + 'static,
+    S: ServerFn<Error = AppError, Output: Serialize> + Clone + Send + Sync + 'static,
 {
-    let refresh = expect_context::<Refresh>();
-    Resource::new_blocking(move || (refresh.page.get(), source()), move |(_, source)| fetch(source))
+    const { assert!(size_of::<S>() == 0, "a function with an argument is for load_by") };
+    Loaded { json: load_page(None, call("", move |_| args.clone())), reads: PhantomData }
+}
+
+/// Loads a page's data with a server function that takes one text, which is in the path, and again when that changes:
+/// `load_by("id", |id| LoadConnector { id })`. The argument has to have the name that the text has in the path.
+pub fn load_by<S>(name: &'static str, args: impl Fn(String) -> S + Send + Sync + 'static) -> Loaded<S::Output>
+where
+    S: ServerFn<Error = AppError, Output: Serialize> + 'static,
+{
+    Loaded { json: load_page(Some(name), call(name, args)), reads: PhantomData }
+}
+
+/// Loads who is signed in; once, for all pages.
+pub(crate) fn load_me() -> Loaded<Me> {
+    let refresh: Refresh = expect_context();
+    let call = call("", |_| crate::pages::auth::api::LoadMe {});
+    Loaded { json: load_json(refresh.me, None, call), reads: PhantomData }
+}
+
+#[inline(never)]
+fn load_page(name: Option<&'static str>, call: Call) -> Json {
+    let refresh: Refresh = expect_context();
+    load_json(refresh.page, name.map(path_param), call)
+}
+
+#[inline(never)]
+fn load_json(stale: RwSignal<u32>, param: Option<Memo<String>>, call: Call) -> Json {
+    Resource::new_str_blocking(
+        move || (stale.get(), param.map(|param| param.get()).unwrap_or_default()),
+        move |(_, text)| call(text),
+    )
+}
+
+/// What stands in the path for `:name`.
+#[inline(never)]
+pub fn path_param(name: &'static str) -> Memo<String> {
+    let params = use_params_map();
+    Memo::new(move |_| params.with(|params| params.get(name).unwrap_or_default()))
 }
 
 /// Shows a page's data, or the state that stands for its error: the way to sign in, who can grant the permission,
 /// "not found", or what failed. While data is loaded again the old view stays.
-pub fn page<T>(data: Loaded<T>, render: impl Fn(T, Me) -> AnyView + Clone + Send + Sync + 'static) -> AnyView
-where
-    T: Clone + Send + Sync + 'static,
-{
-    let me = use_me();
-    when_there(Arc::new(move || {
-        let render = render.clone();
-        Box::pin(async move {
-            match (data.await, me.await) {
-                (Ok(data), Ok(me)) => render(data, me),
-                (Err(error), _) | (_, Err(error)) => error_page(error),
-            }
-        })
-    }))
+pub fn page<T: DeserializeOwned + 'static>(
+    data: Loaded<T>,
+    render: impl Fn(T, Me) -> AnyView + Send + Sync + 'static,
+) -> AnyView {
+    show(Some(data.json), Some(use_me()), Arc::new(move |json, me| Ok(render(read(&json)?, me?))))
 }
 
 /// Shows a page that needs nothing but the signed-in person.
-pub fn page_for_me(render: impl Fn(Me) -> AnyView + Clone + Send + Sync + 'static) -> AnyView {
-    let me = use_me();
-    when_there(Arc::new(move || {
-        let render = render.clone();
-        Box::pin(async move {
-            match me.await {
-                Ok(me) => render(me),
-                Err(error) => error_page(error),
-            }
-        })
-    }))
+pub fn page_for_me(render: impl Fn(Me) -> AnyView + Send + Sync + 'static) -> AnyView {
+    show(None, Some(use_me()), Arc::new(move |_, me| me.map(&render)))
 }
 
 /// Shows a page that is there for everybody; `None` is somebody who is not signed in.
-pub fn page_for_all(render: impl Fn(Option<Me>) -> AnyView + Clone + Send + Sync + 'static) -> AnyView {
-    let me = use_me();
-    when_there(Arc::new(move || {
-        let render = render.clone();
-        Box::pin(async move { render(me.await.ok()) })
-    }))
+pub fn page_for_all(render: impl Fn(Option<Me>) -> AnyView + Send + Sync + 'static) -> AnyView {
+    show(None, Some(use_me()), Arc::new(move |_, me| Ok(render(me.ok()))))
 }
 
+/// Shows a page's data to anybody, and does not ask who it is.
+pub fn page_of_data<T: DeserializeOwned + 'static>(
+    data: Loaded<T>,
+    render: impl Fn(T) -> AnyView + Send + Sync + 'static,
+) -> AnyView {
+    show(Some(data.json), None, Arc::new(move |json, _| read(&json).map(&render)))
+}
+
+type Render = Arc<dyn Fn(String, Result<Me, AppError>) -> Result<AnyView, AppError> + Send + Sync>;
 type Coming = Pin<Box<dyn Future<Output = AnyView> + Send>>;
 
 /// What waits is the same code for all pages: each of their chunks has only what makes its own view.
-fn when_there(view: Arc<dyn Fn() -> Coming + Send + Sync>) -> AnyView {
+#[inline(never)]
+fn show(data: Option<Json>, me: Option<Loaded<Me>>, render: Render) -> AnyView {
+    when_there(Arc::new(move || coming(data, me, Arc::clone(&render))))
+}
+
+/// Waits for data and person, and makes the view.
+#[inline(never)]
+pub(crate) fn coming(data: Option<Json>, me: Option<Loaded<Me>>, render: Render) -> Coming {
+    Box::pin(async move {
+        let json = match data {
+            Some(data) => data.await.0,
+            None => Ok(String::new()),
+        };
+        let me = match me {
+            Some(me) => me.json.await.0.and_then(|json| read_me(&json)),
+            None => Err(AppError::new(model::ErrorKind::Internal, "nobody", "")),
+        };
+        json.and_then(|json| render(json, me)).unwrap_or_else(error_page)
+    })
+}
+
+#[inline(never)]
+fn read_me(json: &str) -> Result<Me, AppError> {
+    read(json)
+}
+
+/// Shows what is coming, and the old view until it is there.
+#[inline(never)]
+pub(crate) fn when_there(view: Arc<dyn Fn() -> Coming + Send + Sync>) -> AnyView {
     view! { <Transition>{move || Suspend::new(view())}</Transition> }.into_any()
 }
 

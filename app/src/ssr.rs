@@ -4,7 +4,7 @@
 //! The server mounts [`router`] and nothing else. What pages need to know comes by context from the closure it is
 //! given: at least [`crate::SiteAssets`].
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::OnceLock};
 
 use axum::{
     Router,
@@ -65,6 +65,13 @@ where
 
 /// The paths of all pages as axum writes them, such as `/connectors/{id}`.
 pub fn page_paths() -> Vec<String> {
+    // Once for the process: meanwhile leptos keeps every resource of the process from loading, and a page that is
+    // rendered just then, as in tests that run side by side, would wait for ever.
+    static PATHS: OnceLock<Vec<String>> = OnceLock::new();
+    PATHS.get_or_init(find_page_paths).clone()
+}
+
+fn find_page_paths() -> Vec<String> {
     let routes = Owner::new_root(None).with(|| {
         provide_context(RequestUrl::new(""));
         let (meta, _) = ServerMetaContext::new();

@@ -1,8 +1,10 @@
 //! What the app knows beyond a single page: who is signed in, and what has to be loaded again after a change.
 
 use leptos::prelude::*;
-use model::{AppError, orgs::Me};
+use model::orgs::Me;
 use serde::{Deserialize, Serialize};
+
+use crate::page::Loaded;
 
 /// What pages know of the instance. The server provides it in context; the browser finds it in the page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,10 +62,10 @@ pub(crate) fn path_of(url: &str) -> &str {
 
 /// The signed-in person, loaded once for the shell and all pages.
 #[derive(Clone, Copy)]
-pub(crate) struct MeResource(pub(crate) Resource<Result<Me, AppError>>);
+pub(crate) struct MeResource(pub(crate) Loaded<Me>);
 
-/// Who is signed in. In a view, await it inside [`crate::page::page`], which hands it to you.
-pub fn use_me() -> Resource<Result<Me, AppError>> {
+/// Who is signed in: for [`crate::page::page`], which hands it to you.
+pub fn use_me() -> Loaded<Me> {
     expect_context::<MeResource>().0
 }
 

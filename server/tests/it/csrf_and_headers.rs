@@ -258,3 +258,29 @@ async fn err_05_without_a_database_nobody_is_let_in() {
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(page.json()["code"], "session_unavailable");
 }
+
+/// Pages are rendered in many tasks at once, and what one holds may be gone while another still reads it: each answer has
+/// to be a whole page all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn err_01_pages_stand_many_readers_at_once() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let browser = app.signed_in(&member).await;
+    let cookie = format!("gatehouse={}", browser.cookies["gatehouse"]);
+    let mut asking = tokio::task::JoinSet::new();
+    for n in 0..300 {
+        let path = ["/", "/connectors", "/settings", "/settings/api-keys", "/profile/sessions"][n % 5];
+        let request = Request::get(path).header(header::HOST, HOST).header(header::COOKIE, &cookie).body(Body::empty());
+        let router = app.router.clone();
+        asking.spawn(async move {
+            use tower::ServiceExt as _;
+            let response = router.oneshot(request.unwrap()).await.unwrap();
+            let status = response.status();
+            let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            (status, String::from_utf8_lossy(&body).contains("</html>"))
+        });
+    }
+    while let Some(answer) = asking.join_next().await {
+        assert_eq!(answer.unwrap(), (StatusCode::OK, true));
+    }
+}

@@ -120,7 +120,7 @@ impl Cards {
                 view! {
                     <CopyButton
                         text=key.prefix.clone()
-                        name=format!("Copy the prefix of key {}", key.name)
+                        name=format!("Copy prefix of key {}", key.name)
                         label="Copy prefix"
                     />
                     <span class="fine">"The whole key was shown once."</span>
@@ -173,7 +173,7 @@ impl Cards {
 
 /// Asks for the whole key. One form serves all cards, and its answer stands on the card it was asked for.
 fn copy_form(copy: Form<CopyApiKey>, key: &ApiKey) -> AnyView {
-    let (id, name) = (key.id.to_string(), format!("Show key {} to copy it", key.name));
+    let (id, name) = (key.id.to_string(), format!("Copy key {}", key.name));
     view! {
         <PostForm form=copy class="inline-form">
             <input type="hidden" name="id" value=id />

@@ -1,9 +1,9 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, hooks::use_params_map, lazy_route};
+use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, api_keys::ApiKey, orgs::Me, paths};
 
 use super::{
-    api::{DeleteApiKey, OneKey, SetApiKeyEnabled, load_api_key},
+    api::{DeleteApiKey, LoadApiKey, OneKey, SetApiKeyEnabled},
     card::last_used,
 };
 use crate::{
@@ -23,10 +23,7 @@ pub struct DeleteApiKeyPage {
 #[lazy_route]
 impl LazyRoute for DeleteApiKeyPage {
     fn data() -> Self {
-        let params = use_params_map();
-        Self {
-            key: load_by(move || params.with(|params| params.get("id").unwrap_or_default()), load_api_key),
-        }
+        Self { key: load_by("id", |id| LoadApiKey { id }) }
     }
 
     fn view(this: Self) -> AnyView {
@@ -61,7 +58,7 @@ fn question(
     let instead = (key.enabled && me.can(Permission::ApiKeysUpdate)).then(|| {
         let id = key.id.to_string();
         view! {
-            <ButtonForm form=disable label="Disable instead" name=format!("Disable {} instead", key.name)>
+            <ButtonForm form=disable label="Disable instead" name=format!("Disable instead: {}", key.name)>
                 <input type="hidden" name="id" value=id />
                 <input type="hidden" name="enabled" value="false" />
             </ButtonForm>

@@ -1,5 +1,5 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, hooks::use_params_map, lazy_route};
+use leptos_router::{LazyRoute, lazy_route};
 use model::{
     Permission,
     api_keys::{KeyScope, MAX_NAME},
@@ -7,7 +7,7 @@ use model::{
 };
 
 use super::{
-    api::{OneKey, UpdateApiKey, load_api_key},
+    api::{LoadApiKey, OneKey, UpdateApiKey},
     fields::{access, expiry, in_urls},
 };
 use crate::{
@@ -24,10 +24,7 @@ pub struct EditApiKeyPage {
 #[lazy_route]
 impl LazyRoute for EditApiKeyPage {
     fn data() -> Self {
-        let params = use_params_map();
-        Self {
-            key: load_by(move || params.with(|params| params.get("id").unwrap_or_default()), load_api_key),
-        }
+        Self { key: load_by("id", |id| LoadApiKey { id }) }
     }
 
     fn view(this: Self) -> AnyView {

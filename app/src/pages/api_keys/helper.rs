@@ -8,7 +8,7 @@ use model::{
 };
 
 use super::{
-    api::{OpenConnectHelper, load_api_keys},
+    api::{LoadApiKeys, OpenConnectHelper},
     methods::{About, methods},
 };
 use crate::{
@@ -27,7 +27,7 @@ pub struct ConnectAgentPage {
 #[lazy_route]
 impl LazyRoute for ConnectAgentPage {
     fn data() -> Self {
-        Self { keys: load(load_api_keys) }
+        Self { keys: load(LoadApiKeys {}) }
     }
 
     fn view(this: Self) -> AnyView {

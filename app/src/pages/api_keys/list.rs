@@ -8,7 +8,7 @@ use model::{
 };
 
 use super::{
-    api::{CopyApiKey, SetKeySettings, load_api_keys},
+    api::{CopyApiKey, LoadApiKeys, SetKeySettings},
     card::{Cards, switched},
     settings::settings,
 };
@@ -26,7 +26,7 @@ pub struct ApiKeysPage {
 #[lazy_route]
 impl LazyRoute for ApiKeysPage {
     fn data() -> Self {
-        Self { keys: load(load_api_keys) }
+        Self { keys: load(LoadApiKeys {}) }
     }
 
     fn view(this: Self) -> AnyView {

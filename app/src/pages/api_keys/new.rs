@@ -8,7 +8,7 @@ use model::{
 };
 
 use super::{
-    api::{CreateApiKey, CreatedKey, load_api_keys},
+    api::{CreateApiKey, CreatedKey, LoadApiKeys},
     fields::{access, expiry, in_urls},
     methods::{About, first_request, methods, snippet},
 };
@@ -29,7 +29,7 @@ pub struct NewApiKeyPage {
 #[lazy_route]
 impl LazyRoute for NewApiKeyPage {
     fn data() -> Self {
-        Self { keys: load(load_api_keys) }
+        Self { keys: load(LoadApiKeys {}) }
     }
 
     fn view(this: Self) -> AnyView {

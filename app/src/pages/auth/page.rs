@@ -1,51 +1,23 @@
 use leptos::prelude::*;
-use leptos_router::{
-    LazyRoute,
-    hooks::{use_params_map, use_query_map},
-    lazy_route,
-};
+use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{orgs::Me, paths};
 
 use super::{
-    api::{
-        CompleteSetup, CreateOrg, SetupStart, SignIn, SignInStart, load_new_org, load_setup, load_sign_in,
-    },
+    api::{CompleteSetup, CreateOrg, LoadNewOrg, LoadSetup, LoadSignIn, SetupStart, SignIn, SignInStart},
     org_fields::OrgFields,
     refused::Refused,
 };
 use crate::{
     components::{
         ButtonKind, Card, EmptyState, LinkButton, PageHeader, PasswordField, SubmitButton, TextField,
-        error_page,
     },
     copy,
     form::{ErrorSummary, Form, PostForm, use_form},
-    page::{Loaded, go, load, load_by, page},
+    page::{Loaded, go, load, load_by, page, page_of_data, path_param},
     set_status,
 };
 
 const NAME_MAX: usize = 64;
-
-/// Shows a page to anybody, signed in or not.
-fn open_page<T>(data: Loaded<T>, render: impl Fn(T) -> AnyView + Clone + Send + Sync + 'static) -> AnyView
-where
-    T: Clone + Send + Sync + 'static,
-{
-    view! {
-        <Transition>
-            {move || {
-                let render = render.clone();
-                Suspend::new(async move {
-                    match data.await {
-                        Ok(data) => render(data),
-                        Err(error) => error_page(error),
-                    }
-                })
-            }}
-        </Transition>
-    }
-    .into_any()
-}
 
 /// Log in.
 pub struct SignInPage {
@@ -55,13 +27,13 @@ pub struct SignInPage {
 #[lazy_route]
 impl LazyRoute for SignInPage {
     fn data() -> Self {
-        Self { start: load(load_sign_in) }
+        Self { start: load(LoadSignIn {}) }
     }
 
     fn view(this: Self) -> AnyView {
         let form = use_form::<SignIn>();
         let query = use_query_map();
-        open_page(this.start, move |start| {
+        page_of_data(this.start, move |start| {
             let next = query.with_untracked(|query| next_of(query.get_str("next")));
             if start.signed_in {
                 go(&next);
@@ -113,14 +85,12 @@ pub struct SetupPage {
 #[lazy_route]
 impl LazyRoute for SetupPage {
     fn data() -> Self {
-        let params = use_params_map();
-        let token = Memo::new(move |_| params.with(|params| params.get("token").unwrap_or_default()));
-        Self { token, start: load_by(move || token.get(), load_setup) }
+        Self { token: path_param("token"), start: load_by("token", |token| LoadSetup { token }) }
     }
 
     fn view(this: Self) -> AnyView {
         let form = use_form::<CompleteSetup>();
-        open_page(this.start, move |start| {
+        page_of_data(this.start, move |start| {
             if start.works { setup_form(form, this.token.get_untracked(), start) } else { dead_link() }
         })
     }
@@ -190,7 +160,7 @@ pub struct NewOrgPage {
 #[lazy_route]
 impl LazyRoute for NewOrgPage {
     fn data() -> Self {
-        Self { endpoint: load(load_new_org) }
+        Self { endpoint: load(LoadNewOrg {}) }
     }
 
     fn view(this: Self) -> AnyView {

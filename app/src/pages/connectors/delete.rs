@@ -1,9 +1,9 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, hooks::use_params_map, lazy_route};
+use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, orgs::Me, paths};
 
 use super::{
-    api::{ConnectorToDelete, DeleteConnector, SetConnectorEnabled, load_connector_to_delete},
+    api::{ConnectorToDelete, DeleteConnector, LoadConnectorToDelete, SetConnectorEnabled},
     parts::counted,
 };
 use crate::{
@@ -20,13 +20,7 @@ pub struct DeleteConnectorPage {
 #[lazy_route]
 impl LazyRoute for DeleteConnectorPage {
     fn data() -> Self {
-        let params = use_params_map();
-        Self {
-            connector: load_by(
-                move || params.with(|params| params.get("id").unwrap_or_default()),
-                load_connector_to_delete,
-            ),
-        }
+        Self { connector: load_by("id", |id| LoadConnectorToDelete { id }) }
     }
 
     fn view(this: Self) -> AnyView {
@@ -50,7 +44,7 @@ fn question(
         view! {
             <div class="stack">
                 <p>"Disabling it stops its tools just the same, and can be undone."</p>
-                <ButtonForm form=disable label="Disable instead" name=format!("Disable {} instead", connector.name)>
+                <ButtonForm form=disable label="Disable instead" name=format!("Disable instead: {}", connector.name)>
                     <input type="hidden" name="id" value=same />
                     <input type="hidden" name="enabled" value="false" />
                 </ButtonForm>

@@ -1,9 +1,5 @@
 use leptos::prelude::*;
-use leptos_router::{
-    LazyRoute,
-    hooks::{use_params_map, use_query_map},
-    lazy_route,
-};
+use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{
     Permission,
     connectors::{Connector, Health, Probe, Transport},
@@ -12,7 +8,7 @@ use model::{
 };
 
 use super::{
-    api::{OneConnector, SetConnectorEnabled, TestConnector, load_connector},
+    api::{LoadConnector, OneConnector, SetConnectorEnabled, TestConnector},
     parts::{counted, transport},
     tools::tools,
 };
@@ -34,13 +30,7 @@ pub struct ConnectorPage {
 #[lazy_route]
 impl LazyRoute for ConnectorPage {
     fn data() -> Self {
-        let params = use_params_map();
-        Self {
-            connector: load_by(
-                move || params.with(|params| params.get("id").unwrap_or_default()),
-                load_connector,
-            ),
-        }
+        Self { connector: load_by("id", |id| LoadConnector { id }) }
     }
 
     fn view(this: Self) -> AnyView {

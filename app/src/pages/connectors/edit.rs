@@ -1,5 +1,5 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, hooks::use_params_map, lazy_route};
+use leptos_router::{LazyRoute, lazy_route};
 use model::{
     Permission,
     connectors::{Connector, HeaderInfo, MAX_DESCRIPTION, MAX_NAME, Transport},
@@ -7,7 +7,7 @@ use model::{
 };
 
 use super::{
-    api::{OneConnector, UpdateConnector, load_connector},
+    api::{LoadConnector, OneConnector, UpdateConnector},
     parts::{HeaderRows, KeepAnyway},
 };
 use crate::{
@@ -24,13 +24,7 @@ pub struct EditConnectorPage {
 #[lazy_route]
 impl LazyRoute for EditConnectorPage {
     fn data() -> Self {
-        let params = use_params_map();
-        Self {
-            connector: load_by(
-                move || params.with(|params| params.get("id").unwrap_or_default()),
-                load_connector,
-            ),
-        }
+        Self { connector: load_by("id", |id| LoadConnector { id }) }
     }
 
     fn view(this: Self) -> AnyView {
@@ -48,6 +42,7 @@ impl LazyRoute for EditConnectorPage {
 fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView {
     let back = paths::connector(connector.id);
     let (id, name, slug) = (connector.id.to_string(), connector.name, connector.slug.to_string());
+    let more = if connector.headers.is_empty() { "Static headers" } else { "More headers" };
     let remote = match connector.transport {
         // The demo server is in the process itself: it has no address and takes no credentials.
         Transport::Demo => view! { <input type="hidden" name="url" value="" /> }.into_any(),
@@ -65,7 +60,7 @@ fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView 
             />
             <KeepAnyway form=save />
             {stored(save.into(), &connector.headers, now)}
-            <HeaderRows form=save />
+            <HeaderRows form=save legend=more />
         }
         .into_any(),
     };

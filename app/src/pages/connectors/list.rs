@@ -3,7 +3,7 @@ use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{Permission, connectors::Connector, orgs::Me, paths};
 
 use super::{
-    api::{ConnectorList, load_connectors},
+    api::{ConnectorList, LoadConnectors},
     parts::{Filter, matches, transport},
 };
 use crate::{
@@ -25,7 +25,7 @@ pub struct ConnectorsPage {
 #[lazy_route]
 impl LazyRoute for ConnectorsPage {
     fn data() -> Self {
-        Self { list: load(load_connectors) }
+        Self { list: load(LoadConnectors {}) }
     }
 
     fn view(this: Self) -> AnyView {

@@ -62,6 +62,9 @@ pub(super) fn RowError(
 /// Rows for the headers that are sent with every request to the server.
 #[component]
 pub(super) fn HeaderRows(
+    /// What stands above the rows.
+    #[prop(default = "Static headers")]
+    legend: &'static str,
     /// The form.
     #[prop(into)]
     form: FormCore,
@@ -109,7 +112,7 @@ pub(super) fn HeaderRows(
         .collect_view();
     view! {
         <fieldset class="field">
-            <legend>"Static headers"</legend>
+            <legend>{legend}</legend>
             <p class="hint">
                 "Sent with every request to this server, such as a token. Values are encrypted and never shown again. \
                  Leave the rows empty if it needs none."

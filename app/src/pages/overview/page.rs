@@ -8,7 +8,7 @@ use model::{
 
 use super::{
     activity::ActivityList,
-    api::{AddDemoConnector, DismissOnboarding, load_overview},
+    api::{AddDemoConnector, DismissOnboarding, LoadOverview},
 };
 use crate::{
     components::{
@@ -27,7 +27,7 @@ pub struct OverviewPage {
 #[lazy_route]
 impl LazyRoute for OverviewPage {
     fn data() -> Self {
-        Self { data: load(load_overview) }
+        Self { data: load(LoadOverview {}) }
     }
 
     fn view(this: Self) -> AnyView {

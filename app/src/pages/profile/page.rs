@@ -6,7 +6,7 @@ use model::{
 };
 
 use super::{
-    api::{RevokeOtherSessions, RevokeSession, UpdateProfile, load_sessions, load_theme},
+    api::{LoadSessions, LoadTheme, RevokeOtherSessions, RevokeSession, UpdateProfile},
     device::device,
 };
 use crate::{
@@ -30,7 +30,7 @@ pub struct ProfilePage {
 #[lazy_route]
 impl LazyRoute for ProfilePage {
     fn data() -> Self {
-        Self { theme: load(load_theme) }
+        Self { theme: load(LoadTheme {}) }
     }
 
     fn view(this: Self) -> AnyView {
@@ -105,7 +105,7 @@ pub struct SessionsPage {
 #[lazy_route]
 impl LazyRoute for SessionsPage {
     fn data() -> Self {
-        Self { data: load(load_sessions) }
+        Self { data: load(LoadSessions {}) }
     }
 
     fn view(this: Self) -> AnyView {

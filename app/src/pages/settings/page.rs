@@ -2,7 +2,7 @@ use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, Role, orgs::Org, paths};
 
-use super::api::{UpdateOrg, load_settings};
+use super::api::{LoadSettings, UpdateOrg};
 use crate::{
     components::{
         Callout, Card, CopyField, Fact, Facts, PageHeader, SubmitButton, TextArea, TextField, Tone,
@@ -22,7 +22,7 @@ pub struct SettingsPage {
 #[lazy_route]
 impl LazyRoute for SettingsPage {
     fn data() -> Self {
-        Self { data: load(load_settings) }
+        Self { data: load(LoadSettings {}) }
     }
 
     fn view(this: Self) -> AnyView {

@@ -1,0 +1,113 @@
+// Turns what `cargo leptos build --split` leaves in the site's pkg/ into few files. It makes one chunk of wasm for every
+// set of pages that have code in common, so that a first page would ask for up to a hundred files. Here they become
+//   gatehouse.wasm   the core, with the chunks that many pages need in a custom section
+//   split_….wasm     one page, with the rest of its chunks in a custom section, also where other pages have them too
+//   gatehouse.js     with the loader for that (pack-loader.js) instead of cargo-leptos's
+// Both stay plain wasm modules, so the browser compiles them while they arrive. The section is a row of
+// [number of the chunk, its length, its bytes], the first two as 32 bit little-endian.
+//
+// It knows the output of cargo-leptos 0.3.7, and fails when that looks different.
+import fs from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import zlib from 'node:zlib';
+import { budgets } from './budgets.mjs';
+
+const pkg = path.join(process.argv[2], 'pkg');
+const at = (name) => path.join(pkg, name);
+const read = (name) => fs.readFileSync(at(`${name}.wasm`));
+const linker = '__wasm_split.______________________.js';
+
+/** The parts of `text` that match; there must be `times` of them. */
+function expect(what, text, pattern, times = 1) {
+  const found = [...text.matchAll(pattern)];
+  if (found.length !== times) throw new Error(`pack: expected ${times} × ${what}, found ${found.length}`);
+  return found;
+}
+
+const number = (chunk) => Number(expect('name of a chunk', chunk, /^chunk_(\d+)$/g)[0][1]);
+
+// Page → its chunks, and itself as the last one.
+const manifest = JSON.parse(fs.readFileSync(at('__wasm_split_manifest.json'), 'utf8'));
+const pages = Object.values(manifest).map((list) => ({ file: list.at(-1), chunks: list.slice(0, -1) }));
+const chunks = [...new Set(pages.flatMap((p) => p.chunks))].sort((a, b) => number(a) - number(b));
+const bytes = new Map(chunks.map((chunk) => [chunk, read(chunk)]));
+const users = new Map(chunks.map((chunk) => [chunk, pages.filter((p) => p.chunks.includes(chunk)).length]));
+
+function leb(n) {
+  const out = [];
+  for (; n > 127; n >>>= 7) out.push((n & 127) | 128);
+  return Buffer.from([...out, n]);
+}
+function withChunks(file, list) {
+  const name = Buffer.from('chunks');
+  const rows = list.flatMap((chunk) => {
+    const head = Buffer.alloc(8);
+    head.writeUInt32LE(number(chunk), 0);
+    head.writeUInt32LE(bytes.get(chunk).length, 4);
+    return [head, bytes.get(chunk)];
+  });
+  const section = Buffer.concat([leb(name.length), name, ...rows]);
+  return Buffer.concat([read(file), Buffer.from([0]), leb(section.length), section]);
+}
+
+/** The site when chunks of at least `least` pages go with the core. */
+function site(least) {
+  const files = pages.map(({ file, chunks }) => [file, withChunks(file, chunks.filter((c) => users.get(c) < least))]);
+  return new Map([['gatehouse', withChunks('gatehouse', chunks.filter((c) => users.get(c) >= least))], ...files]);
+}
+
+const { BROTLI_PARAM_LGWIN, BROTLI_PARAM_QUALITY } = zlib.constants;
+const brotli = promisify(zlib.brotliCompress);
+async function weigh(files) {
+  // The quality of compress.mjs: lower ones misjudge by more than there is to win.
+  const params = { [BROTLI_PARAM_QUALITY]: 11, [BROTLI_PARAM_LGWIN]: 24 };
+  const [core, ...others] = [...files.values()];
+  const largest = others.sort((a, b) => b.length - a.length).slice(0, 4);
+  const [first, ...further] = (await Promise.all([core, ...largest].map((f) => brotli(f, { params })))).map((f) => f.length);
+  return { first: first + Math.max(...further), further: Math.max(...further) };
+}
+
+// The higher this is, the smaller is the first page and the larger the one after it. So it goes up while a further page
+// stays within its budget; where none does, while the two worst pages together get smaller.
+const score = ({ first, further }) => (further <= budgets.further * 1000 ? first - 1e9 : first + further);
+let best;
+for (let least = 2; least <= pages.length + 1; least++) {
+  const files = site(least);
+  const sizes = await weigh(files);
+  if (best && score(sizes) > score(best.sizes)) break;
+  best = { least, files, sizes };
+}
+
+// The loader. Of cargo-leptos's own one, only the names count; the rest must be what ours was written for.
+const link = fs.readFileSync(at(linker), 'utf8');
+expect('fetch of a module', link, /const src = fetch\(srcUrl\);/g);
+expect('import of the exports of the core', link, /Object\.assign\(sharedImports\.__wasm_split, \{[\w, ]+\}\);/g);
+expect('callback', link, /__indirect_function_table\.get\(callbackIndex\)\(callbackData, success\)/g);
+const table = expect('loader of a page', link,
+  /^export const (__wasm_split_load_\w+) = wrapAsyncCb\(makeLoad\(new URL\("\.\/(split_\w+\.wasm)", import\.meta\.url\), \[[\w, ]*\]\)\);$/gm,
+  pages.length).map(([, name, file]) => `${name}:wasmPage('${file}')`).join(',');
+const loader = fs.readFileSync(new URL('pack-loader.js', import.meta.url), 'utf8')
+  .replace(/^\s*(\/\/.*)?\n|^\s+/gm, '').replace('__PAGES__', () => table);
+
+// In gatehouse.js, so that nothing waits for one more file.
+let js = fs.readFileSync(at('gatehouse.js'), 'utf8');
+if (js.includes('wasmPage')) throw new Error('pack: the names of the loader are taken');
+function patch(what, pattern, by) {
+  expect(what, js, pattern);
+  js = js.replace(pattern, by);
+}
+const quoted = `"\\./${linker.replaceAll('.', '\\.')}"`;
+patch('import of the loaders', new RegExp(`(?:import\\*as [\\w$]+ from${quoted};)+`, 'g'), '');
+patch('use of the loaders', new RegExp(`${quoted}:[\\w$]+(?:,${quoted}:[\\w$]+)*`, 'g'), `"./${linker}":wasmPages`);
+patch('start of the core', /(function [\w$]+\(([\w$]+),([\w$]+)\)\{return )([\w$]+=\2\.exports,)/g, '$1wasmCore={exports:$2.exports,module:$3},$4');
+js += loader;
+
+// All is known to fit: now write.
+for (const chunk of chunks) fs.rmSync(at(`${chunk}.wasm`));
+for (const [file, content] of best.files) fs.writeFileSync(at(`${file}.wasm`), content);
+fs.writeFileSync(at('gatehouse.js'), js);
+fs.rmSync(at(linker));
+fs.rmSync(at('__wasm_split_manifest.json'));
+const shared = chunks.filter((c) => users.get(c) >= best.least).length;
+console.log(`pack: ${chunks.length} chunks into ${pages.length + 1} files; the ${shared} that ${best.least} or more pages need go with the core`);
