@@ -119,8 +119,32 @@ type Coming = Pin<Box<dyn Future<Output = AnyView> + Send>>;
 /// What waits is the same code for all pages: each of their chunks has only what makes its own view.
 #[inline(never)]
 fn show(data: Option<Json>, me: Option<Loaded<Me>>, render: Render) -> AnyView {
-    when_there(Arc::new(move || coming(data, me, Arc::clone(&render))))
+    when_there(Arc::new(move || {
+        let coming = coming(data, me, Arc::clone(&render));
+        Box::pin(async move {
+            let view = coming.await;
+            mark_hydrated();
+            view
+        })
+    }))
 }
+
+/// Says on `<html>` that the page answers to scripts from now on: for whoever drives a browser and must not type too early.
+#[cfg(feature = "hydrate")]
+fn mark_hydrated() {
+    // The view is taken over in the same turn; the mark comes after it.
+    set_timeout(
+        || {
+            if let Some(root) = document().document_element() {
+                _ = root.set_attribute("data-hydrated", "");
+            }
+        },
+        core::time::Duration::ZERO,
+    );
+}
+
+#[cfg(not(feature = "hydrate"))]
+fn mark_hydrated() {}
 
 /// Waits for data and person, and makes the view.
 #[inline(never)]

@@ -7,7 +7,7 @@ test.describe.configure({ mode: 'serial' });
 
 test.beforeAll(async ({ gatehouse }) => {
   await gatehouse.cli(['setup', '--email', 'ada@example.com', '--password', PASSWORD, '--org-name', 'Acme', '--org-slug', 'acme', '--json']);
-  await gatehouse.cli(['org', 'create', '--name', 'A second organisation with a long name!', '--slug', 'second', '--owner', 'ada@example.com', '--json']);
+  await gatehouse.cli(['org', 'create', '--name', 'The second organisation with a long name', '--slug', 'second', '--owner', 'ada@example.com', '--json']);
   await gatehouse.cli(['user', 'create', '--email', 'vera@example.com', '--password', PASSWORD, '--json']);
   await gatehouse.cli(['org', 'member', 'add', '--org', 'acme', '--email', 'vera@example.com', '--role', 'member', '--json']);
 });
@@ -92,15 +92,22 @@ test('the theme, the organisation and the session can be changed', async ({ page
   await logIn(page, gatehouse.url, 'ada@example.com');
   await page.goto(`${gatehouse.url}/profile`);
   await hydrated(page);
-  await page.getByRole('button', { name: 'Dark' }).last().click();
+  await page.getByRole('radio', { name: 'Dark' }).check();
+  await page.getByRole('button', { name: 'Save theme' }).click();
   await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
   await page.goto(`${gatehouse.url}/`);
   await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
   await hydrated(page);
   await page.goto(`${gatehouse.url}/settings`);
-  await expect(page.getByText(`${gatehouse.url}/mcp/`).first()).toBeVisible();
+  await expect(page.getByText(`${gatehouse.url}/mcp/acme`).first()).toBeVisible();
   await hydrated(page);
-  await page.getByRole('button', { name: 'Log out' }).last().click();
+  await page.getByLabel(/^Organisation/).first().click();
+  await page.getByRole('button', { name: 'Switch to The second organisation' }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
+  await expect(page.getByText(`${gatehouse.url}/mcp/second`).first()).toBeVisible();
+  await hydrated(page);
+  await page.getByLabel(/^Your account/).first().click();
+  await page.getByRole('button', { name: 'Log out' }).first().click();
   await expect(page.getByRole('heading', { level: 1, name: 'Log in' })).toBeVisible();
   await page.goto(`${gatehouse.url}/settings`);
   await expect(page.getByRole('heading', { level: 1, name: 'Log in' })).toBeVisible();

@@ -270,7 +270,8 @@ async fn err_01_pages_stand_many_readers_at_once() {
     let mut asking = tokio::task::JoinSet::new();
     for n in 0..300 {
         let path = ["/", "/connectors", "/settings", "/settings/api-keys", "/profile/sessions"][n % 5];
-        let request = Request::get(path).header(header::HOST, HOST).header(header::COOKIE, &cookie).body(Body::empty());
+        let request =
+            Request::get(path).header(header::HOST, HOST).header(header::COOKIE, &cookie).body(Body::empty());
         let router = app.router.clone();
         asking.spawn(async move {
             use tower::ServiceExt as _;

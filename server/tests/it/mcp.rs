@@ -174,7 +174,11 @@ async fn ten_02_ids_and_roles_in_a_body_move_nothing() {
     assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
     let mut tx = app.test.env.db.read().await.unwrap();
     let mine = store::orgs::find(&mut tx, ours.org_id()).await.unwrap().unwrap();
-    assert_eq!(mine, model::orgs::Org { name: "Renamed".into(), ..ours.org.clone() }, "the name and nothing else");
+    assert_eq!(
+        mine,
+        model::orgs::Org { name: "Renamed".into(), ..ours.org.clone() },
+        "the name and nothing else"
+    );
     assert_eq!(store::orgs::find(&mut tx, theirs.org_id()).await.unwrap().unwrap(), theirs.org);
     drop(tx);
     let answer = browser.post("/?do=switch_org", &[("org", their_id.as_str())]).await;

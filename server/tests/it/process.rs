@@ -485,16 +485,24 @@ async fn err_02_apk_09_no_credential_is_in_the_log() {
     let place = Place::new().with("GATEHOUSE_LOG", "trace").with("GATEHOUSE_LOG_FORMAT", "json");
     place.set_up();
     place.json(&["admin", "org", "set", "--org", "acme", "--url-keys", "on", "--json"]);
-    let key = place.json(&["admin", "api-key", "create", "--org", "acme", "--name", "k", "--url-key", "--json"]);
+    let key =
+        place.json(&["admin", "api-key", "create", "--org", "acme", "--name", "k", "--url-key", "--json"]);
     let secret = key["key"].as_str().unwrap();
     let running = start(&place);
     assert_eq!(list(&running.base, "acme", secret).await, 200);
     let client = reqwest_client();
     let (cookie, password) = ("cookie-9f3b1c77", "password-4410be92");
     for request in [
-        client.post(format!("{}/mcp/acme?api_key={secret}", running.base)).header("content-type", "application/json"),
-        client.post(format!("{}/mcp/acme", running.base)).bearer_auth(secret).header("content-type", "application/json"),
-        client.get(format!("{}/settings?api_key={secret}", running.base)).header("cookie", format!("gatehouse={cookie}")),
+        client
+            .post(format!("{}/mcp/acme?api_key={secret}", running.base))
+            .header("content-type", "application/json"),
+        client
+            .post(format!("{}/mcp/acme", running.base))
+            .bearer_auth(secret)
+            .header("content-type", "application/json"),
+        client
+            .get(format!("{}/settings?api_key={secret}", running.base))
+            .header("cookie", format!("gatehouse={cookie}")),
         client
             .post(format!("{}/sign-in?do=sign_in", running.base))
             .header("sec-fetch-site", "same-origin")

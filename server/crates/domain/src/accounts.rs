@@ -108,7 +108,10 @@ pub async fn complete_setup(
 fn at_org_slug(error: Error) -> Error {
     match error {
         Error::App(mut app) => {
-            app.fields.iter_mut().filter(|at| at.field == "slug").for_each(|at| "org_slug".clone_into(&mut at.field));
+            app.fields
+                .iter_mut()
+                .filter(|at| at.field == "slug")
+                .for_each(|at| "org_slug".clone_into(&mut at.field));
             Error::App(app)
         }
         other => other,
