@@ -132,15 +132,11 @@ fn show(data: Option<Json>, me: Option<Loaded<Me>>, render: Render) -> AnyView {
 /// Says on `<html>` that the page answers to scripts from now on: for whoever drives a browser and must not type too early.
 #[cfg(feature = "hydrate")]
 fn mark_hydrated() {
-    // The view is taken over in the same turn; the mark comes after it.
-    set_timeout(
-        || {
-            if let Some(root) = document().document_element() {
-                _ = root.set_attribute("data-hydrated", "");
-            }
-        },
-        core::time::Duration::ZERO,
-    );
+    // The view is taken over in the same turn, so nobody sees the mark before it. (No timer: a closure for the browser that
+    // is made in code that the wasm is split at fails with a signature mismatch.)
+    if let Some(root) = document().document_element() {
+        _ = root.set_attribute("data-hydrated", "");
+    }
 }
 
 #[cfg(not(feature = "hydrate"))]

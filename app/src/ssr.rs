@@ -212,7 +212,10 @@ where
     let Some(function) = query.into_iter().find_map(|(name, value)| (name == "do").then_some(value)) else {
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, HEAD")]).into_response();
     };
-    let known = function.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    // As it stands, not decoded: what looked at the query before this did not decode it either.
+    let literal = format!("do={function}");
+    let known = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == literal))
+        && function.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         && server_fn::axum::get_server_fn_service(&format!("/api/{function}"), Method::POST).is_some();
     let Some(uri) = known.then(|| format!("/api/{function}").parse::<Uri>().ok()).flatten() else {
         return StatusCode::NOT_FOUND.into_response();

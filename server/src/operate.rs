@@ -105,6 +105,16 @@ pub async fn restore(config: &Config, file: &Path) -> Result<(), String> {
     if target.exists() {
         return Err(format!("{} is there already; move it away first", target.display()));
     }
+    for leftover in ["-wal", "-shm", "-journal"] {
+        let path = std::path::PathBuf::from(format!("{}{leftover}", target.display()));
+        if path.exists() {
+            // SQLite would replay it into the restored file.
+            return Err(format!(
+                "{} of an older database is still there; move it away as well",
+                path.display()
+            ));
+        }
+    }
     if !file.exists() {
         return Err(format!("there is no file {}", file.display()));
     }

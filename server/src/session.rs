@@ -81,10 +81,7 @@ impl SessionStore for Sessions {
     async fn save(&self, record: &Record) -> Result<()> {
         let mut tx = self.env.db.write().await.map_err(backend)?;
         // A session that was revoked while its request ran must not come back by being saved.
-        if store::sessions::find(&mut tx, &hash(&record.id)).await.map_err(backend)?.is_none() {
-            return Ok(());
-        }
-        store::sessions::upsert(&mut tx, &self.row(record)?).await.map_err(backend)?;
+        store::sessions::update(&mut tx, &self.row(record)?).await.map_err(backend)?;
         tx.commit().await.map_err(backend)
     }
 

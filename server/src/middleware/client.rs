@@ -44,7 +44,11 @@ pub async fn identify(State(edge): State<Edge>, mut request: Request, next: Next
     let id = edge.env.uuid().simple().to_string();
     let method = request.method().clone();
     // The query may hold a credential, so it stays out of the log (APK-09).
-    let path = request.uri().path().to_owned();
+    let path = match request.uri().path() {
+        // The rest of it is a secret.
+        path if path.starts_with("/setup/") => "/setup/…".to_owned(),
+        path => path.to_owned(),
+    };
     let started = edge.env.clock.now_micros();
     let too_long = request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > LONGEST_URL);
 
@@ -102,8 +106,11 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
 /// request without one.
 fn forwarded_for(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Option<IpAddr> {
     let mut nearest = peer;
-    let lines: Vec<&str> =
-        headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
+    let lines = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(|line| line.to_str().ok())
+        .collect::<Option<Vec<&str>>>()?;
     for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
         nearest = unmapped(entry.trim().parse().ok()?);
         if !is_trusted(nearest, trusted) {

@@ -88,9 +88,11 @@ pub struct Change {
 impl Env {
     /// Begins a change by somebody who may make it.
     pub async fn change<P: Grant>(&self, actor: &OrgActor<P>) -> Result<Change> {
+        let mut tx = self.db.write().await?;
+        store::orgs::lock(&mut tx, actor.org()).await?;
         Ok(Change {
             env: self.clone(),
-            tx: self.db.write().await?,
+            tx,
             org: actor.org(),
             principal: actor.principal().clone(),
             origin: actor.origin().clone(),

@@ -467,16 +467,20 @@ fn after_check(health: Health, failures: i64, ok: bool) -> (Health, i64) {
 
 async fn put_tools(tx: &mut Tx, org: OrgId, connector: ConnectorId, report: &ProbeReport) -> Result<bool> {
     let old = store::connectors::list_tools_of(tx, org, connector).await?;
-    let same = old.len() == report.list.tools.len()
-        && old
+    let offered: HashSet<&str> = report.list.tools.iter().map(|tool| tool.name.as_str()).collect();
+    // A tool that is switched off stays known when its server leaves it out: should it come back, it must not come back on.
+    let (current, gone): (Vec<_>, Vec<_>) = old.iter().partition(|tool| offered.contains(tool.name.as_str()));
+    let gone: Vec<_> = gone.into_iter().filter(|tool| tool.enabled).collect();
+    let same = gone.is_empty()
+        && current.len() == report.list.tools.len()
+        && current
             .iter()
             .zip(&report.list.tools)
             .all(|(old, new)| old.name == new.name && old.definition == new.raw.get());
     if same {
         return Ok(false);
     }
-    let offered: HashSet<&str> = report.list.tools.iter().map(|tool| tool.name.as_str()).collect();
-    for gone in old.iter().filter(|tool| !offered.contains(tool.name.as_str())) {
+    for gone in gone {
         store::connectors::delete_tool(tx, org, connector, &gone.name).await?;
     }
     for (position, tool) in (0..).zip(&report.list.tools) {

@@ -80,6 +80,7 @@ pub(crate) async fn begin(
     let address = address.map(address_bucket);
     let mut tx = env.db.write().await?;
     if let Some(bucket) = &address {
+        failures::lock(&mut tx, bucket).await?;
         let mut count = failures::get(&mut tx, bucket).await?;
         if now - count.window_start >= MINUTE {
             count = Failures { window_start: now, ..Failures::default() };
@@ -90,6 +91,7 @@ pub(crate) async fn begin(
         count.failures += 1;
         failures::put(&mut tx, bucket, count).await?;
     }
+    failures::lock(&mut tx, &account).await?;
     let mut count = failures::get(&mut tx, &account).await?;
     if count.failures >= MOST_ATTEMPTS {
         return Err(too_many(LONGEST_WAIT));

@@ -18,6 +18,7 @@ statements! {
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)";
     UPDATE = "UPDATE orgs SET name = $2, description = $3, plan = $4, key_visibility = $5, url_keys = $6 WHERE id = $1";
     BUMP = "UPDATE orgs SET version = version + 1, changed_at = $2 WHERE id = $1 RETURNING version";
+    LOCK = "UPDATE orgs SET version = version WHERE id = $1";
     LIST_CHANGED = "SELECT id, slug, version FROM orgs WHERE changed_at >= $1";
     VERSION = "SELECT version FROM orgs WHERE id = $1";
     BURY_SLUG = "INSERT INTO slug_tombstones (slug, buried_at) VALUES ($1, $2) ON CONFLICT (slug) DO NOTHING";
@@ -133,6 +134,14 @@ pub async fn bump(tx: &mut Tx, id: OrgId, at: i64) -> Result<i64> {
     let id = id.to_string();
     let row: Option<(i64,)> = on!(tx, |c| sqlx::query_as(BUMP).bind(id).bind(at).fetch_optional(c).await)?;
     row.map(|(version,)| version).ok_or(Error::Missing("orgs"))
+}
+
+/// Makes other changes of the organisation wait until this transaction ends, so that what is read now still holds when
+/// it is written back. `SQLite` has one writer anyway.
+pub async fn lock(tx: &mut Tx, id: OrgId) -> Result<()> {
+    let id = id.to_string();
+    on!(tx, |c| sqlx::query(LOCK).bind(id).execute(c).await.map(drop))?;
+    Ok(())
 }
 
 /// Organisations changed at or after a time, with slug and version.

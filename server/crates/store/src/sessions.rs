@@ -11,6 +11,7 @@ statements! {
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
               ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, data = excluded.data, \
               last_seen_at = excluded.last_seen_at, expires_at = excluded.expires_at";
+    UPDATE = "UPDATE sessions SET user_id = $2, data = $3, last_seen_at = $4, expires_at = $5 WHERE token_hash = $1";
     LIST_OF_USER = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at \
                     FROM sessions WHERE user_id = $1 ORDER BY last_seen_at DESC, id";
     TOUCH = "UPDATE sessions SET last_seen_at = $2, address = $3 WHERE token_hash = $1 AND last_seen_at < $2";
@@ -93,6 +94,21 @@ pub async fn upsert(tx: &mut Tx, session: &Session) -> Result<()> {
         .bind(&session.address)
         .bind(&session.user_agent)
         .bind(session.created_at)
+        .bind(session.last_seen_at)
+        .bind(session.expires_at)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Writes a changed session, unless it was ended meanwhile (SES-03).
+pub async fn update(tx: &mut Tx, session: &Session) -> Result<()> {
+    let user = session.user.map(|user| user.to_string());
+    on!(tx, |c| sqlx::query(UPDATE)
+        .bind(&session.token_hash)
+        .bind(user)
+        .bind(&session.data)
         .bind(session.last_seen_at)
         .bind(session.expires_at)
         .execute(c)

@@ -7,6 +7,8 @@ statements! {
     UPSERT = "INSERT INTO sign_in_failures (bucket, failures, window_start, blocked_until) VALUES ($1, $2, $3, $4) \
               ON CONFLICT (bucket) DO UPDATE SET failures = excluded.failures, window_start = excluded.window_start, \
               blocked_until = excluded.blocked_until";
+    LOCK = "INSERT INTO sign_in_failures (bucket, failures, window_start, blocked_until) VALUES ($1, 0, 0, 0) \
+            ON CONFLICT (bucket) DO UPDATE SET failures = sign_in_failures.failures";
     DELETE = "DELETE FROM sign_in_failures WHERE bucket = $1";
     DELETE_STALE = "DELETE FROM sign_in_failures WHERE window_start < $1 AND blocked_until < $1";
 }
@@ -31,6 +33,12 @@ pub async fn get(tx: &mut Tx, bucket: &str) -> Result<Failures> {
         window_start,
         blocked_until,
     }))
+}
+
+/// Makes other attempts on the bucket wait until this transaction ends, so that each of many at once is counted (PWD-06).
+pub async fn lock(tx: &mut Tx, bucket: &str) -> Result<()> {
+    on!(tx, |c| sqlx::query(LOCK).bind(bucket).execute(c).await.map(drop))?;
+    Ok(())
 }
 
 /// Writes the count of a bucket.
