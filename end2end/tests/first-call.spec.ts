@@ -21,6 +21,7 @@ async function settled(page: Page, heading: string | RegExp) {
 }
 
 test('from the set-up link to a key in every helper string, and a call with it', async ({ page, freshGatehouse: gatehouse, everything }) => {
+  test.setTimeout(240_000);
   const problems: string[] = [];
   page.on('console', (message) => { if (message.type() === 'error') problems.push(message.text()); });
   page.on('pageerror', (error) => problems.push(String(error)));

@@ -37,7 +37,7 @@ const PAGES: [string, string | RegExp][] = [
 ];
 
 test('every page has its heading, fits a phone, and axe finds nothing', async ({ page, gatehouse }) => {
-  test.setTimeout(180_000);
+  test.setTimeout(360_000);
   const problems: string[] = [];
   page.on('console', (message) => { if (message.type() === 'error') problems.push(`${page.url()}: ${message.text()}`); });
   page.on('pageerror', (error) => problems.push(`${page.url()}: ${error}`));
@@ -101,12 +101,12 @@ test('the theme, the organisation and the session can be changed', async ({ page
   await page.goto(`${gatehouse.url}/settings`);
   await expect(page.getByText(`${gatehouse.url}/mcp/acme`).first()).toBeVisible();
   await hydrated(page);
-  await page.getByLabel(/^Organisation/).first().click();
+  await page.locator('summary', { hasText: 'Organisation:' }).first().click();
   await page.getByRole('button', { name: 'Switch to The second organisation' }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
   await expect(page.getByText(`${gatehouse.url}/mcp/second`).first()).toBeVisible();
   await hydrated(page);
-  await page.getByLabel(/^Your account/).first().click();
+  await page.locator('summary', { hasText: 'Your account:' }).first().click();
   await page.getByRole('button', { name: 'Log out' }).first().click();
   await expect(page.getByRole('heading', { level: 1, name: 'Log in' })).toBeVisible();
   await page.goto(`${gatehouse.url}/settings`);

@@ -112,7 +112,12 @@ pub fn Menu(
     let button = button.unwrap_or_else(|| view! { <Icon name="ellipsis" /> }.into_any());
     view! {
         <details class=format!("menu {class}")>
-            <summary aria-label=name>{button}</summary>
+            <summary>
+                <span class="visually-hidden">{name}</span>
+                <span class="menu-button" aria-hidden="true">
+                    {button}
+                </span>
+            </summary>
             <div class="menu-list">{children()}</div>
         </details>
     }
