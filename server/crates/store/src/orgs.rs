@@ -2,6 +2,7 @@
 
 use model::{
     OrgId, OrgSlug, Plan, UserId,
+    oauth::{OauthSettings, RefreshLifetime, ReusePolicy},
     orgs::{KeyVisibility, Org},
 };
 
@@ -26,6 +27,8 @@ statements! {
     ONBOARDING = "SELECT onboarding_dismissed_at FROM orgs WHERE id = $1";
     DISMISS_ONBOARDING = "UPDATE orgs SET onboarding_dismissed_at = $2 WHERE id = $1";
     COUNT = "SELECT COUNT(*) FROM orgs";
+    OAUTH_SETTINGS = "SELECT refresh_days, reuse_policy, open_clients FROM orgs WHERE id = $1";
+    SET_OAUTH_SETTINGS = "UPDATE orgs SET refresh_days = $2, reuse_policy = $3, open_clients = $4 WHERE id = $1";
 }
 
 #[derive(sqlx::FromRow)]
@@ -84,6 +87,34 @@ pub async fn list_of_user(tx: &mut Tx, user: UserId) -> Result<Vec<Org>> {
     let user = user.to_string();
     let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST_OF_USER).bind(user).fetch_all(c).await)?;
     rows.into_iter().map(Org::try_from).collect()
+}
+
+/// What the organisation chose about OAuth.
+pub async fn oauth_settings(tx: &mut Tx, id: OrgId) -> Result<OauthSettings> {
+    let id = id.to_string();
+    let row: Option<(i64, String, bool)> =
+        on!(tx, |c| sqlx::query_as(OAUTH_SETTINGS).bind(&id).fetch_optional(c).await)?;
+    let (days, reuse, open_clients) = row.ok_or(Error::Missing("orgs"))?;
+    let wrong = |column| Error::Inconsistent { table: "orgs", column, row: id.clone() };
+    Ok(OauthSettings {
+        lifetime: RefreshLifetime::from_days(days).ok_or_else(|| wrong("refresh_days"))?,
+        reuse: ReusePolicy::parse(&reuse).ok_or_else(|| wrong("reuse_policy"))?,
+        open_clients,
+    })
+}
+
+/// Writes what the organisation chose about OAuth.
+pub async fn set_oauth_settings(tx: &mut Tx, id: OrgId, settings: OauthSettings) -> Result<()> {
+    let id = id.to_string();
+    on!(tx, |c| sqlx::query(SET_OAUTH_SETTINGS)
+        .bind(id)
+        .bind(settings.lifetime.days())
+        .bind(settings.reuse.as_str())
+        .bind(settings.open_clients)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
 }
 
 /// The organisation's wrapped data key.
