@@ -8,6 +8,7 @@ use domain::{
     env::{Changes, SystemClock, SystemRng},
     net::{Outbound, OutboundSettings},
     password::{PasswordSettings, Passwords},
+    signing::KeyRing,
 };
 use gateway::Gateway;
 use store::Db;
@@ -55,6 +56,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         clock: Arc::new(SystemClock),
         rng,
         sealer: Arc::new(sealer),
+        keys: Arc::new(KeyRing::default()),
         passwords: Arc::new(Passwords::new(PasswordSettings::default())),
         outbound,
         settings: Arc::new(Settings {
