@@ -273,13 +273,12 @@ impl KeyRing {
     fn signer_of(&self, env: &Env, known: &Known) -> Result<Option<Signer>> {
         let Some(row) = signing(&known.rows, env.now()) else { return Ok(None) };
         let mut opened = self.opened();
-        let pair = match opened.get(&row.kid) {
-            Some(pair) => Arc::clone(pair),
-            None => {
-                let pair = Arc::new(open(env, row)?);
-                opened.insert(row.kid.clone(), Arc::clone(&pair));
-                pair
-            }
+        let pair = if let Some(pair) = opened.get(&row.kid) {
+            Arc::clone(pair)
+        } else {
+            let pair = Arc::new(open(env, row)?);
+            opened.insert(row.kid.clone(), Arc::clone(&pair));
+            pair
         };
         Ok(Some(Signer { kid: row.kid.clone(), pair }))
     }
@@ -497,4 +496,154 @@ pub async fn maintain(env: &Env) -> Result<()> {
         env.keys.refresh(env).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{env_test, testing::TestEnv};
+
+    /// Another process on the same database: what it knows, it has read.
+    fn other_node(t: &TestEnv) -> Env {
+        let mut other = t.env.clone();
+        other.keys = Arc::new(KeyRing::for_tests());
+        other
+    }
+
+    async fn standings(env: &Env) -> Vec<Standing> {
+        list(env).await.unwrap().into_iter().map(|key| key.standing).collect()
+    }
+
+    async fn published(env: &Env) -> Vec<String> {
+        let set: Value = serde_json::from_str(&env.keys.jwks(env).await.unwrap()).unwrap();
+        set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn events(env: &Env) -> Vec<String> {
+        let mut tx = env.db.read().await.unwrap();
+        let all = store::audit::list_instance_actions(&mut tx).await.unwrap();
+        all.into_iter().map(|(action, _)| action).filter(|action| action.starts_with("signing_key")).collect()
+    }
+
+    env_test!(oak_03_the_key_set_shows_public_members_alone, |t| async {
+        let signer = t.env.keys.signer(&t.env).await.unwrap();
+        let set: Value = serde_json::from_str(&t.env.keys.jwks(&t.env).await.unwrap()).unwrap();
+        let [key] = set["keys"].as_array().unwrap().as_slice() else { panic!("one key") };
+        let names: Vec<_> = key.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["kty", "n", "e", "alg", "use", "kid"]);
+        assert_eq!((&key["kty"], &key["alg"], &key["use"]), (&json!("RSA"), &json!("RS256"), &json!("sig")));
+        assert_eq!(key["kid"], signer.kid());
+        // RFC 7638, computed by another road.
+        let members = json!({"e": key["e"], "kty": "RSA", "n": key["n"]}).to_string();
+        assert_eq!(BASE64URL_NOPAD.encode(&Sha256::digest(members)), signer.kid());
+        // The private key is in the database, sealed and for its own row alone.
+        let mut tx = t.env.db.read().await.unwrap();
+        let [row] = store::signing_keys::list(&mut tx).await.unwrap().try_into().unwrap();
+        assert!(t.env.sealer.open_instance("signing_key:other", &row.private_sealed).is_err());
+        assert!(RsaKeyPair::from_pkcs8(&row.private_sealed).is_err());
+        assert_eq!(events(&t.env).await, ["signing_key.created"]);
+    });
+
+    #[test]
+    fn oak_03_keys_have_3072_bits_and_the_thumbprint_is_that_of_the_rfc() {
+        assert_eq!(KeyRing::default().size, KeySize::Rsa3072);
+        // RFC 7638, section 3.1.
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+        assert_eq!(thumbprint(n, "AQAB"), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    }
+
+    env_test!(oak_04_two_nodes_that_begin_at_once_sign_with_one_key, |t| async {
+        let other = other_node(&t);
+        let (a, b) = tokio::join!(t.env.keys.signer(&t.env), other.keys.signer(&other));
+        assert_eq!(a.unwrap().kid(), b.unwrap().kid());
+        assert_eq!((list(&t.env).await.unwrap().len(), events(&t.env).await.len()), (1, 1));
+    });
+
+    env_test!(oak_04_the_next_key_is_published_before_it_signs_and_the_old_one_outlives_its_tokens, |t| async {
+        let other = other_node(&t);
+        let first = t.env.keys.signer(&t.env).await.unwrap().kid().to_owned();
+        let next = rotate(&t.env, &Principal::Operator).await.unwrap();
+        assert_eq!(next.standing, Standing::Next);
+        assert_eq!(published(&t.env).await, [first.clone(), next.kid.clone()]);
+        assert_eq!(published(&other).await.len(), 2, "on the other node too");
+        let again = rotate(&t.env, &Principal::Operator).await.unwrap_err();
+        assert!(matches!(again, Error::App(error) if error.kind == ErrorKind::Conflict));
+        // Until the very end the first one signs.
+        t.clock.advance(2 * HOUR - 1000);
+        assert_eq!(t.env.keys.signer(&t.env).await.unwrap().kid(), first);
+        assert_eq!(standings(&t.env).await, [Standing::Signing, Standing::Next]);
+        t.clock.advance(1000);
+        for env in [&t.env, &other] {
+            assert_eq!(env.keys.signer(env).await.unwrap().kid(), next.kid);
+        }
+        assert_eq!(standings(&t.env).await, [Standing::Accepted, Standing::Signing]);
+        // An hour for its last token, and five minutes more.
+        t.clock.advance(65 * MINUTE - 1000);
+        assert!(t.env.keys.public(&first, t.env.now()).is_some());
+        t.clock.advance(1000);
+        assert!(t.env.keys.public(&first, t.env.now()).is_none());
+        assert_eq!(published(&t.env).await, [next.kid.clone()]);
+        assert_eq!(standings(&t.env).await, [Standing::Retired, Standing::Signing]);
+        assert_eq!(events(&t.env).await, ["signing_key.created"; 2]);
+    });
+
+    env_test!(oak_04_keys_are_replaced_by_themselves_and_forgotten, |t| async {
+        maintain(&t.env).await.unwrap();
+        maintain(&t.env).await.unwrap();
+        assert_eq!(standings(&t.env).await, [Standing::Signing], "the first key is made by itself, once");
+        t.clock.advance(90 * DAY - 2 * HOUR - 1);
+        maintain(&t.env).await.unwrap();
+        assert_eq!(standings(&t.env).await, [Standing::Signing]);
+        t.clock.advance(1);
+        // Both nodes notice at once.
+        let other = other_node(&t);
+        let (a, b) = tokio::join!(maintain(&t.env), maintain(&other));
+        (a.unwrap(), b.unwrap());
+        assert_eq!(standings(&t.env).await, [Standing::Signing, Standing::Next]);
+        t.clock.advance(2 * HOUR);
+        maintain(&t.env).await.unwrap();
+        assert_eq!(standings(&t.env).await, [Standing::Accepted, Standing::Signing]);
+        t.clock.advance(31 * DAY);
+        maintain(&t.env).await.unwrap();
+        assert_eq!(standings(&t.env).await, [Standing::Signing]);
+    });
+
+    env_test!(oak_04_a_removed_key_counts_nowhere_and_another_signs_at_once, |t| async {
+        let other = other_node(&t);
+        let first = t.env.keys.signer(&t.env).await.unwrap().kid().to_owned();
+        other.keys.refresh(&other).await.unwrap();
+        retire(&t.env, &Principal::Operator, &first).await.unwrap();
+        assert!(t.env.keys.public(&first, t.env.now()).is_none());
+        assert!(other.keys.public(&first, t.env.now()).is_some(), "it has not heard yet");
+        other.keys.refresh(&other).await.unwrap();
+        assert!(other.keys.public(&first, t.env.now()).is_none());
+        let second = t.env.keys.signer(&t.env).await.unwrap().kid().to_owned();
+        assert_eq!(other.keys.signer(&other).await.unwrap().kid(), second);
+        assert_eq!(published(&other).await, [second.clone()]);
+        // With a next key at hand, that one takes over; without it, the current one stays for longer.
+        let next = rotate(&t.env, &Principal::Operator).await.unwrap().kid;
+        retire(&t.env, &Principal::Operator, &second).await.unwrap();
+        assert_eq!(t.env.keys.signer(&t.env).await.unwrap().kid(), next);
+        let never = rotate(&t.env, &Principal::Operator).await.unwrap().kid;
+        retire(&t.env, &Principal::Operator, &never).await.unwrap();
+        t.clock.advance(3 * HOUR + 6 * MINUTE);
+        assert_eq!(t.env.keys.signer(&t.env).await.unwrap().kid(), next);
+        for unknown in [first.as_str(), "", "../x"] {
+            let refused = retire(&t.env, &Principal::Operator, unknown).await.unwrap_err();
+            assert!(matches!(refused, Error::App(error) if error.kind == ErrorKind::NotFound));
+        }
+        assert_eq!(
+            events(&t.env).await,
+            [
+                "signing_key.created",
+                "signing_key.removed",
+                "signing_key.created",
+                "signing_key.created",
+                "signing_key.removed",
+                "signing_key.activated",
+                "signing_key.created",
+                "signing_key.removed"
+            ]
+        );
+    });
 }
