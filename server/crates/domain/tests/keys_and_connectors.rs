@@ -114,6 +114,25 @@ env_test!(changes_of_another_process_are_heard, |t| async {
     assert_eq!(planes.lookup("later"), Some(later.org_id()));
 });
 
+env_test!(apk_05_changes_of_a_node_whose_clock_is_wrong_are_heard, |t| async {
+    let owner = t.org("acme").await;
+    let made = key(&t, &owner, "ci").await;
+    let planes = Planes::load(t.env.clone()).await.unwrap();
+    planes.refresh().await.unwrap();
+    let mut heard = t.env.changes.subscribe();
+    for wrong_by in [-3_600_000, 3_600_000] {
+        let mut other = t.env.clone();
+        other.changes = domain::env::Changes::default();
+        other.clock = domain::env::ManualClock::at(t.env.now() + wrong_by);
+        let switch = KeyChanges { enabled: Some(wrong_by > 0), ..KeyChanges::default() };
+        api_keys::update(&other, &OrgActor::operator(owner.org_id()), made.key.id, &switch).await.unwrap();
+        planes.refresh().await.unwrap();
+        assert_eq!(heard.try_recv().unwrap(), owner.org_id(), "wrong by {wrong_by} ms");
+        planes.refresh().await.unwrap();
+        assert!(heard.try_recv().is_err(), "the same change is told once");
+    }
+});
+
 env_test!(apk_08_deleting_a_key_in_use_needs_a_second_word, |t| async {
     let owner = t.org("acme").await;
     let made = key(&t, &owner, "busy").await;
