@@ -3,8 +3,9 @@
 //! A snapshot is immutable. Whoever changes an organisation raises its version; whoever holds a snapshot of an older
 //! version loads a new one.
 
+use core::fmt;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
@@ -37,6 +38,50 @@ pub struct OrgPlane {
     pub version: i64,
 }
 
+/// Who authenticated on the data plane: what sessions, limits, usage and logs go by. It is always seen together with
+/// its organisation, and says nothing of what it may do: that is [`Access`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Principal {
+    /// Whoever holds an API key.
+    ApiKey(ApiKeyId),
+}
+
+impl Principal {
+    /// `api_key`: the word in logs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::ApiKey(_) => "api_key",
+        }
+    }
+}
+
+/// The public id, for logs.
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ApiKey(id) => id.fmt(f),
+        }
+    }
+}
+
+/// What a credential gives to whoever presents it. Two credentials of one principal may give different things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Who authenticated.
+    pub principal: Principal,
+    /// Which connectors may be used.
+    pub scope: PlaneScope,
+    /// When it ends, Unix milliseconds.
+    pub expires_at: Option<i64>,
+}
+
+impl Access {
+    /// Whether it has not ended yet.
+    pub fn lives(&self, now: i64) -> bool {
+        self.expires_at.is_none_or(|at| now < at)
+    }
+}
+
 /// One enabled API key.
 #[derive(Clone, Debug)]
 pub struct PlaneKey {
@@ -52,13 +97,24 @@ pub struct PlaneKey {
     pub url_key: bool,
 }
 
-/// Which connectors a principal may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl PlaneKey {
+    /// What it gives to whoever presents it.
+    pub fn access(&self) -> Access {
+        Access {
+            principal: Principal::ApiKey(self.id),
+            scope: self.scope.clone(),
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+/// Which connectors a principal may use. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PlaneScope {
     /// All, also those added later.
     All,
     /// Only these.
-    Only(HashSet<ConnectorId>),
+    Only(Arc<BTreeSet<ConnectorId>>),
 }
 
 impl PlaneScope {
@@ -245,7 +301,8 @@ impl Planes {
                 let scope = if key.all_connectors {
                     PlaneScope::All
                 } else {
-                    PlaneScope::Only(limits.iter().filter(|(id, _)| *id == key.id).map(|(_, c)| *c).collect())
+                    let own = limits.iter().filter(|(id, _)| *id == key.id).map(|(_, c)| *c);
+                    PlaneScope::Only(Arc::new(own.collect()))
                 };
                 let hash: [u8; 32] = key.hash.as_slice().try_into().ok()?;
                 Some((
