@@ -14,7 +14,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use http::{HeaderName, Uri};
 use model::{ApiKeyId, ConnectorId, ConnectorSlug, OrgId, OrgSlug, connectors::Transport};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
 
 use crate::{Env, Error, Result, connectors, orgs};
@@ -128,7 +128,6 @@ impl PlaneScope {
 }
 
 /// One enabled connector with opened credentials.
-#[derive(Debug)]
 pub struct PlaneConnector {
     /// Its id.
     pub id: ConnectorId,
@@ -138,7 +137,7 @@ pub struct PlaneConnector {
     pub name: String,
     /// How it is reached.
     pub transport: Transport,
-    /// Where; not looked at for [`Transport::Demo`].
+    /// Where, with the query that may hold a key; not looked at for [`Transport::Demo`].
     pub url: Uri,
     /// What it is sent with every request.
     pub headers: Vec<(HeaderName, SecretString)>,
@@ -146,6 +145,13 @@ pub struct PlaneConnector {
     pub tools: Vec<PlaneTool>,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
     pub version: i64,
+}
+
+impl fmt::Debug for PlaneConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, host) = (self.id, self.url.host());
+        f.debug_struct("PlaneConnector").field("id", &id).field("host", &host).finish_non_exhaustive()
+    }
 }
 
 /// One tool of a connector.
@@ -359,14 +365,14 @@ fn plane_connector(
     row: store::connectors::Connector,
 ) -> Result<PlaneConnector> {
     let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
-    let opened = connectors::open_headers(data_key, org, headers, row.id)?;
+    let target = connectors::Target::open(data_key, org, &row, headers)?;
     let url: Uri = if row.transport == Transport::Demo {
         Uri::default()
     } else {
-        row.url.parse().map_err(|_| wrong("URL"))?
+        target.whole_url().expose_secret().parse().map_err(|_| wrong("URL"))?
     };
-    let mut own = Vec::with_capacity(opened.len());
-    for (name, value) in opened {
+    let mut own = Vec::with_capacity(target.headers.len());
+    for (name, value) in target.headers {
         own.push((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header"))?, value));
     }
     // What decides whether a connection may be kept: the address and when each header was last set.

@@ -9,7 +9,7 @@ use model::{
     connectors::{Health, Probe, Transport},
     permissions::can,
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 use store::{
     Tx,
@@ -18,8 +18,7 @@ use store::{
 
 use super::{
     find,
-    input::{checked_headers, parse_url},
-    secrets::open_headers,
+    secrets::{Target, sealed},
 };
 use crate::{
     Env, Error, OrgActor, Result,
@@ -36,42 +35,27 @@ use crate::{
 /// Failed checks in a row after which a connector counts as down (UPS-15).
 const DOWN_AFTER: i64 = 3;
 
-/// Looks at a URL without keeping anything.
-pub async fn probe(
-    env: &Env,
-    _: &OrgActor<can::ConnectorsWrite>,
-    url: &str,
-    headers: &[(String, SecretString)],
-) -> Result<Probe> {
-    let url = parse_url(url)?;
-    let headers = checked_headers(headers)?;
-    let report = ask(env, Transport::Http, url.as_str(), &headers, 0).await?.map_err(|why| at_url(&why))?;
-    Ok(summary(&report))
-}
-
 /// Asks a server what it is and offers. `slug` is the length of what will stand before its tools' names.
 pub(super) async fn ask(
     env: &Env,
-    transport: Transport,
-    url: &str,
-    headers: &[(String, SecretString)],
+    target: &Target,
     slug: usize,
 ) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
     let wrong = || Error::Internal("a checked URL or header cannot be sent".into());
-    let upstream = match transport {
+    let upstream = match target.transport {
         Transport::Demo => {
             let clock = env.clock.clone();
             Upstream::Demo(Demo::new(Arc::new(move || clock.now())))
         }
         Transport::Http => {
             let mut map = HeaderMap::new();
-            for (name, value) in headers {
+            for (name, value) in &target.headers {
                 let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
                 let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| wrong())?;
                 value.set_sensitive(true);
                 map.insert(name, value);
             }
-            let uri = url.parse().map_err(|_| wrong())?;
+            let uri = target.whole_url().expose_secret().parse().map_err(|_| wrong())?;
             Upstream::Http(HttpUpstream::new(
                 Arc::new(env.outbound.clone()),
                 uri,
@@ -198,18 +182,19 @@ async fn check<P: model::permissions::Grant>(
     id: ConnectorId,
 ) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
     let org = actor.org();
-    let (row, headers) = {
+    let (row, rows, target) = {
         let mut tx = env.db.read().await?;
         let row = find(&mut tx, org, id).await?;
-        let rows = store::connectors::list_headers(&mut tx, org).await?;
+        let rows = sealed(&mut tx, org, id).await?;
         let data_key = orgs::data_key(env, &mut tx, org).await?;
-        (row, open_headers(&data_key, org, &rows, id)?)
+        let target = Target::open(&data_key, org, &row, &rows)?;
+        (row, rows, target)
     };
-    let found = ask(env, row.transport, &row.url, &headers, row.slug.as_str().len()).await?;
+    let found = ask(env, &target, row.slug.as_str().len()).await?;
     let mut change = env.change(actor).await?;
     // It may have been changed or deleted while the network was slow: the check then says nothing about what is there now.
     let Some(now) = store::connectors::find(change.tx(), org, id).await? else { return Ok(found) };
-    if now.url != row.url {
+    if now.url != row.url || sealed(change.tx(), org, id).await? != rows {
         return Ok(found);
     }
     let tools_changed = note_check(env, change.tx(), org, &now, found.as_ref()).await?;

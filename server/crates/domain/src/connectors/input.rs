@@ -1,6 +1,9 @@
 //! What people type about a connector, checked.
 
-use model::{AppError, ConnectorSlug, ErrorKind, connectors::MAX_HEADERS};
+use model::{
+    AppError, ConnectorSlug, ErrorKind,
+    connectors::{HIDDEN_QUERY, MAX_HEADERS},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
@@ -55,16 +58,29 @@ fn check_header(name: &str, value: &SecretString) -> core::result::Result<String
     Ok(name)
 }
 
-pub(super) fn parse_url(input: &str) -> core::result::Result<Url, AppError> {
+/// What somebody wants of a URL's query.
+pub(super) enum Query {
+    /// The hidden one stays.
+    Keep,
+    /// This, or none.
+    Set(Option<SecretString>),
+}
+
+/// A URL without its query, and the query. Where one is hidden in the form ([`HIDDEN_QUERY`]) it may stay.
+pub(super) fn parse_url(input: &str) -> core::result::Result<(Url, Query), AppError> {
     let field = |message: &str| AppError::field("url", "url", message);
     let input = input.trim();
+    let (input, keep) = input.strip_suffix(HIDDEN_QUERY).map_or((input, false), |input| (input, true));
     if input.is_empty() {
         return Err(field("Enter the server's URL, such as https://mcp.example.com/mcp"));
     }
     if input.len() > 2048 {
         return Err(field("Use a URL of at most 2048 characters"));
     }
-    let url =
+    if input.contains('•') || keep && input.contains('?') {
+        return Err(field("Leave the dots after ? as they are, or type all that stands after ? anew"));
+    }
+    let mut url =
         Url::parse(input).map_err(|_| field("Enter a whole URL, such as https://mcp.example.com/mcp"))?;
     if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
         return Err(field("Enter a URL that begins with https://"));
@@ -77,7 +93,9 @@ pub(super) fn parse_url(input: &str) -> core::result::Result<Url, AppError> {
     if url.fragment().is_some() {
         return Err(field("Leave the part after # out of the URL"));
     }
-    Ok(url)
+    let query = url.query().filter(|query| !query.is_empty()).map(SecretString::from);
+    url.set_query(None);
+    Ok((url, if keep { Query::Keep } else { Query::Set(query) }))
 }
 
 pub(super) fn checked_headers(headers: &[(String, SecretString)]) -> Result<Vec<(String, SecretString)>> {
@@ -87,11 +105,6 @@ pub(super) fn checked_headers(headers: &[(String, SecretString)]) -> Result<Vec<
         );
     }
     headers.iter().map(|(name, value)| Ok((check_header(name, value)?, value.clone()))).collect()
-}
-
-/// A URL's query may hold a credential, so logs get the rest only.
-pub(super) fn without_query(url: &str) -> &str {
-    url.split('?').next().unwrap_or(url)
 }
 
 pub(super) fn parse_slug(input: &str) -> Result<ConnectorSlug> {
@@ -135,10 +148,22 @@ mod tests {
 
     #[test]
     fn urls_are_whole_and_hold_no_credentials() {
-        assert!(parse_url(" https://mcp.example.com/mcp?x=1 ").is_ok());
-        for bad in
-            ["", "mcp.example.com", "ftp://x.y/", "https://u:p@x.y/", "https://x.y/#a", "javascript:alert(1)"]
-        {
+        let (url, query) = parse_url(" https://mcp.example.com/mcp?x=1 ").unwrap();
+        assert_eq!(url.as_str(), "https://mcp.example.com/mcp");
+        assert!(matches!(query, Query::Set(Some(query)) if query.expose_secret() == "x=1"));
+        assert!(matches!(parse_url("https://x.y/?").unwrap().1, Query::Set(None)));
+        assert!(matches!(parse_url("https://x.y/?••••••").unwrap().1, Query::Keep));
+        for bad in [
+            "",
+            "mcp.example.com",
+            "ftp://x.y/",
+            "https://u:p@x.y/",
+            "https://x.y/#a",
+            "javascript:alert(1)",
+            "https://x.y/?a=1&••••••",
+            "https://x.y/?••••••&a=1",
+            "https://x.y/?a?••••••",
+        ] {
             assert!(parse_url(bad).is_err(), "{bad}");
         }
     }

@@ -5,8 +5,8 @@ mod input;
 mod secrets;
 
 use model::{
-    AppError, ConnectorId, ConnectorSlug, ErrorKind, OrgId,
-    connectors::{Connector, HeaderInfo, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, Tool, Transport},
+    AppError, ConnectorId, ConnectorSlug, ErrorKind, FieldError, OrgId,
+    connectors::{Connector, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, Tool, Transport},
     permissions::can,
     text,
 };
@@ -16,13 +16,17 @@ use store::{
     Tx,
     connectors::{Connector as Row, Header as HeaderRow, Tool as ToolRow},
 };
+use url::Url;
 
-pub use self::check::{check_due, probe, test};
-pub(crate) use self::secrets::open_headers;
+pub(crate) use self::secrets::Target;
 use self::{
     check::{ask, at_url, may_pass, note_check},
-    input::{checked_headers, parse_slug, parse_url, slug_taken, without_query},
-    secrets::put_headers,
+    input::{Query, checked_headers, parse_slug, parse_url, slug_taken},
+    secrets::{put_headers, put_query, sealed},
+};
+pub use self::{
+    check::{check_due, test},
+    secrets::seal_queries,
 };
 use crate::{
     Env, Error, OrgActor, Result,
@@ -78,8 +82,12 @@ pub async fn add(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, new: &NewCon
     let name = text::name("name", "the connector", &new.name, MAX_NAME)?;
     let slug = parse_slug(&new.slug)?;
     let description = text::description("description", &new.description, MAX_DESCRIPTION)?;
-    let url = parse_url(&new.url)?;
+    let (url, query) = parse_url(&new.url)?;
+    let Query::Set(query) = query else {
+        return Err(AppError::field("url", "url", "Type what stands after ? in the URL").into());
+    };
     let headers = checked_headers(&new.headers)?;
+    let target = Target { transport: Transport::Http, url: url.into(), query, headers };
     {
         // A taken slug is told before anybody waits for a network.
         let mut tx = env.db.read().await?;
@@ -87,14 +95,13 @@ pub async fn add(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, new: &NewCon
             return Err(slug_taken());
         }
     }
-    let found = ask(env, Transport::Http, url.as_str(), &headers, slug.as_str().len()).await?;
+    let found = ask(env, &target, slug.as_str().len()).await?;
     if let Err(why) = &found
         && !(new.even_if_unreachable && may_pass(why))
     {
         return Err(at_url(why));
     }
-    let row = new_row(env, slug, name, description, Transport::Http, url.to_string());
-    insert(env, actor, row, &headers, found).await
+    insert(env, actor, new_row(env, slug, name, description, &target), &target, found).await
 }
 
 /// Adds the built-in demo server.
@@ -109,9 +116,11 @@ pub async fn add_demo(env: &Env, actor: &OrgActor<can::ConnectorsWrite>) -> Resu
     }
     let slug = free_demo_slug(env, actor.org()).await?;
     let description = "Three small tools inside Gatehouse itself: echo, time and add.".to_owned();
-    let row = new_row(env, slug, "Demo".to_owned(), description, Transport::Demo, DEMO_URL.to_owned());
-    let found = ask(env, Transport::Demo, DEMO_URL, &[], row.slug.as_str().len()).await?;
-    insert(env, actor, row, &[], found).await
+    let target =
+        Target { transport: Transport::Demo, url: DEMO_URL.to_owned(), query: None, headers: Vec::new() };
+    let row = new_row(env, slug, "Demo".to_owned(), description, &target);
+    let found = ask(env, &target, row.slug.as_str().len()).await?;
+    insert(env, actor, row, &target, found).await
 }
 
 /// `demo`, or `demo-2` and so on where a deleted demo connector keeps the slug.
@@ -126,22 +135,15 @@ async fn free_demo_slug(env: &Env, org: OrgId) -> Result<ConnectorSlug> {
     Err(slug_taken())
 }
 
-fn new_row(
-    env: &Env,
-    slug: ConnectorSlug,
-    name: String,
-    description: String,
-    transport: Transport,
-    url: String,
-) -> Row {
+fn new_row(env: &Env, slug: ConnectorSlug, name: String, description: String, target: &Target) -> Row {
     let now = env.now();
     Row {
         id: ConnectorId::from_uuid(env.uuid()),
         slug,
         name,
         description,
-        transport,
-        url,
+        transport: target.transport,
+        url: target.url.clone(),
         enabled: true,
         health: Health::Unknown,
         health_failures: 0,
@@ -159,7 +161,7 @@ async fn insert(
     env: &Env,
     actor: &OrgActor<can::ConnectorsWrite>,
     row: Row,
-    headers: &[(String, SecretString)],
+    target: &Target,
     found: core::result::Result<ProbeReport, UpstreamError>,
 ) -> Result<Connector> {
     let org = actor.org();
@@ -176,12 +178,14 @@ async fn insert(
         Err(store::Error::Taken(_)) => return Err(slug_taken()),
         done => done?,
     }
-    put_headers(env, change.tx(), org, row.id, headers, actor.principal().name()).await?;
+    let by = actor.principal().name();
+    put_headers(env, change.tx(), org, row.id, &target.headers, by).await?;
+    put_query(env, change.tx(), org, row.id, target.query.as_ref(), by).await?;
     note_check(env, change.tx(), org, &row, found.as_ref()).await?;
     let event = Event::new("mcp.created")
         .target("connector", row.id, &row.name)
         .with("slug", row.slug.as_str())
-        .with("url", without_query(&row.url))
+        .with("url", row.url.as_str())
         .publish("mcp.created", json!({"mcp_id": row.id, "name": row.name}));
     let connector = read(change.tx(), org, row.id).await?.0;
     change.commit(event).await?;
@@ -228,16 +232,9 @@ async fn find(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<Row> {
 fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) -> Connector {
     let (total, enabled) =
         counts.iter().find(|(id, ..)| *id == row.id).map_or((0, 0), |(_, total, enabled)| (*total, *enabled));
+    let (url, headers) = secrets::shown(&row, headers);
     Connector {
-        headers: headers
-            .iter()
-            .filter(|header| header.connector == row.id)
-            .map(|header| HeaderInfo {
-                name: header.name.clone(),
-                set_at: header.set_at,
-                set_by: header.set_by.clone(),
-            })
-            .collect(),
+        headers,
         tools_enabled: u32::try_from(enabled).unwrap_or(u32::MAX),
         tools_total: u32::try_from(total).unwrap_or(u32::MAX),
         id: row.id,
@@ -245,7 +242,7 @@ fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) ->
         name: row.name,
         description: row.description,
         transport: row.transport,
-        url: row.url,
+        url,
         enabled: row.enabled,
         health: row.health,
         checked_at: row.checked_at,
@@ -278,7 +275,8 @@ fn shown_tool(slug: &ConnectorSlug, row: &ToolRow) -> Tool {
     }
 }
 
-/// Changes a connector. A new URL or new headers are tried first, as in [`add`].
+/// Changes a connector. A new URL or new headers are tried first, as in [`add`]. What is stored for one server is never
+/// sent to another: when the URL leads elsewhere, each stored secret is entered anew or removed.
 pub async fn update(
     env: &Env,
     actor: &OrgActor<can::ConnectorsWrite>,
@@ -289,38 +287,24 @@ pub async fn update(
     let name = text::name("name", "the connector", &changes.name, MAX_NAME)?;
     let description = text::description("description", &changes.description, MAX_DESCRIPTION)?;
     let set = checked_headers(&changes.set_headers)?;
-    let removed: Vec<String> =
-        changes.remove_headers.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
 
-    let (old, headers) = {
+    let (read, rows, old) = {
         let mut tx = env.db.read().await?;
-        let old = find(&mut tx, org, id).await?;
-        let rows = store::connectors::list_headers(&mut tx, org).await?;
+        let row = find(&mut tx, org, id).await?;
+        let rows = sealed(&mut tx, org, id).await?;
         let data_key = orgs::data_key(env, &mut tx, org).await?;
-        (old, open_headers(&data_key, org, &rows, id)?)
+        let target = Target::open(&data_key, org, &row, &rows)?;
+        (row, rows, target)
     };
-    let url = match old.transport {
-        Transport::Demo => old.url.clone(),
-        Transport::Http => parse_url(&changes.url)?.to_string(),
-    };
-    let reaches_elsewhere = url != old.url || !set.is_empty() || !removed.is_empty();
+    // A header that is removed and set has the value that was set.
+    let mut removed: Vec<String> =
+        changes.remove_headers.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
+    removed.retain(|name| has(&old.headers, name) && !has(&set, name));
+    let new = changed_target(&old, &changes.url, &set, &removed)?;
+    let query_changed = new.query() != old.query();
     let mut found = None;
-    if old.transport == Transport::Http && reaches_elsewhere {
-        let target = parse_url(&url)?;
-        let mut merged: Vec<_> = headers
-            .into_iter()
-            .filter(|(name, _)| !removed.contains(name) && !set.iter().any(|(new, _)| new == name))
-            .collect();
-        merged.extend(set.iter().cloned());
-        if merged.len() > MAX_HEADERS {
-            return Err(AppError::field(
-                "header_name",
-                "too_many",
-                format!("Use at most {MAX_HEADERS} headers"),
-            )
-            .into());
-        }
-        let report = ask(env, Transport::Http, target.as_str(), &merged, old.slug.as_str().len()).await?;
+    if new.url != old.url || query_changed || !set.is_empty() || !removed.is_empty() {
+        let report = ask(env, &new, read.slug.as_str().len()).await?;
         if let Err(why) = &report
             && !(changes.even_if_unreachable && may_pass(why))
         {
@@ -330,34 +314,125 @@ pub async fn update(
     }
 
     let mut change = env.change(actor).await?;
-    let old = find(change.tx(), org, id).await?;
-    let mut new = old.clone();
-    new.name = name;
-    new.description = description;
-    new.url = url;
-    new.updated_at = env.now();
-    store::connectors::update(change.tx(), org, &new).await?;
-    put_headers(env, change.tx(), org, id, &set, actor.principal().name()).await?;
+    let before = find(change.tx(), org, id).await?;
+    if before.url != read.url || sealed(change.tx(), org, id).await? != rows {
+        // What was decided about stored secrets was decided about others.
+        return Err(AppError::new(
+            ErrorKind::Conflict,
+            "changed_meanwhile",
+            "Somebody else changed this connector in the meantime. Nothing was saved: look at it again.",
+        )
+        .into());
+    }
+    let mut row = before.clone();
+    row.name = name;
+    row.description = description;
+    row.url.clone_from(&new.url);
+    row.updated_at = env.now();
+    store::connectors::update(change.tx(), org, &row).await?;
+    let by = actor.principal().name();
+    put_headers(env, change.tx(), org, id, &set, by).await?;
     for name in &removed {
         store::connectors::delete_header(change.tx(), org, id, name).await?;
     }
+    if query_changed || before.url != old.url {
+        put_query(env, change.tx(), org, id, new.query.as_ref(), by).await?;
+    }
     if let Some(report) = &found {
-        note_check(env, change.tx(), org, &new, report.as_ref()).await?;
+        note_check(env, change.tx(), org, &row, report.as_ref()).await?;
     }
     let mut event = Event::new("mcp.updated")
-        .target("connector", id, &new.name)
-        .changed("name", old.name, new.name.as_str())
-        .changed("description", old.description, new.description.as_str())
-        .changed("url", without_query(&old.url), without_query(&new.url));
+        .target("connector", id, &row.name)
+        .changed("name", before.name, row.name.as_str())
+        .changed("description", before.description, row.description.as_str())
+        .changed("url", old.url, new.url);
+    event = match (&new.query, query_changed) {
+        (Some(_), true) => event.secret("url.query", old.query.is_some()),
+        (None, true) => event.changed("url.query", "•set", ""),
+        (_, false) => event,
+    };
     for (name, _) in &set {
-        event = event.secret(&format!("header.{name}"), false);
+        event = event.secret(&format!("header.{name}"), has(&old.headers, name));
     }
     for name in &removed {
         event = event.changed(&format!("header.{name}"), "•set", "");
     }
-    let connector = read(change.tx(), org, id).await?.0;
+    let connector = self::read(change.tx(), org, id).await?.0;
     change.commit(event.publish("mcp.updated", json!({"mcp_id": id, "name": connector.name}))).await?;
     Ok(connector)
+}
+
+fn has(headers: &[(String, SecretString)], name: &str) -> bool {
+    headers.iter().any(|(other, _)| other == name)
+}
+
+/// Where a connector shall be and what it shall be sent, after a change.
+fn changed_target(
+    old: &Target,
+    url: &str,
+    set: &[(String, SecretString)],
+    removed: &[String],
+) -> Result<Target> {
+    let (url, query) = match old.transport {
+        Transport::Demo => (old.url.clone(), Query::Keep),
+        Transport::Http => {
+            let (url, query) = parse_url(url)?;
+            let kept = old.headers.iter().map(|(name, _)| name.as_str());
+            let kept = kept.filter(|name| !has(set, name) && !removed.iter().any(|other| other == name));
+            let query_kept = old.query.is_some() && matches!(query, Query::Keep);
+            let before = Url::parse(&old.url).map_err(|_| Error::Internal("a stored URL is none".into()))?;
+            if url.origin() != before.origin() {
+                check_nothing_is_kept(&before, kept, query_kept)?;
+            }
+            (url.into(), query)
+        }
+    };
+    let mut headers = old.headers.clone();
+    headers.retain(|(name, _)| !has(set, name) && !removed.contains(name));
+    headers.extend(set.iter().cloned());
+    if headers.len() > MAX_HEADERS {
+        return Err(
+            AppError::field("header_name", "too_many", format!("Use at most {MAX_HEADERS} headers")).into()
+        );
+    }
+    let query = match query {
+        Query::Keep => old.query.clone(),
+        Query::Set(query) => query,
+    };
+    Ok(Target { transport: old.transport, url, query, headers })
+}
+
+/// Refuses to take secrets along to another server.
+fn check_nothing_is_kept<'n>(
+    before: &Url,
+    headers: impl Iterator<Item = &'n str>,
+    query: bool,
+) -> Result<()> {
+    let headers: Vec<_> = headers.collect();
+    let host = before.host_str().unwrap_or_default();
+    let mut fields = Vec::new();
+    if query {
+        fields.push((
+            "url",
+            format!(
+                "Type all that stands after ?, or leave it out: what is stored belongs to {host} and is not sent to another server"
+            ),
+        ));
+    }
+    if !headers.is_empty() {
+        fields.push((
+            "stored_header_value",
+            format!(
+                "Enter {} again, or remove it: what is stored belongs to {host} and is not sent to another server",
+                headers.join(", ")
+            ),
+        ));
+    }
+    let Some((_, message)) = fields.first() else { return Ok(()) };
+    let mut error = AppError::new(ErrorKind::Invalid, "credentials_needed", message.clone());
+    error.fields =
+        fields.into_iter().map(|(field, message)| FieldError { field: field.to_owned(), message }).collect();
+    Err(error.into())
 }
 
 /// Switches a connector on or off. Off, its tools are neither listed nor called.
