@@ -174,6 +174,10 @@ impl Known {
         let public = rows.iter().map(|row| Ok((row.kid.clone(), public_key(row)?))).collect::<Result<_>>()?;
         Ok(Self { rows, public })
     }
+
+    fn accepts(&self, kid: &str, now: i64) -> bool {
+        self.rows.iter().any(|row| row.kid == kid && accepted(row, now))
+    }
 }
 
 fn public_key(row: &Row) -> Result<DecodingKey> {
@@ -304,8 +308,12 @@ impl KeyRing {
     /// The public key of this id, if its tokens are accepted at this time. From memory: an id that is not known costs nothing.
     pub fn public(&self, kid: &str, now: i64) -> Option<DecodingKey> {
         let known = self.known()?;
-        known.rows.iter().find(|row| row.kid == kid && accepted(row, now))?;
-        known.public.get(kid).cloned()
+        known.accepts(kid, now).then(|| known.public.get(kid).cloned()).flatten()
+    }
+
+    /// Whether tokens of the key of this id are accepted at this time.
+    pub(crate) fn accepts(&self, kid: &str, now: i64) -> bool {
+        self.known().is_some_and(|known| known.accepts(kid, now))
     }
 
     /// Whether a key that signed something was not removed since. That its time has passed does not matter.
