@@ -78,6 +78,9 @@ pub struct Ready {
 
 /// Puts the parts together. Nothing runs yet.
 pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) -> Result<Ready, String> {
+    domain::connectors::seal_queries(&env)
+        .await
+        .map_err(|why| format!("the URLs of connectors cannot be sealed: {why}"))?;
     let planes =
         Planes::load(env.clone()).await.map_err(|why| format!("the organisations cannot be read: {why}"))?;
     let meter = Arc::new(UsageMeter::default());
