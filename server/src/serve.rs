@@ -113,7 +113,11 @@ pub async fn run(config: Config) -> Result<(), String> {
     let mut jobs = jobs::start(ready.work, &stop_jobs);
     announce(&env, &config).await?;
 
-    let accept = tokio::spawn(accept::serve(listener, ready.router, stop_accepting.clone()));
+    let limits = accept::Limits {
+        connections: config.max_connections,
+        trusted: config.trusted_proxies.clone().into(),
+    };
+    let accept = tokio::spawn(accept::serve(listener, ready.router, limits, stop_accepting.clone()));
     told_to_stop().await;
     tracing::info!("stopping");
     stopping.cancel();
