@@ -25,7 +25,7 @@ use crate::{
         context, csrf, headers, limits,
         problem::problem,
     },
-    session, site,
+    site,
 };
 
 /// What the routes are built from.
@@ -67,7 +67,6 @@ fn pages(env: &Env) -> Router {
         .layer(CompressionLayer::new())
         .layer(from_fn(headers::no_store))
         .layer(from_fn_with_state(env.clone(), context::provide))
-        .layer(session::layer(env))
         .layer(from_fn(limits::credentials))
         .layer(from_fn_with_state(env.clone(), csrf::same_origin))
         .layer(from_fn_with_state(env.clone(), headers::own_host))
