@@ -67,7 +67,7 @@ fn pages(env: &Env) -> Router {
         .layer(CompressionLayer::new())
         .layer(from_fn(headers::no_store))
         .layer(from_fn_with_state(env.clone(), context::provide))
-        .layer(from_fn(limits::credentials))
+        .layer(from_fn(limits::forms))
         .layer(from_fn_with_state(env.clone(), csrf::same_origin))
         .layer(from_fn_with_state(env.clone(), headers::own_host))
 }
