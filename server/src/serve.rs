@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accept,
     config::{Config, sqlite_path},
-    jobs::{self, Work},
+    jobs::{self, Work, WritePath},
     keys,
     routes::{self, RouteParts},
     usage::UsageMeter,
@@ -91,14 +91,16 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
         rng: env.rng.clone(),
         settings,
     });
+    let write_path = WritePath::default();
     let router = routes::router(RouteParts {
         env: env.clone(),
         gateway: gateway.clone(),
         trusted_proxies: config.trusted_proxies.clone().into(),
         stopping,
+        write_path: write_path.clone(),
     });
     let health_interval = i64::from(config.health_interval) * 1000;
-    Ok(Ready { router, work: Work { env, planes, gateway, meter, health_interval } })
+    Ok(Ready { router, work: Work { env, planes, gateway, meter, health_interval, write_path } })
 }
 
 /// Runs until the process is told to stop.
