@@ -26,7 +26,7 @@ use crate::{
         context, csrf, headers, limits,
         problem::problem,
     },
-    site,
+    session, site,
 };
 
 /// What the routes are built from.
@@ -70,6 +70,7 @@ fn pages(env: &Env) -> Router {
         .layer(CompressionLayer::new())
         .layer(from_fn(headers::no_store))
         .layer(from_fn_with_state(env.clone(), context::provide))
+        .layer(session::layer(env))
         .layer(from_fn(limits::forms))
         .layer(from_fn_with_state(env.clone(), csrf::same_origin))
         .layer(from_fn_with_state(env.clone(), headers::own_host))

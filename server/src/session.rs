@@ -1,41 +1,117 @@
-//! Sessions: a cookie of 256 random bits, of which only the SHA-256 is stored (SES-01); listable, revocable, with an idle
-//! and an absolute end. Time is the injected clock's.
+//! Sessions in our own store, under tower-sessions: listable, revocable, with an idle and an absolute end.
 //!
-//! A session begins by signing in; whoever is not signed in has none. Each change is written when it is made, so that
-//! the operation that makes it learns whether it worked; [`BrowserSession::set_cookie`] is what is left for the answer.
+//! The cookie's value is never stored, only its SHA-256 (SES-01). Who the session is of stands in columns of its own, so
+//! that a person's sessions can be listed and ended. Time is the injected clock's.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use domain::{
-    Env, Result,
-    request::{Origin, SessionControl, SignedIn},
-};
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
+use domain::{Env, request::SignedIn};
 use model::{OrgId, SessionId, UserId};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use store::sessions::Session as Row;
+use time::OffsetDateTime;
+use tower_sessions::{
+    Session, SessionManagerLayer, SessionStore,
+    cookie::SameSite,
+    session::{Id, Record},
+    session_store::{Error, Result},
+};
 
 /// A session ends after this long whatever happens in it, milliseconds.
 const LONGEST: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Last-seen is written at most this often, milliseconds.
 const TOUCH_EVERY: i64 = 60 * 1000;
 
-/// What a session remembers, beside what stands in columns of its own.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Data {
-    /// The organisation in view.
-    org: Option<OrgId>,
+const USER: &str = "user";
+const ORG: &str = "org";
+const SID: &str = "sid";
+const CREATED: &str = "created";
+const ADDRESS: &str = "address";
+const AGENT: &str = "agent";
+
+/// Sessions in the database.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    env: Env,
 }
 
-impl Data {
-    fn text(org: Option<OrgId>) -> String {
-        serde_json::to_string(&Self { org }).unwrap_or_default()
+fn hash(id: &Id) -> Vec<u8> {
+    Sha256::digest(id.0.to_le_bytes()).to_vec()
+}
+
+fn backend(error: impl core::fmt::Display) -> Error {
+    Error::Backend(error.to_string())
+}
+
+impl Sessions {
+    /// The store on this environment's database.
+    pub fn new(env: Env) -> Self {
+        Self { env }
+    }
+
+    fn row(&self, record: &Record) -> Result<Row> {
+        let text =
+            |key: &str| record.data.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+        let now = self.env.now();
+        let created_at = record.data.get(CREATED).and_then(serde_json::Value::as_i64).unwrap_or(now);
+        Ok(Row {
+            token_hash: hash(&record.id),
+            id: text(SID).parse().unwrap_or_else(|_| SessionId::from_uuid(self.env.uuid())),
+            user: text(USER).parse().ok(),
+            data: serde_json::to_string(&record.data).map_err(|why| Error::Encode(why.to_string()))?,
+            address: text(ADDRESS),
+            user_agent: text(AGENT),
+            created_at,
+            last_seen_at: now,
+            expires_at: created_at + LONGEST,
+        })
     }
 }
 
-fn hash(token: &str) -> Vec<u8> {
-    Sha256::digest(token.as_bytes()).to_vec()
+#[async_trait]
+impl SessionStore for Sessions {
+    async fn create(&self, record: &mut Record) -> Result<()> {
+        let mut tx = self.env.db.write().await.map_err(backend)?;
+        while store::sessions::find(&mut tx, &hash(&record.id)).await.map_err(backend)?.is_some() {
+            record.id = Id::default();
+        }
+        store::sessions::upsert(&mut tx, &self.row(record)?).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)
+    }
+
+    async fn save(&self, record: &Record) -> Result<()> {
+        let mut tx = self.env.db.write().await.map_err(backend)?;
+        // A session that was revoked while its request ran must not come back by being saved.
+        store::sessions::update(&mut tx, &self.row(record)?).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)
+    }
+
+    async fn load(&self, id: &Id) -> Result<Option<Record>> {
+        let token = hash(id);
+        let row = {
+            let mut tx = self.env.db.read().await.map_err(backend)?;
+            store::sessions::find(&mut tx, &token).await.map_err(backend)?
+        };
+        let Some(row) = row else { return Ok(None) };
+        let now = self.env.now();
+        if now >= row.expires_at || now >= row.last_seen_at + self.env.settings.session_idle_ms {
+            self.delete(id).await?;
+            return Ok(None);
+        }
+        if now - row.last_seen_at >= TOUCH_EVERY {
+            let mut tx = self.env.db.write().await.map_err(backend)?;
+            store::sessions::touch(&mut tx, &token, now, &row.address).await.map_err(backend)?;
+            tx.commit().await.map_err(backend)?;
+        }
+        let data = serde_json::from_str(&row.data).map_err(|why| Error::Decode(why.to_string()))?;
+        let expiry_date = OffsetDateTime::from_unix_timestamp(row.expires_at / 1000).map_err(backend)?;
+        Ok(Some(Record { id: *id, data, expiry_date }))
+    }
+
+    async fn delete(&self, id: &Id) -> Result<()> {
+        let mut tx = self.env.db.write().await.map_err(backend)?;
+        store::sessions::delete(&mut tx, &hash(id)).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)
+    }
 }
 
 /// The name of the session cookie: with the `__Host-` promise wherever the scheme allows it.
@@ -48,141 +124,49 @@ pub fn is_https(env: &Env) -> bool {
     env.settings.public_url.scheme() == "https"
 }
 
-/// The browser's session, as rules may touch it.
-pub struct BrowserSession {
-    env: Env,
-    origin: Origin,
-    state: Mutex<State>,
+/// The layer that reads and writes the cookie.
+pub fn layer(env: &Env) -> SessionManagerLayer<Sessions> {
+    SessionManagerLayer::new(Sessions::new(env.clone()))
+        .with_name(cookie_name(env))
+        .with_secure(is_https(env))
+        .with_same_site(SameSite::Lax)
+        .with_http_only(true)
+        .with_path("/")
 }
 
-#[derive(Default)]
-struct State {
-    /// The SHA-256 of the cookie that opens the session, if there is one.
-    opened_by: Option<Vec<u8>>,
-    /// What the browser has to be told.
-    cookie: Option<Cookie>,
+/// Who is signed in with this session.
+pub async fn signed_in(
+    session: &Session,
+) -> core::result::Result<Option<SignedIn>, tower_sessions::session::Error> {
+    let user: Option<UserId> = session.get(USER).await?;
+    let sid: Option<SessionId> = session.get(SID).await?;
+    let org: Option<OrgId> = session.get(ORG).await?;
+    Ok(user.zip(sid).map(|(user, session)| SignedIn { session, user, org }))
 }
 
-enum Cookie {
-    Set(String),
-    Remove,
+/// Makes the session a signed-in one, under a new identifier (SES-02).
+pub async fn begin(
+    session: &Session,
+    env: &Env,
+    user: UserId,
+    org: Option<OrgId>,
+    address: &str,
+    agent: &str,
+) -> core::result::Result<(), tower_sessions::session::Error> {
+    session.clear().await;
+    session.cycle_id().await?;
+    session.insert(USER, user).await?;
+    session.insert(SID, SessionId::from_uuid(env.uuid())).await?;
+    session.insert(CREATED, env.now()).await?;
+    session.insert(ADDRESS, address).await?;
+    session.insert(AGENT, agent).await?;
+    set_org(session, org).await
 }
 
-impl BrowserSession {
-    /// The session of a cookie, and who is signed in with it.
-    ///
-    /// # Errors
-    /// When the database does not answer: who cannot be recognised is not let in (ERR-05).
-    pub async fn open(env: Env, origin: Origin, cookie: Option<&str>) -> Result<(Self, Option<SignedIn>)> {
-        let mut state = State::default();
-        let mut signed_in = None;
-        if let Some(cookie) = cookie {
-            let token = hash(cookie);
-            signed_in = find(&env, &origin, &token).await?;
-            // A cookie that opens nothing is not worth keeping.
-            state = match signed_in {
-                Some(_) => State { opened_by: Some(token), cookie: None },
-                None => State { opened_by: None, cookie: Some(Cookie::Remove) },
-            };
-        }
-        Ok((Self { env, origin, state: Mutex::new(state) }, signed_in))
-    }
-
-    /// The `Set-Cookie` of the answer, if it needs one.
-    pub fn set_cookie(&self) -> Option<String> {
-        let state = self.state();
-        let (value, age) = match state.cookie.as_ref()? {
-            Cookie::Set(token) => (token.as_str(), ""),
-            Cookie::Remove => ("", "; Max-Age=0"),
-        };
-        let secure = if is_https(&self.env) { "; Secure" } else { "" };
-        Some(format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}", cookie_name(&self.env)))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn opened_by(&self) -> Option<Vec<u8>> {
-        self.state().opened_by.clone()
-    }
-}
-
-async fn find(env: &Env, origin: &Origin, token: &[u8]) -> Result<Option<SignedIn>> {
-    let row = {
-        let mut tx = env.db.read().await?;
-        store::sessions::find(&mut tx, token).await?
-    };
-    let now = env.now();
-    // What has ended is cleared away in the background.
-    let Some(row) =
-        row.filter(|row| now < row.expires_at && now < row.last_seen_at + env.settings.session_idle_ms)
-    else {
-        return Ok(None);
-    };
-    let Some(user) = row.user else { return Ok(None) };
-    if now - row.last_seen_at >= TOUCH_EVERY
-        && let Err(error) = touch(env, origin, token, now).await
-    {
-        // A page can be read while the database cannot be written to (D03).
-        tracing::warn!(%error, "a session's last-seen time was not written");
-    }
-    let data: Data = serde_json::from_str(&row.data).unwrap_or_default();
-    Ok(Some(SignedIn { session: row.id, user, org: data.org }))
-}
-
-async fn touch(env: &Env, origin: &Origin, token: &[u8], now: i64) -> Result<()> {
-    let mut tx = env.db.write().await?;
-    store::sessions::touch(&mut tx, token, now, &origin.address_text()).await?;
-    Ok(tx.commit().await?)
-}
-
-impl SessionControl for BrowserSession {
-    fn begin(&self, user: UserId, org: Option<OrgId>) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let (token, now) = (self.env.token(), self.env.now());
-            let row = Row {
-                token_hash: hash(&token),
-                id: SessionId::from_uuid(self.env.uuid()),
-                user: Some(user),
-                data: Data::text(org),
-                address: self.origin.address_text(),
-                user_agent: self.origin.user_agent.clone().unwrap_or_default(),
-                created_at: now,
-                last_seen_at: now,
-                expires_at: now + LONGEST,
-            };
-            let mut tx = self.env.db.write().await?;
-            // Never a session under an identifier that was there before (SES-02).
-            if let Some(before) = self.opened_by() {
-                store::sessions::delete(&mut tx, &before).await?;
-            }
-            store::sessions::insert(&mut tx, &row).await?;
-            tx.commit().await?;
-            *self.state() = State { opened_by: Some(row.token_hash), cookie: Some(Cookie::Set(token)) };
-            Ok(())
-        })
-    }
-
-    fn set_org(&self, org: OrgId) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let Some(token) = self.opened_by() else { return Ok(()) };
-            let mut tx = self.env.db.write().await?;
-            // A session that was ended meanwhile stays ended (SES-03).
-            store::sessions::set_data(&mut tx, &token, &Data::text(Some(org))).await?;
-            Ok(tx.commit().await?)
-        })
-    }
-
-    fn end(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            if let Some(token) = self.opened_by() {
-                let mut tx = self.env.db.write().await?;
-                store::sessions::delete(&mut tx, &token).await?;
-                tx.commit().await?;
-            }
-            *self.state() = State { opened_by: None, cookie: Some(Cookie::Remove) };
-            Ok(())
-        })
-    }
+/// Notes which organisation is in view.
+pub async fn set_org(
+    session: &Session,
+    org: Option<OrgId>,
+) -> core::result::Result<(), tower_sessions::session::Error> {
+    session.insert(ORG, org).await
 }

@@ -9,13 +9,46 @@ use axum::{
     middleware::Next,
 };
 use domain::{
-    Env,
-    request::{ClientIp, Origin, RequestContext, RequestId},
+    Env, Error,
+    request::{ClientIp, Origin, RequestContext, RequestId, SessionControl},
 };
+use futures_util::future::BoxFuture;
+use model::{OrgId, UserId};
 use sha2::{Digest as _, Sha256};
+use tower_sessions::Session;
 
 use super::problem::problem;
-use crate::session::{BrowserSession, cookie_name, is_https};
+use crate::session::{self, is_https};
+
+/// The browser's session, as rules may touch it.
+struct BrowserSession {
+    session: Session,
+    env: Env,
+    origin: Origin,
+}
+
+fn internal(error: tower_sessions::session::Error) -> Error {
+    Error::Internal(format!("session: {error}"))
+}
+
+impl SessionControl for BrowserSession {
+    fn begin(&self, user: UserId, org: Option<OrgId>) -> BoxFuture<'_, domain::Result<()>> {
+        Box::pin(async move {
+            let agent = self.origin.user_agent.as_deref().unwrap_or_default();
+            session::begin(&self.session, &self.env, user, org, &self.origin.address_text(), agent)
+                .await
+                .map_err(internal)
+        })
+    }
+
+    fn set_org(&self, org: OrgId) -> BoxFuture<'_, domain::Result<()>> {
+        Box::pin(async move { session::set_org(&self.session, Some(org)).await.map_err(internal) })
+    }
+
+    fn end(&self) -> BoxFuture<'_, domain::Result<()>> {
+        Box::pin(async move { self.session.flush().await.map_err(internal) })
+    }
+}
 
 fn form_cookie(env: &Env) -> &'static str {
     if is_https(env) { "__Host-gatehouse-form" } else { "gatehouse-form" }
@@ -43,8 +76,25 @@ fn form_token(env: &Env, cookie: &str) -> String {
 }
 
 /// Puts [`RequestContext`] into the request's extensions. Without a database there is no answer: fail closed (ERR-05).
-pub async fn provide(State(env): State<Env>, mut request: Request, next: Next) -> Response<Body> {
+pub async fn provide(
+    State(env): State<Env>,
+    session: Session,
+    mut request: Request,
+    next: Next,
+) -> Response<Body> {
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let signed_in = match session::signed_in(&session).await {
+        Ok(signed_in) => signed_in,
+        Err(error) => {
+            tracing::error!(%error, request_id = %id, "a session could not be read");
+            return problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "session_unavailable",
+                "Your session could not be read, and nothing was changed. Try again in a few seconds.",
+                &id,
+            );
+        }
+    };
     let headers = request.headers();
     let user_agent = headers.get(header::USER_AGENT).map(|agent| {
         String::from_utf8_lossy(agent.as_bytes()).chars().filter(|c| !c.is_control()).take(256).collect()
@@ -54,26 +104,13 @@ pub async fn provide(State(env): State<Env>, mut request: Request, next: Next) -
         user_agent,
         request_id: id,
     };
-    let presented = cookie(headers, cookie_name(&env));
-    let (session, signed_in) = match BrowserSession::open(env.clone(), origin.clone(), presented).await {
-        Ok((session, signed_in)) => (Arc::new(session), signed_in),
-        Err(error) => {
-            tracing::error!(%error, request_id = %origin.request_id, "a session could not be read");
-            return problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "session_unavailable",
-                "Your session could not be read, and nothing was changed. Try again in a few seconds.",
-                &origin.request_id,
-            );
-        }
-    };
     let known = cookie(headers, form_cookie(&env)).filter(|value| value.len() == 43).map(ToOwned::to_owned);
     let (form, fresh) = known.map_or_else(|| (env.token(), true), |value| (value, false));
     let context = RequestContext {
         signed_in,
         form_token: form_token(&env, &form),
         device: cookie(headers, device_cookie(&env)).map(ToOwned::to_owned),
-        session: session.clone(),
+        session: Arc::new(BrowserSession { session, env: env.clone(), origin: origin.clone() }),
         origin,
         env: env.clone(),
     };
@@ -83,11 +120,9 @@ pub async fn provide(State(env): State<Env>, mut request: Request, next: Next) -
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    let form_line = (fresh && is_page).then(|| {
+    if fresh && is_page {
         let secure = if is_https(&env) { "; Secure" } else { "" };
-        format!("{}={form}; Path=/; HttpOnly; SameSite=Lax{secure}", form_cookie(&env))
-    });
-    for line in [session.set_cookie(), form_line].into_iter().flatten() {
+        let line = format!("{}={form}; Path=/; HttpOnly; SameSite=Lax{secure}", form_cookie(&env));
         if let Ok(value) = HeaderValue::from_str(&line) {
             response.headers_mut().append(header::SET_COOKIE, value);
         }

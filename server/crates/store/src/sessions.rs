@@ -7,9 +7,11 @@ use crate::{Result, Tx, db::parsed};
 statements! {
     FIND = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at \
             FROM sessions WHERE token_hash = $1";
-    INSERT = "INSERT INTO sessions (token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    SET_DATA = "UPDATE sessions SET data = $2 WHERE token_hash = $1";
+    UPSERT = "INSERT INTO sessions (token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+              ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, data = excluded.data, \
+              last_seen_at = excluded.last_seen_at, expires_at = excluded.expires_at";
+    UPDATE = "UPDATE sessions SET user_id = $2, data = $3, last_seen_at = $4, expires_at = $5 WHERE token_hash = $1";
     LIST_OF_USER = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at \
                     FROM sessions WHERE user_id = $1 ORDER BY last_seen_at DESC, id";
     TOUCH = "UPDATE sessions SET last_seen_at = $2, address = $3 WHERE token_hash = $1 AND last_seen_at < $2";
@@ -27,9 +29,9 @@ pub struct Session {
     pub token_hash: Vec<u8>,
     /// Its public id.
     pub id: SessionId,
-    /// Whose it is.
+    /// Whose it is; `None` before sign-in.
     pub user: Option<UserId>,
-    /// What the edge keeps in it, JSON.
+    /// What the session layer keeps in it, JSON.
     pub data: String,
     /// Where it was last seen from.
     pub address: String,
@@ -80,11 +82,11 @@ pub async fn find(tx: &mut Tx, token_hash: &[u8]) -> Result<Option<Session>> {
     row.map(Session::try_from).transpose()
 }
 
-/// Adds a session.
-pub async fn insert(tx: &mut Tx, session: &Session) -> Result<()> {
+/// Writes a session, new or changed.
+pub async fn upsert(tx: &mut Tx, session: &Session) -> Result<()> {
     let id = session.id.to_string();
     let user = session.user.map(|user| user.to_string());
-    on!(tx, |c| sqlx::query(INSERT)
+    on!(tx, |c| sqlx::query(UPSERT)
         .bind(&session.token_hash)
         .bind(id)
         .bind(user)
@@ -100,9 +102,18 @@ pub async fn insert(tx: &mut Tx, session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// Replaces what a session remembers, unless it was ended meanwhile (SES-03).
-pub async fn set_data(tx: &mut Tx, token_hash: &[u8], data: &str) -> Result<()> {
-    on!(tx, |c| sqlx::query(SET_DATA).bind(token_hash).bind(data).execute(c).await.map(drop))?;
+/// Writes a changed session, unless it was ended meanwhile (SES-03).
+pub async fn update(tx: &mut Tx, session: &Session) -> Result<()> {
+    let user = session.user.map(|user| user.to_string());
+    on!(tx, |c| sqlx::query(UPDATE)
+        .bind(&session.token_hash)
+        .bind(user)
+        .bind(&session.data)
+        .bind(session.last_seen_at)
+        .bind(session.expires_at)
+        .execute(c)
+        .await
+        .map(drop))?;
     Ok(())
 }
 
