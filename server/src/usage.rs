@@ -86,6 +86,8 @@ impl UsageMeter {
         if notes.is_empty() {
             return Ok(());
         }
+        // In one order on every node, so that two of them never wait for each other's rows.
+        notes.sort_unstable_by_key(|(key, _)| *key);
         let written = async {
             let mut tx = env.db.write().await?;
             for ((org, principal), note) in &notes {
