@@ -199,34 +199,30 @@ impl OrgPlane {
         if self.revoked_tokens.contains(&token.jti) {
             return Err(Refused::Invalid("it was revoked"));
         }
-        match token.grant {
-            Some(TokenGrant { grant: id, key, generation }) => {
-                let grant = self.grants.get(&id).filter(|grant| now < grant.expires_at);
-                let grant = grant.ok_or(Refused::Invalid("its grant has ended"))?;
-                if grant.key != key {
-                    return Err(Refused::Invalid("the key of its connection was made anew"));
-                }
-                if grant.client != token.client {
-                    return Err(Refused::Invalid("its grant is another client's"));
-                }
-                Ok(Access {
-                    principal: Principal::Connection(grant.connection),
-                    scope: self.resolve(&token.scope.narrowed(&grant.scope)),
-                    expires_at: Some(grant.expires_at),
-                    grant: Some((id, generation)),
-                })
-            }
-            None => {
-                let machine = self.machines.get(&token.client);
-                let machine = machine.ok_or(Refused::Invalid("its client is gone"))?;
-                Ok(Access {
-                    principal: Principal::Machine(token.client.clone()),
-                    scope: self.resolve(&token.scope.narrowed(&machine.scope)),
-                    expires_at: None,
-                    grant: None,
-                })
-            }
+        let Some(TokenGrant { grant: id, key, generation }) = token.grant else {
+            let machine = self.machines.get(&token.client);
+            let machine = machine.ok_or(Refused::Invalid("its client is gone"))?;
+            return Ok(Access {
+                principal: Principal::Machine(token.client.clone()),
+                scope: self.resolve(&token.scope.narrowed(&machine.scope)),
+                expires_at: None,
+                grant: None,
+            });
+        };
+        let grant = self.grants.get(&id).filter(|grant| now < grant.expires_at);
+        let grant = grant.ok_or(Refused::Invalid("its grant has ended"))?;
+        if grant.key != key {
+            return Err(Refused::Invalid("the key of its connection was made anew"));
         }
+        if grant.client != token.client {
+            return Err(Refused::Invalid("its grant is another client's"));
+        }
+        Ok(Access {
+            principal: Principal::Connection(grant.connection),
+            scope: self.resolve(&token.scope.narrowed(&grant.scope)),
+            expires_at: Some(grant.expires_at),
+            grant: Some((id, generation)),
+        })
     }
 
     /// The connectors that a scope reaches today.
@@ -718,7 +714,7 @@ mod tests {
         refused(&|plane, _| plane.grants.clear());
         refused(&|_, token| token.grant = Some(TokenGrant { grant: GrantId::from_uuid(other), ..named() }));
         refused(&|_, token| {
-            token.grant = Some(TokenGrant { key: ConnectionKeyId::from_uuid(other), ..named() })
+            token.grant = Some(TokenGrant { key: ConnectionKeyId::from_uuid(other), ..named() });
         });
         refused(&|_, token| token.client = "another".into());
         // Without its grant a connection's token is none of a machine.

@@ -608,7 +608,7 @@ mod tests {
             assert!(t.env.keys.public(&first, t.env.now()).is_some());
             t.clock.advance(1000);
             assert!(t.env.keys.public(&first, t.env.now()).is_none());
-            assert_eq!(published(&t.env).await, [next.kid.clone()]);
+            assert_eq!(published(&t.env).await, [next.kid.as_str()]);
             assert_eq!(standings(&t.env).await, [Standing::Retired, Standing::Signing]);
             assert_eq!(events(&t.env).await, ["signing_key.created"; 2]);
         }
@@ -625,7 +625,7 @@ mod tests {
         // Both nodes notice at once.
         let other = other_node(&t);
         let (a, b) = tokio::join!(maintain(&t.env), maintain(&other));
-        (a.unwrap(), b.unwrap());
+        a.and(b).unwrap();
         assert_eq!(standings(&t.env).await, [Standing::Signing, Standing::Next]);
         t.clock.advance(2 * HOUR);
         maintain(&t.env).await.unwrap();
@@ -646,7 +646,7 @@ mod tests {
         assert!(other.keys.public(&first, t.env.now()).is_none());
         let second = t.env.keys.signer(&t.env).await.unwrap().kid().to_owned();
         assert_eq!(other.keys.signer(&other).await.unwrap().kid(), second);
-        assert_eq!(published(&other).await, [second.clone()]);
+        assert_eq!(published(&other).await, [second.as_str()]);
         // With a next key at hand, that one takes over; without it, the current one stays for longer.
         let next = rotate(&t.env, &Principal::Operator).await.unwrap().kid;
         retire(&t.env, &Principal::Operator, &second).await.unwrap();
