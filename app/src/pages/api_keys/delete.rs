@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, api_keys::ApiKey, orgs::Me, paths};
@@ -41,7 +42,7 @@ impl LazyRoute for DeleteApiKeyPage {
             if me.can(Permission::ApiKeysRevoke) {
                 question(&one.key, one.now, &me, delete, disable)
             } else {
-                view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.into_any()
+                view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.erase()
             }
         })
     }
@@ -63,6 +64,7 @@ fn question(
                 <input type="hidden" name="enabled" value="false" />
             </ButtonForm>
         }
+        .erase()
     });
     let (warning, instead) = if recent {
         let warning = view! {
@@ -72,7 +74,7 @@ fn question(
                 </p>
                 {instead}
             </Callout>
-        };
+        }.erase();
         (Some(warning), None)
     } else {
         let instead = instead.map(|button| {
@@ -80,15 +82,16 @@ fn question(
                 <p>"Disabling it stops it just the same, and can be undone."</p>
                 {button}
             }
+            .erase()
         });
         (None, instead)
     };
     let unused = (!recent).then(|| {
         let used = match key.last_used_at {
             None => "It was never used.".into_any(),
-            Some(_) => view! { "Last used " {last_used(key, now)} "." }.into_any(),
+            Some(_) => view! { "Last used " {last_used(key, now)} "." }.erase(),
         };
-        view! { <li>{used}</li> }
+        view! { <li>{used}</li> }.erase()
     });
     let id = key.id.to_string();
     let confirm = recent.then(|| {
@@ -96,6 +99,7 @@ fn question(
             <input type="hidden" name="acknowledged" value="yes" />
             <TextField form=delete name="confirm" label=format!("Type {} to confirm", key.name) />
         }
+        .erase()
     });
     let label = if recent { "Delete anyway" } else { "Delete key" };
     view! {
@@ -131,7 +135,7 @@ fn question(
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// "Used 14 minutes ago by Claude Code (203.0.113.7)"

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
@@ -33,7 +34,7 @@ impl LazyRoute for EditApiKeyPage {
             if me.can(Permission::ApiKeysUpdate) {
                 form(one, save)
             } else {
-                view! { <DeniedState permission=Some(Permission::ApiKeysUpdate) /> }.into_any()
+                view! { <DeniedState permission=Some(Permission::ApiKeysUpdate) /> }.erase()
             }
         })
     }
@@ -74,5 +75,5 @@ fn form(one: OneKey, save: Form<UpdateApiKey>) -> AnyView {
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }

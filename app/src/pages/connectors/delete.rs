@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, orgs::Me, paths};
@@ -49,9 +50,10 @@ fn question(
                     <input type="hidden" name="enabled" value="false" />
                 </ButtonForm>
             </div>
-        }
+        }.erase()
     });
-    let consequences = consequences(facts).into_iter().map(|line| view! { <li>{line}</li> }).collect_view();
+    let consequences =
+        consequences(facts).into_iter().map(|line| view! { <li>{line}</li> }.erase()).collect_view();
     view! {
         <div class="narrow">
             <PageHeader
@@ -89,7 +91,7 @@ fn question(
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn consequences(facts: &ConnectorToDelete) -> Vec<String> {
