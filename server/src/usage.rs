@@ -87,7 +87,7 @@ impl UsageMeter {
             return Ok(());
         }
         // In one order on every node, so that two of them never wait for each other's rows.
-        notes.sort_unstable_by_key(|(key, _)| *key);
+        notes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let written = async {
             let mut tx = env.db.write().await?;
             for ((org, principal), note) in &notes {

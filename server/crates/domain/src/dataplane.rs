@@ -52,7 +52,7 @@ pub struct OrgPlane {
 
 /// Who authenticated on the data plane: what sessions, limits, usage and logs go by. It is always seen together with
 /// its organisation, and says nothing of what it may do: that is [`Access`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Principal {
     /// Whoever holds an API key.
     ApiKey(ApiKeyId),
