@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{
     NavigateOptions,
@@ -56,7 +57,7 @@ pub(crate) fn Frame(
             </main>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// Where a server function told the browser to go.
@@ -137,6 +138,7 @@ fn plain_bar(name: Option<String>) -> AnyView {
             <span class="muted">{name}</span>
             <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet />
         }
+        .erase()
     });
     view! {
         <header class="plain-bar">
@@ -145,7 +147,7 @@ fn plain_bar(name: Option<String>) -> AnyView {
             <a class="button quiet" href=paths::help_quickstart()>"Help"</a>
         </header>
     }
-    .into_any()
+    .erase()
 }
 
 #[component]
@@ -161,7 +163,7 @@ fn NavLink(href: &'static str, label: &'static str, icon: &'static str) -> impl 
             <span>{label}</span>
         </a>
     }
-    .into_any()
+    .erase()
 }
 
 /// Whether a page belongs to a navigation entry. API keys lie below the settings, but are an entry of their own.
@@ -195,7 +197,7 @@ fn side_bar(me: Me) -> AnyView {
             </div>
         </header>
     }
-    .into_any()
+    .erase()
 }
 
 fn org_switcher(me: &Me) -> AnyView {
@@ -206,14 +208,14 @@ fn org_switcher(me: &Me) -> AnyView {
         <span class="truncate">{name.clone()}</span>
         <Icon name="chevrons-up-down" />
     }
-    .into_any();
+    .erase();
     let others = me
         .orgs
         .iter()
         .filter(|org| current.is_none_or(|current| current.org != org.org))
         .map(|org| {
             let form = use_form_for::<SwitchOrg>("org", org.org);
-            view! { <ButtonForm form=form label=org.name.clone() kind=ButtonKind::Quiet name=format!("Switch to {}", org.name) /> }
+            view! { <ButtonForm form=form label=org.name.clone() kind=ButtonKind::Quiet name=format!("Switch to {}", org.name) /> }.erase()
         })
         .collect_view();
     view! {
@@ -222,7 +224,7 @@ fn org_switcher(me: &Me) -> AnyView {
             <a class="button quiet" href=paths::new_org()><Icon name="plus" /> <span>"New organisation"</span></a>
         </Menu>
     }
-    .into_any()
+    .erase()
 }
 
 fn user_menu(me: &Me) -> AnyView {
@@ -234,7 +236,7 @@ fn user_menu(me: &Me) -> AnyView {
         <span class="truncate">{me.name.clone()}</span>
         <Icon name="chevrons-up-down" />
     }
-    .into_any();
+    .erase();
     view! {
         <Menu name=name button=button class="user-menu">
             <p class="menu-note truncate">{email}</p>
@@ -244,7 +246,7 @@ fn user_menu(me: &Me) -> AnyView {
             <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet icon="log-out" />
         </Menu>
     }
-    .into_any()
+    .erase()
 }
 
 /// Light, dark or the system's, each a button that sends the form.
@@ -277,7 +279,7 @@ pub fn ThemeForm() -> impl IntoView {
                 <Icon name=icon />
                 <span class="visually-hidden">{label}</span>
             </button>
-        }
+        }.erase()
     };
     view! {
         <PostForm form=form class="theme-form">
@@ -288,7 +290,7 @@ pub fn ThemeForm() -> impl IntoView {
             {choice("system", "The system's theme", "monitor")}
         </PostForm>
     }
-    .into_any()
+    .erase()
 }
 
 #[cfg(test)]
