@@ -14,9 +14,10 @@ pub const fn sign_in() -> &'static str {
 pub const fn sign_out() -> &'static str {
     "/sign-out"
 }
-/// Log in, then go on to `next`, which must be a path of ours.
+/// Log in, then go on to `next`, which must be a path of ours. Going on to here would be a circle.
 pub fn sign_in_then(next: &str) -> String {
-    if next == "/" { sign_in().to_owned() } else { format!("{}?next={}", sign_in(), encode(next)) }
+    let here = next.split(['?', '#']).next() == Some(sign_in());
+    if next == "/" || here { sign_in().to_owned() } else { format!("{}?next={}", sign_in(), encode(next)) }
 }
 /// The one-time set-up link.
 pub fn setup(token: &str) -> String {
@@ -160,5 +161,7 @@ mod tests {
     fn the_place_to_return_to_is_encoded() {
         assert_eq!(sign_in_then("/a?b=c&d"), "/sign-in?next=/a%3Fb%3Dc%26d");
         assert_eq!(sign_in_then("/"), "/sign-in");
+        assert_eq!(sign_in_then("/sign-in?notice=signed-out"), "/sign-in");
+        assert_eq!(sign_in_then("/sign-ins"), "/sign-in?next=/sign-ins");
     }
 }
