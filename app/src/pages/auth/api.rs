@@ -24,6 +24,8 @@ pub struct SignInStart {
     pub csrf: String,
     /// Whether somebody is logged in already.
     pub signed_in: bool,
+    /// Whether anybody has an account.
+    pub set_up: bool,
 }
 
 /// Loads the log-in page.
@@ -32,7 +34,8 @@ pub async fn load_sign_in() -> Result<SignInStart, AppError> {
     let ctx = crate::ssr::ctx()?;
     // A session alone is not enough: its account may be gone, and then this page is the way on.
     let signed_in = ctx.signed_in.is_some() && domain::orgs::me(&ctx).await.is_ok();
-    Ok(SignInStart { csrf: ctx.form_token, signed_in })
+    let set_up = domain::accounts::is_set_up(&ctx.env).await.map_err(crate::ssr::told(&ctx))?;
+    Ok(SignInStart { csrf: ctx.form_token, signed_in, set_up })
 }
 
 /// Checks address and password, and begins a session.

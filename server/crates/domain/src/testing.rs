@@ -224,6 +224,7 @@ impl TestEnv {
         RequestContext {
             env: self.env.clone(),
             signed_in: None,
+            wants: crate::request::Wants::default(),
             origin: Origin {
                 address: Some("203.0.113.7".parse().expect("an address")),
                 user_agent: Some("test".to_owned()),
