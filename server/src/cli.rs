@@ -238,7 +238,6 @@ pub enum ApiKeyCommand {
 
 /// Steps on OAuth clients.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::doc_markdown, reason = "these texts are the help on the terminal")]
 pub enum OauthClientCommand {
     /// Make a client for a machine (client credentials). Its secret is printed once. Every refresh token of the organisation
     /// is revoked with it.

@@ -39,6 +39,11 @@ impl ClientKind {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
     }
 
+    /// Whether an organisation made it.
+    pub const fn is_own(self) -> bool {
+        matches!(self, Self::Machine | Self::Code)
+    }
+
     /// What it is called on pages.
     pub const fn title(self) -> &'static str {
         match self {

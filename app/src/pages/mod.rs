@@ -2,9 +2,12 @@
 
 pub mod api_keys;
 pub mod auth;
+pub mod connections;
 pub mod connectors;
+pub mod consent;
 pub mod gallery;
 pub mod help;
+pub mod oauth_clients;
 pub mod overview;
 pub mod profile;
 pub mod settings;

@@ -93,7 +93,7 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
 }
 
 /// How to connect a client by signing in.
-pub fn oauth_way(way: OauthWay) -> AnyView {
+pub(crate) fn oauth_way(way: OauthWay) -> AnyView {
     let steps = way.steps.into_iter().map(|step| view! { <li>{step}</li> }.into_any()).collect_view();
     let snippets = way.snippets.into_iter().map(snippet).collect_view();
     let link = way.link.map(|href| {

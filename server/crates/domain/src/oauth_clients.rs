@@ -8,6 +8,7 @@ use model::{
         ClientKind, ClientSecret, MAX_CLIENT_NAME, NewOauthClient, OauthClient, OauthClientsPage,
         OauthSettings, Overlap,
     },
+    paths,
     permissions::can,
     text,
 };
@@ -465,6 +466,21 @@ pub async fn delete(
         .with("connections_revoked", revoked);
     change.commit(event).await?;
     Ok(revoked)
+}
+
+/// The name of the client that sent somebody to the log-in page: `next` is where they go afterwards. Anybody may ask, so
+/// it tells no more than what the client says of itself.
+pub async fn name_on_the_way(env: &Env, next: &str) -> Result<Option<String>> {
+    let Some(query) = next.strip_prefix(paths::authorize()).and_then(|rest| rest.strip_prefix('?')) else {
+        return Ok(None);
+    };
+    let id = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "client_id");
+    let Some((_, id)) = id else { return Ok(None) };
+    let found = store::oauth_clients::find(&mut env.db.read().await?, &id).await?;
+    Ok(found.map(|row| {
+        let name = connections::named(&row.name);
+        name.chars().filter(|c| text::printable(*c)).take(MAX_CLIENT_NAME).collect()
+    }))
 }
 
 /// What the organisation chose, for whoever may see it.

@@ -381,3 +381,15 @@ env_test!(oar_01_the_settings_are_the_organisations_and_audited, |t| async {
     oauth_clients::set_settings(&t.env, &owner.actor().await, chosen).await.unwrap();
     assert_eq!(actions(&t, &owner).await.len(), count, "what changes nothing is no event");
 });
+
+env_test!(the_log_in_page_knows_which_client_sent_somebody, |t| async {
+    registered(&t, "gth_client_x").await;
+    let of = async |next: &str| oauth_clients::name_on_the_way(&t.env, next).await.unwrap();
+    let next = "/oauth/authorize?response_type=code&client_id=gth_client_x&state=1";
+    assert_eq!(of(next).await.as_deref(), Some("Claude Desktop"));
+    for nothing in
+        ["", "/", "/oauth/authorize", "/oauth/authorize?client_id=gth_client_y", "/x?client_id=gth_client_x"]
+    {
+        assert_eq!(of(nothing).await, None, "{nothing}");
+    }
+});
