@@ -21,7 +21,7 @@ use crate::{
 /// Paths below these are for signed-in people. (Also `/` itself.)
 const AREAS: &[&str] = &["/connectors", "/settings", "/profile", "/orgs"];
 /// Pages that stand alone even for signed-in people.
-const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new"];
+const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new", "/oauth"];
 
 fn below(path: &str, roots: &[&str]) -> bool {
     roots
@@ -60,6 +60,11 @@ pub(crate) fn Frame(
 }
 
 /// Where a server function told the browser to go.
+/// Whether a path of ours is no page, so that only the browser itself can go there.
+pub(crate) fn leaves(path: &str) -> bool {
+    path_of(path) == paths::authorize()
+}
+
 fn follow_redirects() {
     let refresh: Refresh = expect_context();
     let location = use_location();
@@ -67,6 +72,10 @@ fn follow_redirects() {
     Effect::new(move |_| {
         if let Some(to) = refresh.redirect.get() {
             refresh.redirect.set(None);
+            if leaves(&to) {
+                _ = leptos::prelude::location().set_href(&to);
+                return;
+            }
             let stays = location.pathname.with_untracked(|path| path == path_of(&to));
             navigate(&to, NavigateOptions { replace: stays, scroll: !stays, ..Default::default() });
         }

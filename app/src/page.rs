@@ -174,8 +174,12 @@ pub fn go(path: &str) {
     #[cfg(feature = "ssr")]
     crate::ssr::redirect(path);
     #[cfg(not(feature = "ssr"))]
-    leptos_router::hooks::use_navigate()(
-        path,
-        leptos_router::NavigateOptions { replace: true, ..Default::default() },
-    );
+    if crate::frame::leaves(path) {
+        _ = leptos::prelude::location().replace(path);
+    } else {
+        leptos_router::hooks::use_navigate()(
+            path,
+            leptos_router::NavigateOptions { replace: true, ..Default::default() },
+        );
+    }
 }

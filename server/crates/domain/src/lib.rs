@@ -16,6 +16,7 @@ pub mod install;
 pub mod key_format;
 pub mod mcp;
 pub mod net;
+pub mod oauth;
 pub mod orgs;
 pub mod password;
 pub mod request;
