@@ -99,7 +99,7 @@ pub use shell::shell;
 pub use state::{SiteAssets, set_status, use_me};
 
 use crate::{
-    components::NotFound,
+    components::{NotFound, error_page},
     frame::Frame,
     pages::{
         api_keys::{ApiKeysPage, ConnectAgentPage, DeleteApiKeyPage, EditApiKeyPage, NewApiKeyPage},
@@ -119,7 +119,7 @@ use crate::{
         settings::SettingsPage,
     },
     route::At,
-    state::{MeResource, Refresh},
+    state::{GivenError, MeResource, Refresh},
 };
 
 #[cfg(feature = "ssr")]
@@ -165,9 +165,14 @@ pub fn App() -> impl IntoView {
 
 #[component]
 fn Pages() -> impl IntoView {
+    let given = SharedValue::new(use_context::<GivenError>).into_inner();
+    let fallback = move || match given.clone() {
+        Some(GivenError(error)) => error_page(error),
+        None => view! { <NotFound /> }.into_any(),
+    };
     // Everything is rendered whole before it is sent: only so are redirects, statuses and cookies real.
     view! {
-        <FlatRoutes fallback=|| view! { <NotFound /> }>
+        <FlatRoutes fallback=fallback>
             <Route path=At("/") view={Lazy::<OverviewPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/sign-in") view={Lazy::<SignInPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/setup/:token") view={Lazy::<SetupPage>::new()} ssr=SsrMode::Async />

@@ -115,5 +115,5 @@ pub async fn clean(env: &Env) -> domain::Result<()> {
     store::sign_in_failures::delete_stale(&mut tx, now - DAY).await?;
     store::outbox::delete_before(&mut tx, now - 30 * DAY).await?;
     tx.commit().await?;
-    Ok(())
+    domain::oauth::purge(env).await
 }

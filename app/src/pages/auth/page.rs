@@ -35,7 +35,9 @@ impl LazyRoute for SignInPage {
         let query = use_query_map();
         page_of_data(this.start, move |start| {
             let next = query.with_untracked(|query| next_of(query.get_str("next")));
-            if start.signed_in {
+            // An app may ask that somebody who is logged in logs in once more.
+            let again = query.with_untracked(|query| query.get_str("again").is_some());
+            if start.signed_in && !again {
                 go(&next);
             }
             sign_in_form(form, start.csrf, start.client, next)
