@@ -1,0 +1,172 @@
+//! The questions before a connection is revoked, or gets a new key.
+
+use leptos::prelude::*;
+use leptos_router::{LazyRoute, lazy_route};
+use model::{Permission, oauth::Connection, paths};
+
+use super::{
+    api::{LoadConnection, RegenerateConnection, RevokeConnection},
+    list::{reach, status},
+};
+use crate::{
+    components::{
+        Ago, ButtonKind, Callout, Card, Crumb, Day, DeniedState, Fact, Facts, PageHeader, SubmitButton, Time,
+        Tone,
+    },
+    form::{ErrorSummary, FormCore, PostForm, use_form},
+    page::{Loaded, load_by, page},
+};
+
+/// What is asked, word for word as people know it from elsewhere.
+pub(super) const REVOKE: &str = "Revoke this MCP connection? The associated API key will be deactivated and the client will need to re-authorize.";
+const REGENERATE: &str =
+    "Regenerate the API key for this connection? The old key will be deactivated immediately.";
+
+pub(super) const REVOKED: [&str; 3] = [
+    "The client gets 401 with its next request, at once.",
+    "It has to go through the whole flow again: log in, allow it, new tokens and a new key.",
+    "This cannot be undone. The connection stays in the list as revoked.",
+];
+const REGENERATED: [&str; 2] = [
+    "The client stays connected and picks up a new token with its next request, within 1 hour at most.",
+    "Nobody has to sign in again.",
+];
+
+/// Asks before a connection is revoked.
+pub struct RevokeConnectionPage {
+    connection: Loaded<(Connection, i64)>,
+}
+
+#[lazy_route]
+impl LazyRoute for RevokeConnectionPage {
+    fn data() -> Self {
+        Self { connection: load_by("id", |id| LoadConnection { id }) }
+    }
+
+    fn view(this: Self) -> AnyView {
+        let form = use_form::<RevokeConnection>();
+        page(this.connection, move |(connection, now), me| {
+            let question = Question {
+                title: "Revoke",
+                words: REVOKE,
+                consequences: &REVOKED,
+                label: "Revoke connection",
+                busy: "Revoking…",
+                kind: ButtonKind::Danger,
+            };
+            ask(form.into(), &connection, now, me.can(Permission::ApiKeysRevoke), &question)
+        })
+    }
+}
+
+/// Asks before a connection gets a new key.
+pub struct RegenerateConnectionPage {
+    connection: Loaded<(Connection, i64)>,
+}
+
+#[lazy_route]
+impl LazyRoute for RegenerateConnectionPage {
+    fn data() -> Self {
+        Self { connection: load_by("id", |id| LoadConnection { id }) }
+    }
+
+    fn view(this: Self) -> AnyView {
+        let form = use_form::<RegenerateConnection>();
+        page(this.connection, move |(connection, now), me| {
+            let question = Question {
+                title: "Regenerate the key of",
+                words: REGENERATE,
+                consequences: &REGENERATED,
+                label: "Regenerate key",
+                busy: "Regenerating…",
+                kind: ButtonKind::Primary,
+            };
+            ask(form.into(), &connection, now, me.can(Permission::ApiKeysRevoke), &question)
+        })
+    }
+}
+
+struct Question {
+    title: &'static str,
+    words: &'static str,
+    consequences: &'static [&'static str],
+    label: &'static str,
+    busy: &'static str,
+    kind: ButtonKind,
+}
+
+fn ask(form: FormCore, connection: &Connection, now: i64, allowed: bool, question: &Question) -> AnyView {
+    if !allowed {
+        return view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.into_any();
+    }
+    let body = if connection.is_active() {
+        let lines =
+            question.consequences.iter().map(|line| view! { <li>{*line}</li> }.into_any()).collect_view();
+        view! {
+            <p>{question.words}</p>
+            <ul class="consequences">{lines}</ul>
+            <PostForm form=form>
+                <ErrorSummary form=form />
+                <input type="hidden" name="id" value=connection.id.to_string() />
+                <div class="actions">
+                    <a class="button" href=paths::settings_connections() autofocus>"Cancel"</a>
+                    <SubmitButton form=form label=question.label busy=question.busy kind=question.kind />
+                </div>
+            </PostForm>
+        }
+        .into_any()
+    } else {
+        view! {
+            <Callout tone=Tone::Neutral title="This connection is revoked already">
+                <p>"There is nothing left to do. Its client can be authorised again at any time."</p>
+            </Callout>
+            <p><a class="button" href=paths::settings_connections()>"Back to the connections"</a></p>
+        }
+        .into_any()
+    };
+    view! {
+        <div class="narrow">
+            <PageHeader
+                title=format!("{} {}?", question.title, connection.client_name)
+                crumbs=vec![
+                    Crumb::new(paths::settings(), "Settings"),
+                    Crumb::new(paths::settings_connections(), "MCP connections"),
+                ]
+            />
+            <Card title="What happens">
+                <div class="stack">{body}</div>
+            </Card>
+            <Card title="The connection">{facts(connection, now)}</Card>
+        </div>
+    }
+    .into_any()
+}
+
+fn facts(connection: &Connection, now: i64) -> AnyView {
+    let last = match connection.last_token_at {
+        Some(at) => view! { <Ago at=at now=now /> }.into_any(),
+        None => "Never".into_any(),
+    };
+    let used = match connection.last_used_at {
+        Some(at) => {
+            let from = connection.last_used_address.clone().map(|from| format!(" from {from}"));
+            view! { <Time at=at now=now /> {from} }.into_any()
+        }
+        None => "Never".into_any(),
+    };
+    view! {
+        <Facts>
+            <Fact term="Client">{connection.client_name.clone()}</Fact>
+            <Fact term="Status">{status(connection)}</Fact>
+            <Fact term="User">{connection.user_email.clone()}</Fact>
+            <Fact term="Sent back to">{connection.redirect_host.clone()}</Fact>
+            <Fact term="Reaches">{reach(&connection.scope)}</Fact>
+            <Fact term="API key prefix"><code class="mono">{format!("{}…", connection.key_prefix)}</code></Fact>
+            <Fact term="Connected"><Day at=connection.created_at /></Fact>
+            <Fact term="Ends by itself"><Time at=connection.expires_at now=now /></Fact>
+            <Fact term="Last token">{last}</Fact>
+            <Fact term="Last request">{used}</Fact>
+        </Facts>
+    }
+    .into_any()
+}
