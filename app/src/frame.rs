@@ -13,7 +13,7 @@ use crate::{
     components::{Avatar, ButtonForm, ButtonKind, Icon, Menu, Notice},
     copy,
     form::{PostForm, use_form, use_form_for},
-    page::{coming, go, when_there},
+    page::{coming, go, leave_for, when_there},
     pages::auth::api::{SetTheme, SignOut, SwitchOrg},
     state::{MeResource, Refresh, Theme, path_of},
 };
@@ -61,11 +61,6 @@ pub(crate) fn Frame(
     .into_any()
 }
 
-/// Whether a path of ours is no page, so that only the browser itself can go there.
-pub(crate) fn leaves(path: &str) -> bool {
-    path_of(path) == paths::authorize()
-}
-
 /// Where a server function told the browser to go.
 fn follow_redirects() {
     let refresh: Refresh = expect_context();
@@ -74,8 +69,7 @@ fn follow_redirects() {
     Effect::new(move |_| {
         if let Some(to) = refresh.redirect.get() {
             refresh.redirect.set(None);
-            if leaves(&to) {
-                _ = leptos::prelude::location().set_href(&to);
+            if leave_for(&to) {
                 return;
             }
             let stays = location.pathname.with_untracked(|path| path == path_of(&to));

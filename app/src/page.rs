@@ -193,12 +193,16 @@ pub fn go(path: &str) {
     #[cfg(feature = "ssr")]
     crate::ssr::redirect(path);
     #[cfg(not(feature = "ssr"))]
-    if crate::frame::leaves(path) {
-        _ = leptos::prelude::location().replace(path);
-    } else {
+    if !leave_for(path) {
         leptos_router::hooks::use_navigate()(
             path,
             leptos_router::NavigateOptions { replace: true, ..Default::default() },
         );
     }
+}
+
+/// What lies under `/oauth/` is answered by the server alone, or needs a policy of its own for where its form may lead:
+/// the browser loads it whole. Whether it does.
+pub(crate) fn leave_for(path: &str) -> bool {
+    path.starts_with("/oauth/") && window().location().set_href(path).is_ok()
 }

@@ -36,7 +36,8 @@ pub async fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
     Ok(())
 }
 
-fn words(error: Error) -> String {
+/// A failure as one sentence.
+pub(crate) fn words(error: Error) -> String {
     let app = error.into_app("");
     // Every field's own sentence, not only the first.
     if app.fields.len() > 1 {

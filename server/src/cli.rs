@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     admin,
     config::{self, Config, LogFormat},
-    operate, serve,
+    operate, serve, signing_keys,
 };
 
 /// Self-hosted, multi-tenant MCP gateway with a dashboard.
@@ -28,6 +28,9 @@ pub enum Command {
     /// Do a step that a script needs, on the configured database, whether or not a server is running.
     #[command(subcommand)]
     Admin(AdminCommand),
+    /// The keys that access tokens are signed with.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Check settings, database, keys, egress and clock.
     Doctor,
     /// Write a consistent copy of the SQLite database to a new file, also while the server runs.
@@ -86,6 +89,31 @@ pub struct Output {
     /// Answer in JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Steps on signing keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// List them, the oldest first.
+    List {
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Publish the next key. It signs two hours later; this happens by itself every 90 days.
+    Rotate {
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove a key in an emergency: no token that it signed is accepted any more.
+    Retire {
+        /// The key's id.
+        kid: String,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 /// Steps on users.
@@ -298,6 +326,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
         match command {
             Command::Serve => serve::run(config).await.map(|()| ExitCode::SUCCESS),
             Command::Admin(command) => admin::run(&config, command).await.map(|()| ExitCode::SUCCESS),
+            Command::Keys(command) => signing_keys::run(&config, command).await.map(|()| ExitCode::SUCCESS),
             Command::Doctor => operate::doctor(&config).await,
             Command::Backup { file } => operate::backup(&config, &file).await.map(|()| ExitCode::SUCCESS),
             Command::Restore { file } => operate::restore(&config, &file).await.map(|()| ExitCode::SUCCESS),

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 use crate::{
+    jobs::WritePath,
     middleware::{
         body,
         client::{self, Edge},
@@ -39,18 +40,20 @@ pub struct RouteParts {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Cancelled when the process is about to stop.
     pub stopping: CancellationToken,
+    /// Whether the database can be written to.
+    pub write_path: WritePath,
 }
 
 /// The whole server.
 pub fn router(parts: RouteParts) -> Router {
-    let RouteParts { env, gateway, trusted_proxies, stopping } = parts;
+    let RouteParts { env, gateway, trusted_proxies, stopping, write_path } = parts;
     let edge = Edge { env: env.clone(), trusted: trusted_proxies };
     Router::new()
         .merge(pages(&env))
         .merge(oauth(&env))
         .merge(gateway::router(gateway))
         .merge(site::router())
-        .merge(probes(env.clone(), stopping))
+        .merge(probes(Probed { env: env.clone(), stopping, write_path }))
         .layer(CatchPanicLayer::custom(client::panicked))
         .layer(from_fn(body::pace))
         .layer(from_fn_with_state(env, headers::secure))
@@ -65,7 +68,7 @@ fn pages(env: &Env) -> Router {
         .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request))
         .merge(oauth::decision(env.clone(), error_page(env)));
     signed_in(pages, env)
-        .layer(from_fn(limits::credentials))
+        .layer(from_fn(limits::forms))
         .layer(from_fn_with_state(env.clone(), csrf::same_origin))
         .layer(from_fn_with_state(env.clone(), headers::own_host))
 }
@@ -107,20 +110,30 @@ fn provide_app_context(env: &Env) -> impl Fn() + Clone + Send + Sync + 'static {
     }
 }
 
-/// `/livez` and `/readyz` (ERR-03).
-fn probes(env: Env, stopping: CancellationToken) -> Router {
-    Router::new()
-        .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(ready).with_state((env, stopping)))
+/// What `/readyz` looks at.
+#[derive(Clone)]
+struct Probed {
+    env: Env,
+    stopping: CancellationToken,
+    write_path: WritePath,
 }
 
-async fn ready(State((env, stopping)): State<(Env, CancellationToken)>) -> Response<Body> {
+/// `/livez` and `/readyz` (ERR-03).
+fn probes(probed: Probed) -> Router {
+    Router::new().route("/livez", get(|| async { "ok" })).route("/readyz", get(ready).with_state(probed))
+}
+
+async fn ready(State(Probed { env, stopping, write_path }): State<Probed>) -> Response<Body> {
     let unavailable = |code, detail| problem(StatusCode::SERVICE_UNAVAILABLE, code, detail, "");
     if stopping.is_cancelled() {
         return unavailable("draining", "This process is about to stop.");
     }
-    if let Err(error) = store::maintenance::check_writable(&env.db).await {
+    // Anybody may ask, so this neither takes the writer nor writes.
+    let answers = store::maintenance::check_ready(&env.db).await;
+    if let Err(error) = &answers {
         tracing::warn!(%error, "not ready");
+    }
+    if answers.is_err() || !write_path.works() {
         return unavailable("database", "The database cannot be written to.");
     }
     Response::new(Body::from("ready"))

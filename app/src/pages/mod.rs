@@ -5,6 +5,7 @@ pub mod auth;
 pub mod connections;
 pub mod connectors;
 pub mod consent;
+mod deletion;
 pub mod gallery;
 pub mod help;
 pub mod oauth_clients;

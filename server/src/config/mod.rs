@@ -101,6 +101,11 @@ pub const TABLE: &[Setting] = &[
         about: "The largest request on the MCP endpoint, in MiB, from 1 to 16.",
     },
     Setting {
+        name: "GATEHOUSE_MAX_CONNECTIONS",
+        default: "10000",
+        about: "How many connections may be open at once, from 16 to 1000000; one client address may hold half of them, a trusted proxy all. Raise the limit of open files with it.",
+    },
+    Setting {
         name: "GATEHOUSE_HEALTH_INTERVAL_SECONDS",
         default: "60",
         about: "How often each connector is checked, in seconds, from 10 to 86400.",
@@ -167,6 +172,8 @@ pub struct Config {
     pub native_schemes: Vec<String>,
     /// The largest request on the MCP endpoint, bytes.
     pub max_body: usize,
+    /// How many connections may be open at once.
+    pub max_connections: usize,
     /// How often each connector is checked, seconds.
     pub health_interval: u32,
     /// The name of this process.
@@ -304,6 +311,13 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
         max_body: number("GATEHOUSE_MAX_BODY_MIB", get("GATEHOUSE_MAX_BODY_MIB"), 4, 1, 16)? as usize
             * 1024
             * 1024,
+        max_connections: number(
+            "GATEHOUSE_MAX_CONNECTIONS",
+            get("GATEHOUSE_MAX_CONNECTIONS"),
+            10_000,
+            16,
+            1_000_000,
+        )? as usize,
         health_interval: number(
             "GATEHOUSE_HEALTH_INTERVAL_SECONDS",
             get("GATEHOUSE_HEALTH_INTERVAL_SECONDS"),
@@ -418,6 +432,7 @@ mod tests {
             (&[("GATEHOUSE_CIMD", "perhaps")], "GATEHOUSE_CIMD"),
             (&[("GATEHOUSE_NATIVE_SCHEMES", "acme, javascript")], "GATEHOUSE_NATIVE_SCHEMES"),
             (&[("GATEHOUSE_MAX_BODY_MIB", "17")], "GATEHOUSE_MAX_BODY_MIB"),
+            (&[("GATEHOUSE_MAX_CONNECTIONS", "15")], "GATEHOUSE_MAX_CONNECTIONS"),
             (&[("GATEHOUSE_LISTENN", "127.0.0.1:3000")], "GATEHOUSE_LISTENN"),
         ] {
             let message = with(pairs).unwrap_err();

@@ -64,9 +64,9 @@ fn document(gateway: &Gateway, uri: &Uri, headers: &HeaderMap, path: Option<Stri
         return error.respond(None);
     }
     let Some(path) = path else { return open(StatusCode::NOT_FOUND.into_response()) };
-    let resource = json::quoted(&site.absolute(&path));
+    let (resource, issuer) = (json::quoted(&site.absolute(&path)), json::quoted(&site.absolute("")));
     let body = format!(
-        r#"{{"resource":{resource},"scopes_supported":["mcp:call"],"bearer_methods_supported":["header"],"resource_name":"Gatehouse"}}"#
+        r#"{{"resource":{resource},"authorization_servers":[{issuer}],"scopes_supported":["mcp:call"],"bearer_methods_supported":["header"],"resource_name":"Gatehouse"}}"#
     );
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),

@@ -65,6 +65,10 @@ pub async fn find(env: &Env, address: Option<IpAddr>, id: &str) -> Result<Option
     if !env.settings.cimd || !is_acceptable(id) {
         return Ok(None);
     }
+    fetch_in_turn(env, address, id).await
+}
+
+async fn fetch_in_turn(env: &Env, address: Option<IpAddr>, id: &str) -> Result<Option<Client>> {
     if let Some(known) = fresh(env, id).await? {
         return Ok(Some(known));
     }
@@ -215,6 +219,13 @@ async fn keep(env: &Env, id: &str, metadata: Metadata, fresh_until: i64) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
     use super::*;
 
     #[test]
@@ -265,4 +276,104 @@ mod tests {
         assert_eq!(until(Some("max-age=3600, no-cache")), 5 * MINUTE);
         assert_eq!(until(Some("max-age=soon")), 5 * MINUTE);
     }
+
+    /// A server that gives one answer, and how often it was asked.
+    async fn server(answer: impl Fn(&str) -> String + Send + 'static) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let id = format!("http://{}/client.json", listener.local_addr().unwrap());
+        let count = Arc::new(AtomicUsize::new(0));
+        let (text, counted) = (answer(&id), Arc::clone(&count));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let mut buffer = [0; 2048];
+                let _ = stream.read(&mut buffer).await;
+                let _ = stream.write_all(text.as_bytes()).await;
+            }
+        });
+        (id, count)
+    }
+
+    fn answer(status: &str, headers: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}")
+    }
+
+    const JSON: &str = "Content-Type: application/json; charset=utf-8\r\n";
+
+    fn document(id: &str, more: &str) -> String {
+        format!(
+            r#"{{"client_id":"{id}","client_name":"Docs","redirect_uris":["http://localhost/cb"]{more}}}"#
+        )
+    }
+
+    crate::env_test!(oad_05_a_document_is_fetched_once_and_kept, |t| async {
+        let (id, count) = server(|id| {
+            answer("200 OK", &format!("{JSON}Cache-Control: max-age=600\r\n"), &document(id, ""))
+        })
+        .await;
+        let mut at_once = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let (env, id) = (t.env.clone(), id.clone());
+            at_once.spawn(async move { fetch_in_turn(&env, None, &id).await.unwrap().unwrap() });
+        }
+        let found = at_once.join_all().await;
+        assert!(found.iter().all(|client| client.name == "Docs" && client.kind == ClientKind::Document));
+        assert_eq!(found[0].auth_method, AuthMethod::None);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        t.clock.advance(10 * MINUTE);
+        assert!(fetch_in_turn(&t.env, None, &id).await.unwrap().is_some());
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+    });
+
+    crate::env_test!(oad_05_what_is_no_document_about_the_client_is_none, |t| async {
+        let long = format!(r#","client_uri":"https://example.com/{}""#, "a".repeat(MAX_DOCUMENT));
+        let secret = r#","client_secret":"s""#;
+        let expires = r#","client_secret_expires_at":0"#;
+        let symmetric = r#","token_endpoint_auth_method":"client_secret_basic""#;
+        let evil = r#","redirect_uris":["javascript:alert(1)"]"#;
+        for (what, status, headers, more) in [
+            ("status", "404 Not Found", JSON, ""),
+            ("other success", "203 Non-Authoritative Information", JSON, ""),
+            ("redirect", "302 Found", "Content-Type: application/json\r\nLocation: /x\r\n", ""),
+            ("type", "200 OK", "Content-Type: text/html\r\n", ""),
+            ("no type", "200 OK", "", ""),
+            ("size", "200 OK", JSON, long.as_str()),
+            ("secret", "200 OK", JSON, secret),
+            ("secret's end", "200 OK", JSON, expires),
+            ("method", "200 OK", JSON, symmetric),
+            ("redirect URI", "200 OK", JSON, evil),
+        ] {
+            let (status, headers, more) = (status.to_owned(), headers.to_owned(), more.to_owned());
+            let (id, count) = server(move |id| answer(&status, &headers, &document(id, &more))).await;
+            assert!(fetch_in_turn(&t.env, None, &id).await.unwrap().is_none(), "{what}");
+            assert!(fetch_in_turn(&t.env, None, &id).await.unwrap().is_none(), "{what}");
+            assert_eq!(count.load(Ordering::SeqCst), 1, "{what}: not again at once");
+            t.clock.advance(NOT_AGAIN + 1);
+            assert!(fetch_in_turn(&t.env, None, &id).await.unwrap().is_none(), "{what}");
+            assert_eq!(count.load(Ordering::SeqCst), 2, "{what}");
+        }
+        let (id, _) = server(|id| answer("200 OK", JSON, &document(&format!("{id}x"), ""))).await;
+        assert!(fetch_in_turn(&t.env, None, &id).await.unwrap().is_none(), "another's");
+        let (id, _) = server(|_| answer("200 OK", JSON, "[]")).await;
+        assert!(fetch_in_turn(&t.env, None, &id).await.unwrap().is_none(), "no object");
+    });
+
+    crate::env_test!(oad_05_failures_take_the_same_time_and_new_documents_are_rationed, |t| async {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = (format!("http://{}/c", silent.local_addr().unwrap()), silent);
+        for id in
+            [silent.0.as_str(), "https://10.0.0.1/c", "https://nothing.invalid/c", "http://127.0.0.1:9/c"]
+        {
+            let started = tokio::time::Instant::now();
+            assert!(fetch_in_turn(&t.env, None, id).await.unwrap().is_none());
+            let took = started.elapsed();
+            assert!(took >= t.env.oauth.patience && took < t.env.oauth.patience * 2, "{id}: {took:?}");
+        }
+        let address = Some("203.0.113.9".parse().unwrap());
+        for _ in 0..PER_ADDRESS {
+            throttle::take(&t.env, "document", address.unwrap(), PER_ADDRESS, MINUTE).await.unwrap();
+        }
+        assert!(fetch_in_turn(&t.env, address, "https://10.0.0.1/other").await.is_err());
+    });
 }

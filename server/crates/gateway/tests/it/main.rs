@@ -5,5 +5,6 @@ mod auth;
 mod calls;
 mod eras;
 mod support;
+mod tokens;
 mod transport;
 mod upstream;
