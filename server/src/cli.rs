@@ -78,6 +78,9 @@ pub enum AdminCommand {
     /// API keys.
     #[command(subcommand)]
     ApiKey(ApiKeyCommand),
+    /// OAuth clients.
+    #[command(subcommand)]
+    OauthClient(OauthClientCommand),
 }
 
 /// How to answer.
@@ -255,6 +258,30 @@ pub enum ApiKeyCommand {
         /// Whether it may be used as `?api_key=`.
         #[arg(long)]
         url_key: bool,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Steps on OAuth clients.
+#[derive(Debug, Subcommand)]
+pub enum OauthClientCommand {
+    /// Make a client for a machine (client credentials). Its secret is printed once. Every refresh token of the organisation
+    /// is revoked with it.
+    Create {
+        /// The organisation's slug.
+        #[arg(long)]
+        org: String,
+        /// What it is called.
+        #[arg(long)]
+        name: String,
+        /// What it may ask for: mcp:call, or mcp:call:CONNECTOR. May be repeated; without any, mcp:call.
+        #[arg(long = "scope")]
+        scopes: Vec<String>,
+        /// Leave the organisation's refresh tokens alone.
+        #[arg(long)]
+        keep_refresh_tokens: bool,
         /// How to answer.
         #[command(flatten)]
         output: Output,

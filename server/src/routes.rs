@@ -50,6 +50,7 @@ pub fn router(parts: RouteParts) -> Router {
     let edge = Edge { env: env.clone(), trusted: trusted_proxies };
     Router::new()
         .merge(pages(&env))
+        .merge(oauth(&env))
         .merge(gateway::router(gateway))
         .merge(site::router())
         .merge(probes(Probed { env: env.clone(), stopping, write_path }))
@@ -64,16 +65,36 @@ fn pages(env: &Env) -> Router {
     let context = provide_app_context(env);
     let for_missing = context.clone();
     let pages = app::ssr::router(context)
-        .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request));
-    pages
+        .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request))
+        .merge(oauth::decision(env.clone(), error_page(env)));
+    signed_in(pages, env)
+        .layer(from_fn(limits::forms))
+        .layer(from_fn_with_state(env.clone(), csrf::same_origin))
+        .layer(from_fn_with_state(env.clone(), headers::own_host))
+}
+
+/// What a browser with its cookies asks for.
+fn signed_in(router: Router, env: &Env) -> Router {
+    router
         .layer(DefaultBodyLimit::disable())
         .layer(CompressionLayer::new())
         .layer(from_fn(headers::no_store))
         .layer(from_fn_with_state(env.clone(), context::provide))
         .layer(session::layer(env))
-        .layer(from_fn(limits::forms))
-        .layer(from_fn_with_state(env.clone(), csrf::same_origin))
+}
+
+/// The authorization server. Other sites send people to its first page, so that is not asked where a request comes from;
+/// it changes nothing.
+fn oauth(env: &Env) -> Router {
+    signed_in(oauth::authorize(env.clone(), error_page(env)), env)
+        .merge(oauth::machines(env.clone()))
         .layer(from_fn_with_state(env.clone(), headers::own_host))
+}
+
+/// Errors as pages.
+fn error_page(env: &Env) -> oauth::ErrorPage {
+    let context = provide_app_context(env);
+    Arc::new(move |error, parts| Box::pin(app::ssr::error_page(context.clone(), parts, error)))
 }
 
 /// What the app finds in context, beside what leptos provides: the site's address and the request's context.

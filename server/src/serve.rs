@@ -78,8 +78,12 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
             demo: config.demo,
             node: config.node.clone(),
             session_idle_ms: SESSION_IDLE,
+            registration: config.registration,
+            cimd: config.cimd,
+            native_schemes: config.native_schemes.clone(),
         }),
         changes: Changes::default(),
+        oauth: Arc::default(),
     })
 }
 

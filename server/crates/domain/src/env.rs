@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use url::Url;
 use uuid::Uuid;
 
-use crate::{net::Outbound, password::Passwords, sealer::Sealer, signing::KeyRing};
+use crate::{net::Outbound, oauth, password::Passwords, sealer::Sealer, signing::KeyRing};
 
 /// Where time comes from. Tests move it; nothing else in the product reads the ambient clock.
 pub trait Clock: Send + Sync {
@@ -88,6 +88,12 @@ pub struct Settings {
     pub node: String,
     /// How long an unused session lives, milliseconds (SES-04).
     pub session_idle_ms: i64,
+    /// Whether clients may register themselves (RFC 7591).
+    pub registration: bool,
+    /// Whether a client may be the URL of a document about it.
+    pub cimd: bool,
+    /// Schemes of apps that redirect URIs may have besides the known ones.
+    pub native_schemes: Vec<String>,
 }
 
 impl Settings {
@@ -118,6 +124,8 @@ pub struct Env {
     pub settings: Arc<Settings>,
     /// Tells this process's caches what changed.
     pub changes: Changes,
+    /// What the authorization server remembers between requests.
+    pub oauth: Arc<oauth::Shared>,
 }
 
 impl core::fmt::Debug for Env {

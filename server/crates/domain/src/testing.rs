@@ -1,8 +1,11 @@
 //! A whole environment for tests: a throwaway database, a clock that is moved, seeded randomness, cheap passwords.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use model::{
@@ -16,6 +19,7 @@ use crate::{
     Env, OrgActor, Rng, Settings, accounts,
     env::{Changes, ManualClock},
     net::{Outbound, OutboundSettings},
+    oauth::Shared,
     orgs,
     password::{PasswordSettings, Passwords},
     request::{Origin, RequestContext, SessionControl, SignedIn},
@@ -108,8 +112,12 @@ impl TestEnv {
                 demo: true,
                 node: "test".to_owned(),
                 session_idle_ms: 8 * 60 * 60 * 1000,
+                registration: true,
+                cimd: true,
+                native_schemes: Vec::new(),
             }),
             changes: Changes::default(),
+            oauth: Arc::new(Shared::with_patience(Duration::from_millis(500))),
         };
         Self { env, clock, db }
     }

@@ -149,6 +149,40 @@ impl Attempt {
     }
 }
 
+/// Counts one of the things that an address may do so often in a window, or refuses it. Failures of all kinds share the
+/// table; `what` keeps them apart.
+pub(crate) async fn take(env: &Env, what: &str, address: IpAddr, most: i64, window: i64) -> Result<()> {
+    let now = env.now();
+    let bucket = format!("{what}:{}", address_bucket(address));
+    // A flood is refused from memory: it must not keep the database busy.
+    if let Some(until) = env.oauth.refused_until(&bucket, now) {
+        return Err(wait(until - now));
+    }
+    let mut tx = env.db.write().await?;
+    failures::lock(&mut tx, &bucket).await?;
+    let mut count = failures::get(&mut tx, &bucket).await?;
+    if now - count.window_start >= window {
+        count = Failures { window_start: now, ..Failures::default() };
+    }
+    if count.failures >= most {
+        let until = count.window_start + window;
+        env.oauth.refuse(&bucket, until, now);
+        return Err(wait(until - now));
+    }
+    count.failures += 1;
+    failures::put(&mut tx, &bucket, count).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Too many requests: try again in so many milliseconds.
+pub(crate) fn wait(millis: i64) -> Error {
+    let seconds = u32::try_from((millis + 999) / 1000).unwrap_or(u32::MAX).max(1);
+    let words = format!("There were too many requests. Try again in {seconds} s.");
+    let mut error = AppError::new(ErrorKind::RateLimited, "too_many_requests", words);
+    error.retry_after = Some(seconds);
+    error.into()
+}
+
 /// Forgets an account's failures: its password was set anew.
 pub(crate) async fn forget(tx: &mut store::Tx, account: &str) -> Result<()> {
     Ok(failures::delete(tx, &format!("account:{account}")).await?)
