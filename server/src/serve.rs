@@ -8,6 +8,7 @@ use domain::{
     env::{Changes, SystemClock, SystemRng},
     net::{Outbound, OutboundSettings},
     password::{PasswordSettings, Passwords},
+    signing::KeyRing,
 };
 use gateway::Gateway;
 use store::Db;
@@ -55,6 +56,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         clock: Arc::new(SystemClock),
         rng,
         sealer: Arc::new(sealer),
+        keys: Arc::new(KeyRing::default()),
         passwords: Arc::new(Passwords::new(PasswordSettings::default())),
         outbound,
         settings: Arc::new(Settings {
@@ -78,6 +80,9 @@ pub struct Ready {
 
 /// Puts the parts together. Nothing runs yet.
 pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) -> Result<Ready, String> {
+    domain::connectors::seal_queries(&env)
+        .await
+        .map_err(|why| format!("the URLs of connectors cannot be sealed: {why}"))?;
     let planes =
         Planes::load(env.clone()).await.map_err(|why| format!("the organisations cannot be read: {why}"))?;
     let meter = Arc::new(UsageMeter::default());

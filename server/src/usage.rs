@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use domain::Env;
+use domain::{Env, dataplane::Principal};
 use model::{ApiKeyId, OrgId};
 use store::api_keys::Use;
 
@@ -30,7 +30,8 @@ pub struct UsageMeter {
 }
 
 impl gateway::Meter for UsageMeter {
-    fn used(&self, key: ApiKeyId, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>) {
+    fn used(&self, principal: &Principal, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>) {
+        let Principal::ApiKey(key) = *principal;
         let shard = (key.uuid().as_u128() % SHARDS as u128) as usize;
         let mut notes = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
         match notes.get_mut(&key) {
@@ -79,7 +80,15 @@ impl UsageMeter {
         };
         if let Err(error) = written.await {
             for (key, note) in notes {
-                gateway::Meter::used(self, key, note.org, note.at, note.address, note.agent.as_deref());
+                let principal = Principal::ApiKey(key);
+                gateway::Meter::used(
+                    self,
+                    &principal,
+                    note.org,
+                    note.at,
+                    note.address,
+                    note.agent.as_deref(),
+                );
             }
             return Err(error.into());
         }

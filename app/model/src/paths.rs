@@ -150,7 +150,7 @@ pub const fn jwks() -> &'static str {
 pub const fn authorization_server_metadata() -> &'static str {
     "/.well-known/oauth-authorization-server"
 }
-/// The same under the name of OpenID Connect Discovery, which some clients try first.
+/// The same under the name of `OpenID` Connect Discovery, which some clients try first.
 pub const fn openid_configuration() -> &'static str {
     "/.well-known/openid-configuration"
 }

@@ -3,16 +3,18 @@
 //! A snapshot is immutable. Whoever changes an organisation raises its version; whoever holds a snapshot of an older
 //! version loads a new one.
 
+use core::fmt;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use http::{HeaderName, Uri};
 use model::{ApiKeyId, ConnectorId, ConnectorSlug, OrgId, OrgSlug, connectors::Transport};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
 
 use crate::{Env, Error, Result, connectors, orgs};
@@ -36,6 +38,50 @@ pub struct OrgPlane {
     pub version: i64,
 }
 
+/// Who authenticated on the data plane: what sessions, limits, usage and logs go by. It is always seen together with
+/// its organisation, and says nothing of what it may do: that is [`Access`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Principal {
+    /// Whoever holds an API key.
+    ApiKey(ApiKeyId),
+}
+
+impl Principal {
+    /// `api_key`: the word in logs.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::ApiKey(_) => "api_key",
+        }
+    }
+}
+
+/// The public id, for logs.
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ApiKey(id) => id.fmt(f),
+        }
+    }
+}
+
+/// What a credential gives to whoever presents it. Two credentials of one principal may give different things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Who authenticated.
+    pub principal: Principal,
+    /// Which connectors may be used.
+    pub scope: PlaneScope,
+    /// When it ends, Unix milliseconds.
+    pub expires_at: Option<i64>,
+}
+
+impl Access {
+    /// Whether it has not ended yet.
+    pub fn lives(&self, now: i64) -> bool {
+        self.expires_at.is_none_or(|at| now < at)
+    }
+}
+
 /// One enabled API key.
 #[derive(Clone, Debug)]
 pub struct PlaneKey {
@@ -51,13 +97,24 @@ pub struct PlaneKey {
     pub url_key: bool,
 }
 
-/// Which connectors a principal may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl PlaneKey {
+    /// What it gives to whoever presents it.
+    pub fn access(&self) -> Access {
+        Access {
+            principal: Principal::ApiKey(self.id),
+            scope: self.scope.clone(),
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+/// Which connectors a principal may use. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PlaneScope {
     /// All, also those added later.
     All,
     /// Only these.
-    Only(HashSet<ConnectorId>),
+    Only(Arc<BTreeSet<ConnectorId>>),
 }
 
 impl PlaneScope {
@@ -71,7 +128,6 @@ impl PlaneScope {
 }
 
 /// One enabled connector with opened credentials.
-#[derive(Debug)]
 pub struct PlaneConnector {
     /// Its id.
     pub id: ConnectorId,
@@ -81,7 +137,7 @@ pub struct PlaneConnector {
     pub name: String,
     /// How it is reached.
     pub transport: Transport,
-    /// Where; not looked at for [`Transport::Demo`].
+    /// Where, with the query that may hold a key; not looked at for [`Transport::Demo`].
     pub url: Uri,
     /// What it is sent with every request.
     pub headers: Vec<(HeaderName, SecretString)>,
@@ -89,6 +145,13 @@ pub struct PlaneConnector {
     pub tools: Vec<PlaneTool>,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
     pub version: i64,
+}
+
+impl fmt::Debug for PlaneConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, host) = (self.id, self.url.host());
+        f.debug_struct("PlaneConnector").field("id", &id).field("host", &host).finish_non_exhaustive()
+    }
 }
 
 /// One tool of a connector.
@@ -121,41 +184,101 @@ pub trait Directory: Send + Sync + 'static {
 pub struct Planes {
     env: Env,
     slugs: RwLock<HashMap<String, OrgId>>,
-    /// The version of each organisation that was changed lately, as this process last saw it.
-    seen: Mutex<HashMap<OrgId, i64>>,
+    seen: Mutex<Seen>,
 }
 
-/// How far back changes are looked for, milliseconds: longer than any transaction takes from stamping to commit.
-const LOOK_BACK: i64 = 30_000;
+/// What this process knows of changes. Times are the database's, Unix milliseconds.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The version of each organisation.
+    versions: HashMap<OrgId, i64>,
+    /// When changes were last looked for with success.
+    looked_at: i64,
+    /// When everything was last looked at.
+    swept_at: i64,
+}
+
+/// How much further back than to the last good look changes are looked for, milliseconds: a change is stamped before it
+/// is committed, and seen only after.
+const MARGIN: i64 = 30_000;
+/// How often everything is looked at, milliseconds: whatever took longer from stamping to commit is then found, and
+/// organisations that are gone.
+const SWEEP: i64 = 30_000;
+/// How long a look may take. Without a limit a database that accepts and does not answer would end all news.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Organisations with slug and version.
+type Versions = Vec<(OrgId, String, i64)>;
+
+impl Seen {
+    /// From when on changes count at this time; `None` to look at everything: when that is due, after an outage, and when
+    /// the database's clock was set back.
+    fn since(&self, now: i64) -> Option<i64> {
+        let regular = (0..=MARGIN).contains(&(now - self.looked_at)) && now - self.swept_at < SWEEP;
+        regular.then_some(self.looked_at - MARGIN)
+    }
+}
 
 impl Planes {
     /// Reads all slugs.
     pub async fn load(env: Env) -> Result<Arc<Self>> {
-        let slugs = {
-            let mut tx = env.db.read().await?;
-            store::orgs::list_slugs(&mut tx).await?
+        let planes = Self { env, slugs: RwLock::default(), seen: Mutex::default() };
+        let (now, _, all) = planes.look().await?;
+        planes
+            .slugs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(all.iter().map(|(org, slug, _)| (slug.clone(), *org)));
+        *planes.seen() = Seen {
+            versions: all.into_iter().map(|(org, _, version)| (org, version)).collect(),
+            looked_at: now,
+            swept_at: now,
         };
-        let slugs = slugs.into_iter().map(|(id, slug)| (slug, id)).collect();
-        Ok(Arc::new(Self { env, slugs: RwLock::new(slugs), seen: Mutex::default() }))
+        Ok(Arc::new(planes))
     }
 
-    /// Looks for organisations that any process changed and tells the caches of this one. Called twice a second.
+    /// Looks for organisations that any process changed and tells the caches of this one. Called twice a second, so that
+    /// a change counts everywhere within one. It goes back to the last look that succeeded, however long ago.
     pub async fn refresh(&self) -> Result<()> {
-        let changed = {
-            let mut tx = self.env.db.read().await?;
-            store::orgs::list_changed(&mut tx, self.env.now() - LOOK_BACK).await?
-        };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut latest = HashMap::with_capacity(changed.len());
-        for (org, slug, version) in changed {
-            if seen.get(&org) != Some(&version) {
+        let (now, whole, found) = tokio::time::timeout(PATIENCE, self.look())
+            .await
+            .map_err(|_| Error::Internal("the database did not tell of changes in time".into()))??;
+        let mut seen = self.seen();
+        if whole {
+            let there: HashSet<OrgId> = found.iter().map(|(org, ..)| *org).collect();
+            let gone: Vec<OrgId> = seen.versions.keys().filter(|org| !there.contains(org)).copied().collect();
+            for org in gone {
+                seen.versions.remove(&org);
+                self.forget(org);
+                self.env.changes.notify(org);
+            }
+            seen.swept_at = now;
+        }
+        for (org, slug, version) in found {
+            if seen.versions.insert(org, version) != Some(version) {
                 self.remember(slug, org);
                 self.env.changes.notify(org);
             }
-            latest.insert(org, version);
         }
-        *seen = latest;
+        seen.looked_at = now;
         Ok(())
+    }
+
+    /// The database's time, and what changed up to it; the flag says that it is everything there is.
+    async fn look(&self) -> Result<(i64, bool, Versions)> {
+        let mut tx = self.env.db.read().await?;
+        // The time first: what commits meanwhile is then found by the next look.
+        let now = store::orgs::now(&mut tx).await?;
+        let since = self.seen().since(now);
+        let found = match since {
+            Some(since) => store::orgs::list_changed(&mut tx, since).await?,
+            None => store::orgs::list_versions(&mut tx).await?,
+        };
+        Ok((now, since.is_none(), found))
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, slug: String, org: OrgId) {
@@ -163,6 +286,10 @@ impl Planes {
         if !known {
             self.slugs.write().unwrap_or_else(PoisonError::into_inner).insert(slug, org);
         }
+    }
+
+    fn forget(&self, gone: OrgId) {
+        self.slugs.write().unwrap_or_else(PoisonError::into_inner).retain(|_, org| *org != gone);
     }
 
     async fn read(&self, id: OrgId) -> Result<Option<Arc<OrgPlane>>> {
@@ -180,7 +307,8 @@ impl Planes {
                 let scope = if key.all_connectors {
                     PlaneScope::All
                 } else {
-                    PlaneScope::Only(limits.iter().filter(|(id, _)| *id == key.id).map(|(_, c)| *c).collect())
+                    let own = limits.iter().filter(|(id, _)| *id == key.id).map(|(_, c)| *c);
+                    PlaneScope::Only(Arc::new(own.collect()))
                 };
                 let hash: [u8; 32] = key.hash.as_slice().try_into().ok()?;
                 Some((
@@ -237,14 +365,14 @@ fn plane_connector(
     row: store::connectors::Connector,
 ) -> Result<PlaneConnector> {
     let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
-    let opened = connectors::open_headers(data_key, org, headers, row.id)?;
+    let target = connectors::Target::open(data_key, org, &row, headers)?;
     let url: Uri = if row.transport == Transport::Demo {
         Uri::default()
     } else {
-        row.url.parse().map_err(|_| wrong("URL"))?
+        target.whole_url().expose_secret().parse().map_err(|_| wrong("URL"))?
     };
-    let mut own = Vec::with_capacity(opened.len());
-    for (name, value) in opened {
+    let mut own = Vec::with_capacity(target.headers.len());
+    for (name, value) in target.headers {
         own.push((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header"))?, value));
     }
     // What decides whether a connection may be kept: the address and when each header was last set.
@@ -278,4 +406,55 @@ impl Directory for Planes {
             })
         })
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{env::Changes, env_test, testing::TestEnv};
+
+    #[test]
+    fn a_look_goes_back_to_the_last_good_one_and_to_everything_after_an_outage() {
+        let seen = Seen { looked_at: 1_000_000, swept_at: 1_000_000, ..Seen::default() };
+        assert_eq!(seen.since(1_000_400), Some(1_000_000 - MARGIN));
+        assert_eq!(seen.since(1_000_000 + SWEEP), None, "everything is due");
+        assert_eq!(seen.since(1_000_000 + 3_600_000), None, "an hour without the database");
+        assert_eq!(seen.since(999_999), None, "the database's clock was set back");
+        let behind = Seen { swept_at: 1_000_000 + SWEEP, ..seen };
+        assert_eq!(behind.since(1_000_000 + MARGIN), Some(1_000_000 - MARGIN), "the last looks failed");
+    }
+
+    /// A node that is not this one: on the same database, with news of its own that nobody here listens to.
+    fn other_node(t: &TestEnv) -> Env {
+        let mut other = t.env.clone();
+        other.changes = Changes::default();
+        other
+    }
+
+    env_test!(what_was_missed_is_found_after_an_outage, |t| async {
+        let owner = t.org("acme").await;
+        let planes = Planes::load(t.env.clone()).await.unwrap();
+        let mut heard = t.env.changes.subscribe();
+        let operator = crate::OrgActor::<model::permissions::can::OrgUpdate>::operator(owner.org_id());
+        let change = other_node(&t).change(&operator).await.unwrap();
+        change.commit(crate::change::Event::new("test.changed")).await.unwrap();
+        // As if the change had been stamped long before the last look.
+        {
+            let mut seen = planes.seen();
+            let later = seen.looked_at + 3_600_000;
+            (seen.looked_at, seen.swept_at) = (later, later);
+        }
+        planes.refresh().await.unwrap();
+        assert_eq!(heard.try_recv().unwrap(), owner.org_id());
+        planes.refresh().await.unwrap();
+        assert!(heard.try_recv().is_err(), "the same change is told once");
+        // An organisation that is there no more is forgotten with its slug.
+        let gone = OrgId::from_uuid(t.env.uuid());
+        planes.seen().versions.insert(gone, 1);
+        planes.remember("gone".to_owned(), gone);
+        planes.seen().swept_at -= SWEEP;
+        planes.refresh().await.unwrap();
+        assert_eq!(heard.try_recv().unwrap(), gone);
+        assert_eq!((planes.lookup("gone"), planes.lookup("acme")), (None, Some(owner.org_id())));
+    });
 }

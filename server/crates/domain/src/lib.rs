@@ -1,7 +1,7 @@
 //! The rules of Gatehouse: accounts, organisations, connectors, API keys, and the audit event of every change.
 //!
 //! Owns: who may do what ([`authz`]), how a change becomes lasting ([`change`]), every secret's form at rest ([`sealer`],
-//! [`password`], [`key_format`]), the only outbound HTTP client ([`net`]) and the MCP wire that both sides of the gateway
+//! [`password`], [`key_format`], [`signing`], [`tokens`]), the only outbound HTTP client ([`net`]) and the MCP wire that both sides of the gateway
 //! share ([`mcp`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
 
 pub mod accounts;
@@ -21,9 +21,11 @@ pub mod password;
 pub mod request;
 pub mod sealer;
 pub mod sessions;
+pub mod signing;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod throttle;
+pub mod tokens;
 
 pub use authz::OrgActor;
 pub use env::{Clock, Env, Rng, Settings};

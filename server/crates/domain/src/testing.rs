@@ -17,6 +17,7 @@ use crate::{
     password::{PasswordSettings, Passwords},
     request::{Origin, RequestContext, SessionControl, SignedIn},
     sealer::{MasterKey, Sealer},
+    signing::KeyRing,
 };
 
 /// A password that the policy accepts.
@@ -91,6 +92,7 @@ impl TestEnv {
             clock: clock.clone(),
             sealer: Arc::new(Sealer::new(MasterKey::generate(rng.as_ref()))),
             rng,
+            keys: Arc::new(KeyRing::for_tests()),
             passwords: Arc::new(Passwords::new(PasswordSettings::for_tests())),
             outbound,
             settings: Arc::new(Settings {

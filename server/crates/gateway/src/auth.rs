@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{dataplane::PlaneKey, key_format, mcp::code};
+use domain::{dataplane::Access, key_format, mcp::code};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use model::paths;
 use subtle::ConstantTimeEq as _;
@@ -179,7 +179,7 @@ impl Endpoint<'_> {
         RpcError::new(
             StatusCode::FORBIDDEN,
             code::FORBIDDEN,
-            format!("This key may not use the connector \"{connector}\"."),
+            format!("This credential may not use the connector \"{connector}\"."),
         )
         .word("insufficient_scope")
         .header(header::WWW_AUTHENTICATE, value)
@@ -187,28 +187,41 @@ impl Endpoint<'_> {
     }
 }
 
-/// The hash of a key whose form is right. A key with a wrong checksum ends here, without any look-up (APK-01).
-pub(crate) fn hash(presented: &Presented<'_>) -> Option<[u8; 32]> {
-    match presented {
-        Presented::Header(key) => key_format::check(key).then(|| key_format::hash(key)),
-        Presented::Query(key) => {
-            let key = percent_decode(key);
-            key_format::check(&key).then(|| key_format::hash(&key))
-        }
-        Presented::Nothing | Presented::Forbidden => None,
-    }
+/// A credential whose form is right, without the secret: enough to find out whom it authenticates, also later and in a
+/// newer snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// An API key.
+    ApiKey {
+        /// The SHA-256 of the key.
+        hash: [u8; 32],
+        /// Whether it stood in the URL.
+        in_query: bool,
+    },
 }
 
-/// The organisation's key with this hash, if it works now.
-pub(crate) fn find<'r>(
-    ready: &'r Ready,
-    hash: &[u8; 32],
-    in_query: bool,
-    now: i64,
-) -> Option<&'r Arc<PlaneKey>> {
-    let (stored, key) = ready.keys.get_key_value(hash)?;
-    let same: bool = stored.as_slice().ct_eq(hash.as_slice()).into();
-    let alive = key.expires_at.is_none_or(|at| now < at);
-    let placed = !in_query || ready.plane.url_keys && key.url_key;
-    (same && alive && placed).then_some(key)
+impl Credential {
+    /// Reads what was presented. A key with a wrong checksum ends here, without any look-up (APK-01).
+    pub(crate) fn read(presented: &Presented<'_>) -> Option<Self> {
+        let api_key = |key: &str, in_query| {
+            key_format::check(key).then(|| Self::ApiKey { hash: key_format::hash(key), in_query })
+        };
+        match presented {
+            Presented::Header(key) => api_key(key, false),
+            Presented::Query(key) => api_key(&percent_decode(key), true),
+            Presented::Nothing | Presented::Forbidden => None,
+        }
+    }
+
+    /// What it gives in this organisation, if it works there now.
+    pub(crate) fn authenticate(&self, ready: &Ready, now: i64) -> Option<Arc<Access>> {
+        match self {
+            Self::ApiKey { hash, in_query } => {
+                let (stored, key) = ready.keys.get_key_value(hash)?;
+                let same: bool = stored.as_slice().ct_eq(hash.as_slice()).into();
+                let placed = !in_query || ready.plane.url_keys && key.url_key;
+                (same && placed && key.access.lives(now)).then(|| Arc::clone(&key.access))
+            }
+        }
+    }
 }

@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use domain::{
-    dataplane::PlaneKey,
+    dataplane::Access,
     mcp::{
         ASSUMED, IMPLEMENTATION, LEGACY, MODERN, SUPPORTED, code,
         envelope::{self, Message, Params},
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Gateway, Inner,
-    auth::{self, Endpoint, Presented},
+    auth::{self, Credential, Endpoint, Presented},
     guard,
     limits::CallSlot,
     metadata::well_formed,
@@ -100,13 +100,13 @@ fn bad_request(code: i64, message: impl Into<String>) -> RpcError {
 }
 
 /// A request whose credential was found good.
+#[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) inner: Arc<Inner>,
     pub(crate) ready: Arc<Ready>,
-    pub(crate) key: Arc<PlaneKey>,
-    /// To find the key again, in a newer snapshot.
-    pub(crate) hash: [u8; 32],
-    pub(crate) in_query: bool,
+    pub(crate) access: Arc<Access>,
+    /// To authenticate again, in a newer snapshot.
+    pub(crate) credential: Credential,
 }
 
 async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts, body: Body) -> Response {
@@ -118,7 +118,7 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
         None => None,
         Some(slug) => match caller.ready.connector(slug) {
             None => return not_found().respond(None),
-            Some(connector) if !caller.key.scope.includes(connector.plane.id) => {
+            Some(connector) if !caller.access.scope.includes(connector.plane.id) => {
                 return endpoint.insufficient_scope(slug).respond(None);
             }
             some => some,
@@ -126,7 +126,7 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
     };
     let holder = || Holder {
         org: caller.ready.plane.org,
-        key: caller.key.id,
+        principal: caller.access.principal.clone(),
         connector: endpoint.connector.map(str::to_owned),
     };
     match head.method {
@@ -168,7 +168,7 @@ async fn authenticate(
         Presented::Header(_) => false,
     };
     let invalid = || if in_query { endpoint.in_query() } else { endpoint.invalid() };
-    let hash = auth::hash(&presented).ok_or_else(invalid)?;
+    let credential = Credential::read(&presented).ok_or_else(invalid)?;
     let org = inner.planes.lookup(endpoint.slug).ok_or_else(invalid)?;
     let ready = inner.planes.ready(org).await.map_err(|_| {
         RpcError::new(
@@ -181,15 +181,15 @@ async fn authenticate(
     })?;
     let ready = ready.ok_or_else(invalid)?;
     let now = inner.clock.now();
-    let key = auth::find(&ready, &hash, in_query, now).cloned().ok_or_else(invalid)?;
+    let access = credential.authenticate(&ready, now).ok_or_else(invalid)?;
     if ready.plane.suspended {
         return Err(RpcError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, "This organisation is suspended.")
             .word("org_suspended"));
     }
     let address: Option<IpAddr> = head.extensions.get::<ClientIp>().map(|ip| ip.0);
     let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    inner.meter.used(key.id, ready.plane.org, now, address, agent);
-    Ok(Caller { inner: Arc::clone(inner), ready, key, hash, in_query })
+    inner.meter.used(&access.principal, ready.plane.org, now, address, agent);
+    Ok(Caller { inner: Arc::clone(inner), ready, access, credential })
 }
 
 fn method_not_allowed(allow: &'static str) -> RpcError {
@@ -531,7 +531,7 @@ impl Exchange<'_> {
 
     fn list(&self, era: Era) -> Result<Response, RpcError> {
         let page = self.caller.inner.settings.page;
-        let listing = self.caller.ready.listing(&self.caller.key, self.only, page);
+        let listing = self.caller.ready.listing(&self.caller.access.scope, self.only, page);
         let (tools, next) = listing.page(self.message.params.cursor)?;
         let next = next.map_or(String::new(), |cursor| format!(r#","nextCursor":{cursor}"#));
         let tail = if era == Era::Modern { modern_tail() } else { "}".to_owned() };
@@ -555,7 +555,7 @@ impl Exchange<'_> {
         let Params { arguments, others, meta, second_round, .. } = &self.message.params;
         let name = self.tool_name()?;
         let (connector, tool, ready) =
-            tools::find(&self.caller.ready, &self.caller.key, self.only, &name, self.endpoint)?;
+            tools::find(&self.caller.ready, &self.caller.access.scope, self.only, &name, self.endpoint)?;
         let arguments = arguments.filter(|a| *a != "null");
         if arguments.is_some_and(|a| !a.starts_with('{')) {
             return Err(invalid_params("params.arguments must be an object."));
@@ -579,7 +579,7 @@ impl Exchange<'_> {
                 }
             }
         }
-        let slot = self.caller.inner.limits.call(self.caller.key.id).await?;
+        let slot = self.caller.inner.limits.call(&self.caller.access.principal).await?;
         let meta = meta.as_ref();
         let call = Call {
             tool,
@@ -617,7 +617,7 @@ impl Exchange<'_> {
                 Err(error) => Err(error),
             },
             Ok(Reply::Stream(stream)) => self.stream(era, slug, *stream, slot, running).await,
-            Err(error) => Err(failed(slug, &error)),
+            Err(error) => Err(failed(self.caller, slug, &error)),
         }
     }
 
@@ -631,26 +631,12 @@ impl Exchange<'_> {
     ) -> Result<Response, RpcError> {
         let Some(permit) = slot.stream() else {
             // Too many streams: the result is what counts, so it is collected, and its notifications are lost.
-            let answer =
-                Reply::Stream(Box::new(stream)).finish().await.map_err(|error| failed(slug, &error))?;
+            let answer = Reply::Stream(Box::new(stream)).finish().await;
+            let answer = answer.map_err(|error| failed(self.caller, slug, &error))?;
             return render(era, self.message.id, slug, answer).map(|message| self.respond(era, message));
         };
-        let caller = self.caller;
-        let streaming = Streaming::new(
-            Caller {
-                inner: Arc::clone(&caller.inner),
-                ready: Arc::clone(&caller.ready),
-                key: Arc::clone(&caller.key),
-                hash: caller.hash,
-                in_query: caller.in_query,
-            },
-            era,
-            slug,
-            self.message.id,
-            stream,
-            (slot, permit),
-            running,
-        );
+        let streaming =
+            Streaming::new(self.caller.clone(), era, slug, self.message.id, stream, (slot, permit), running);
         Ok(reply::events(streaming.into_body()))
     }
 }
@@ -697,8 +683,17 @@ impl Drop for Running {
 }
 
 /// An upstream's failure, as a result of the call rather than of HTTP: clients show it to their model.
-pub(crate) fn failed(slug: &str, error: &UpstreamError) -> RpcError {
-    tracing::info!(connector.slug = slug, error.code = error.code(), error = %error, "call of an upstream server failed");
+pub(crate) fn failed(caller: &Caller, slug: &str, error: &UpstreamError) -> RpcError {
+    let principal = &caller.access.principal;
+    tracing::info!(
+        org.id = %caller.ready.plane.org,
+        principal.kind = principal.kind(),
+        principal.id = %principal,
+        connector.slug = slug,
+        error.code = error.code(),
+        error = %error,
+        "call of an upstream server failed"
+    );
     let wait = match error {
         UpstreamError::Busy { retry_after: Some(seconds) } => format!(r#","retry_after":{seconds}"#),
         _ => String::new(),

@@ -8,6 +8,7 @@ statements! {
     LIST = "SELECT kid, private_sealed, public_jwk, created_at, active_from, retire_at, removed_at FROM signing_keys ORDER BY active_from, kid";
     INSERT = "INSERT INTO signing_keys (kid, private_sealed, public_jwk, created_at, active_from) VALUES ($1, $2, $3, $4, $5)";
     RETIRE = "UPDATE signing_keys SET retire_at = $2 WHERE kid = $1";
+    ACTIVATE = "UPDATE signing_keys SET active_from = $2 WHERE kid = $1";
     REMOVE = "UPDATE signing_keys SET removed_at = $2 WHERE kid = $1 AND removed_at IS NULL";
     DELETE = "DELETE FROM signing_keys WHERE kid = $1";
     RESEAL = "UPDATE signing_keys SET private_sealed = $2 WHERE kid = $1";
@@ -54,9 +55,15 @@ pub async fn insert(tx: &mut Tx, key: &SigningKey) -> Result<()> {
     Ok(())
 }
 
-/// Sets until when a key is accepted.
-pub async fn retire(tx: &mut Tx, kid: &str, at: i64) -> Result<()> {
+/// Sets until when a key is accepted; `None` when nothing replaces it any more.
+pub async fn retire(tx: &mut Tx, kid: &str, at: Option<i64>) -> Result<()> {
     on!(tx, |c| sqlx::query(RETIRE).bind(kid).bind(at).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Sets from when a key signs.
+pub async fn activate(tx: &mut Tx, kid: &str, at: i64) -> Result<()> {
+    on!(tx, |c| sqlx::query(ACTIVATE).bind(kid).bind(at).execute(c).await.map(drop))?;
     Ok(())
 }
 

@@ -20,7 +20,9 @@ use axum::{
 use bytes::Bytes;
 use domain::{
     Rng,
-    dataplane::{Directory, OrgPlane, PlaneConnector, PlaneKey, PlaneScope, PlaneTool, Unavailable},
+    dataplane::{
+        Directory, OrgPlane, PlaneConnector, PlaneKey, PlaneScope, PlaneTool, Principal, Unavailable,
+    },
     env::ManualClock,
     key_format,
     mcp::exchange::{BodyStream, Exchange, NetError},
@@ -152,7 +154,7 @@ pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
     let mut keys: HashMap<_, _> = [plane_key(first), plane_key(first + 1)].into();
     if number == 1 {
         let (hash, mut scoped) = plane_key(3);
-        scoped.scope = PlaneScope::Only(HashSet::from([connector_id(2)]));
+        scoped.scope = PlaneScope::Only(Arc::new([connector_id(2)].into()));
         keys.insert(hash, scoped);
         let (hash, mut url) = plane_key(4);
         url.url_key = true;
@@ -174,6 +176,8 @@ pub(crate) struct FakeDirectory {
     pub(crate) slugs: HashMap<String, OrgId>,
     pub(crate) planes: Mutex<HashMap<OrgId, Arc<OrgPlane>>>,
     pub(crate) broken: AtomicBool,
+    /// Takes questions and never answers.
+    pub(crate) stuck: AtomicBool,
     pub(crate) lookups: AtomicUsize,
     pub(crate) loads: AtomicUsize,
 }
@@ -210,7 +214,11 @@ impl Directory for FakeDirectory {
         } else {
             Ok(self.planes.lock().unwrap().get(&org).cloned())
         };
+        let stuck = self.stuck.load(Ordering::Relaxed);
         Box::pin(async move {
+            if stuck {
+                std::future::pending::<()>().await;
+            }
             tokio::task::yield_now().await;
             found
         })
@@ -218,11 +226,11 @@ impl Directory for FakeDirectory {
 }
 
 #[derive(Default)]
-pub(crate) struct FakeMeter(pub(crate) Mutex<Vec<(ApiKeyId, OrgId, Option<String>)>>);
+pub(crate) struct FakeMeter(pub(crate) Mutex<Vec<(Principal, OrgId, Option<String>)>>);
 
 impl Meter for FakeMeter {
-    fn used(&self, key: ApiKeyId, org: OrgId, _: i64, _: Option<IpAddr>, agent: Option<&str>) {
-        self.0.lock().unwrap().push((key, org, agent.map(str::to_owned)));
+    fn used(&self, who: &Principal, org: OrgId, _: i64, _: Option<IpAddr>, agent: Option<&str>) {
+        self.0.lock().unwrap().push((who.clone(), org, agent.map(str::to_owned)));
     }
 }
 
