@@ -6,6 +6,7 @@ use domain::{
     Env, Settings,
     dataplane::Planes,
     env::{Changes, SystemClock, SystemRng},
+    idp::Jwks,
     net::{Outbound, OutboundSettings},
     password::{PasswordSettings, Passwords},
     signing::KeyRing,
@@ -57,6 +58,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         rng,
         sealer: Arc::new(sealer),
         keys: Arc::new(KeyRing::default()),
+        jwks: Arc::new(Jwks::default()),
         passwords: Arc::new(Passwords::new(PasswordSettings::default())),
         outbound,
         settings: Arc::new(Settings {

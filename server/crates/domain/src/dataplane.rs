@@ -17,7 +17,11 @@ use model::{ApiKeyId, ConnectorId, ConnectorSlug, OrgId, OrgSlug, connectors::Tr
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
 
-use crate::{Env, Error, Result, connectors, orgs};
+use crate::{
+    Env, Error, Result, connectors,
+    idp::{self, PlaneIdp},
+    orgs,
+};
 
 /// One organisation as the gateway sees it.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct OrgPlane {
     pub keys: HashMap<[u8; 32], PlaneKey>,
     /// Its enabled connectors, by slug.
     pub connectors: Vec<Arc<PlaneConnector>>,
+    /// Its own identity provider, while that is enabled.
+    pub idp: Option<Arc<PlaneIdp>>,
     /// The version that this snapshot was made of.
     pub version: i64,
 }
@@ -344,6 +350,16 @@ impl Planes {
             }
         }
         connectors.sort_by(|a, b| a.slug.cmp(&b.slug));
+        let idp = match store::identity_providers::find(&mut tx, id).await?.filter(|row| row.enabled) {
+            // Without it its tokens are refused; everything else must not suffer from it.
+            Some(row) => idp::config::plane(id, &row)
+                .inspect_err(
+                    |error| tracing::error!(%error, org.id = %id, "an identity provider is left out"),
+                )
+                .ok()
+                .map(Arc::new),
+            None => None,
+        };
         let url_keys = org.url_keys;
         Ok(Some(Arc::new(OrgPlane {
             org: id,
@@ -352,6 +368,7 @@ impl Planes {
             url_keys,
             keys,
             connectors,
+            idp,
             version,
         })))
     }

@@ -19,9 +19,9 @@ use crate::{Env, Result};
 /// How long an access token lives, milliseconds: one hour.
 pub const LIFETIME: i64 = 60 * 60 * 1000;
 /// By how much clocks may differ, milliseconds.
-const LEEWAY: i64 = 60 * 1000;
+pub(crate) const LEEWAY: i64 = 60 * 1000;
 /// The longest token that is looked at, bytes.
-const LONGEST: usize = 8 * 1024;
+pub(crate) const LONGEST: usize = 8 * 1024;
 /// The longest of the short claims, bytes.
 const LONGEST_ID: usize = 1024;
 /// The type of an access token (RFC 9068); no other token of anybody has it.
@@ -262,7 +262,7 @@ fn read_claims(
 
 /// A claim that is a time, in Unix milliseconds: `None` when it is something else, `Some(None)` when it is not there.
 #[expect(clippy::option_option, reason = "absent and wrong are two things (RSV-03)")]
-fn time(claims: &Map<String, Value>, name: &str) -> Option<Option<i64>> {
+pub(crate) fn time(claims: &Map<String, Value>, name: &str) -> Option<Option<i64>> {
     match claims.get(name) {
         None => Some(None),
         Some(value) => value.as_i64().filter(|at| (0..=LAST_SECOND).contains(at)).map(|at| Some(at * 1000)),
@@ -270,7 +270,7 @@ fn time(claims: &Map<String, Value>, name: &str) -> Option<Option<i64>> {
 }
 
 /// A part of a token as a JSON object, unless a name is in it twice.
-fn object(part: &str) -> Option<Map<String, Value>> {
+pub(crate) fn object(part: &str) -> Option<Map<String, Value>> {
     let bytes = BASE64URL_NOPAD.decode(part.as_bytes()).ok()?;
     serde_json::from_slice::<Object>(&bytes).ok().map(|object| object.0)
 }
@@ -355,7 +355,10 @@ mod tests {
     }
 
     fn kid(t: &TestEnv) -> String {
-        let set: Value = serde_json::from_str(&futures_util::FutureExt::now_or_never(t.env.keys.jwks(&t.env)).unwrap().unwrap()).unwrap();
+        let set: Value = serde_json::from_str(
+            &futures_util::FutureExt::now_or_never(t.env.keys.jwks(&t.env)).unwrap().unwrap(),
+        )
+        .unwrap();
         set["keys"][0]["kid"].as_str().unwrap().to_owned()
     }
 
@@ -390,7 +393,8 @@ mod tests {
     env_test!(oak_05_a_token_says_what_rfc_9068_asks_for_and_nothing_of_the_person, |t| async {
         let made = mint(&t.env, &minting()).await.unwrap();
         // Read by the library's own reader, as any other resource server would.
-        let set: jsonwebtoken::jwk::JwkSet = serde_json::from_str(&t.env.keys.jwks(&t.env).await.unwrap()).unwrap();
+        let set: jsonwebtoken::jwk::JwkSet =
+            serde_json::from_str(&t.env.keys.jwks(&t.env).await.unwrap()).unwrap();
         let key = DecodingKey::from_jwk(&set.keys[0]).unwrap();
         let mut validation = Validation::new(Algorithm::RS256);
         validation.set_audience(&["http://localhost:3000/mcp/acme"]);
@@ -448,7 +452,8 @@ mod tests {
             let mut other = jsonwebtoken::Header::new(Algorithm::HS256);
             other.typ = Some("at+jwt".into());
             other.kid = Some(kid(&t));
-            let forged = jsonwebtoken::encode(&other, &claims(&t), &EncodingKey::from_secret(&secret)).unwrap();
+            let forged =
+                jsonwebtoken::encode(&other, &claims(&t), &EncodingKey::from_secret(&secret)).unwrap();
             refused(&t, &forged).await;
         }
         // Our own key, but another algorithm or what only looks like ours.
@@ -493,7 +498,9 @@ mod tests {
         t.env.keys.signer(&t.env).await.unwrap();
         let (header, claims) = (header(&t), claims(&t).to_string());
         read(&t.env, &signed(&t, &header.to_string(), &claims).await).await.unwrap();
-        for typ in ["JWT", "at+JWT", "application/at+jwt", "logout+jwt", "dpop+jwt", "secevent+jwt", "", "id_token"] {
+        for typ in
+            ["JWT", "at+JWT", "application/at+jwt", "logout+jwt", "dpop+jwt", "secevent+jwt", "", "id_token"]
+        {
             let mut other = header.clone();
             other["typ"] = json!(typ);
             refused(&t, &signed(&t, &other.to_string(), &claims).await).await;
@@ -559,7 +566,9 @@ mod tests {
             let mut less = claims(&t);
             less.as_object_mut().unwrap().remove(name);
             refused(&t, &signed(&t, &header, &less.to_string()).await).await;
-            for wrong in [Value::Null, json!(true), json!([]), json!({}), json!([less]), json!(-1), json!(1.5)] {
+            for wrong in
+                [Value::Null, json!(true), json!([]), json!({}), json!([less]), json!(-1), json!(1.5)]
+            {
                 refused(&t, &with(&t, name, wrong).await).await;
             }
         }
@@ -597,7 +606,9 @@ mod tests {
         ] {
             refused(&t, &with(&t, name, wrong).await).await;
         }
-        for (name, wrong) in [("grant", json!("x")), ("key", json!(grant().grant)), ("gen", json!("3")), ("gen", json!(0))] {
+        for (name, wrong) in
+            [("grant", json!("x")), ("key", json!(grant().grant)), ("gen", json!("3")), ("gen", json!(0))]
+        {
             let mut all = claims(&t);
             (all["grant"], all["key"], all["gen"]) = (json!(grant().grant), json!(grant().key), json!(3));
             read(&t.env, &signed(&t, &header, &all.to_string()).await).await.unwrap();
@@ -611,7 +622,8 @@ mod tests {
     env_test!(rsv_03_a_claim_is_there_once, |t| async {
         t.env.keys.signer(&t.env).await.unwrap();
         let header = header(&t).to_string();
-        for twice in ["\"aud\":\"x\",", "\"exp\":1,", "\"unknown\":1,\"unknown\":1,", "\"\\u0061ud\":\"x\","] {
+        for twice in ["\"aud\":\"x\",", "\"exp\":1,", "\"unknown\":1,\"unknown\":1,", "\"\\u0061ud\":\"x\","]
+        {
             let claims = claims(&t).to_string().replacen('{', &format!("{{{twice}"), 1);
             assert!(serde_json::from_str::<Value>(&claims).is_ok());
             refused(&t, &signed(&t, &header, &claims).await).await;
