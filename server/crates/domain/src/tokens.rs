@@ -579,7 +579,7 @@ mod tests {
             ("exp", json!(9_999_999_999_i64)),
             ("exp", json!(i64::MAX)),
             ("exp", json!(u64::MAX)),
-            ("exp", json!(now as f64 + 600.5)),
+            ("exp", format!("{}.5", now + 600).parse().unwrap()),
             ("exp", json!(now)),
             ("exp", json!(now + 3601)),
             ("iat", json!(now.to_string())),
