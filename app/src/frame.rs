@@ -166,7 +166,12 @@ fn NavLink(href: &'static str, label: &'static str, icon: &'static str) -> impl 
 
 /// Whether a page belongs to a navigation entry. API keys lie below the settings, but are an entry of their own.
 fn within(path: &str, href: &str) -> bool {
-    below(path, &[href]) && !(href == paths::settings() && below(path, &[paths::settings_api_keys()]))
+    below(path, &[href])
+        && !(href == paths::settings()
+            && below(
+                path,
+                &[paths::settings_api_keys(), paths::settings_connections(), paths::settings_sso()],
+            ))
 }
 
 fn side_bar(me: Me) -> AnyView {
@@ -187,6 +192,7 @@ fn side_bar(me: Me) -> AnyView {
                     <p class="nav-group">"Settings"</p>
                     <NavLink href=paths::settings() label="General" icon="settings" />
                     <NavLink href=paths::settings_api_keys() label="API keys" icon="key-round" />
+                    <NavLink href=paths::settings_sso() label="Single sign-on" icon="shield-check" />
                 </nav>
                 <div class="side-end">
                     <NavLink href=paths::help_quickstart() label="Help" icon="circle-question-mark" />

@@ -110,6 +110,7 @@ use crate::{
         overview::OverviewPage,
         profile::{ProfilePage, SessionsPage},
         settings::SettingsPage,
+        sso::SsoPage,
     },
     route::At,
     state::{MeResource, Refresh},
@@ -180,6 +181,7 @@ fn Pages() -> impl IntoView {
                 view={Lazy::<DeleteApiKeyPage>::new()}
                 ssr=SsrMode::Async
             />
+            <Route path=At("/settings/sso") view={Lazy::<SsoPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
             <Route

@@ -8,3 +8,4 @@ pub mod help;
 pub mod overview;
 pub mod profile;
 pub mod settings;
+pub mod sso;
