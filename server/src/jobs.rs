@@ -15,6 +15,8 @@ const NEWS: Duration = Duration::from_millis(400);
 const FLUSH: Duration = Duration::from_secs(5);
 /// How often it is asked whether connectors are due for a check.
 const CHECK: Duration = Duration::from_secs(5);
+/// How often it is asked whether a signing key is due to be made or replaced.
+const KEYS: Duration = Duration::from_mins(1);
 /// How often old rows are cleared away.
 const CLEAN: Duration = Duration::from_hours(1);
 /// Connectors that are checked in one go.
@@ -44,6 +46,16 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     jobs.spawn(every(NEWS, stop.clone(), "news", move || {
         let w = w.clone();
         async move { w.planes.refresh().await }
+    }));
+    let w = work.clone();
+    jobs.spawn(every(NEWS, stop.clone(), "news of signing keys", move || {
+        let w = w.clone();
+        async move { w.env.keys.refresh(&w.env).await }
+    }));
+    let w = work.clone();
+    jobs.spawn(every(KEYS, stop.clone(), "signing keys", move || {
+        let w = w.clone();
+        async move { domain::signing::maintain(&w.env).await }
     }));
     let w = work.clone();
     jobs.spawn(every(CHECK, stop.clone(), "health", move || {

@@ -93,6 +93,8 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
     let gateway = Gateway::new(gateway::Parts {
         directory: planes.clone(),
         exchange: Arc::new(env.outbound.clone()),
+        tokens: Arc::new(env.clone()),
+        judge: Arc::new(env.clone()),
         meter: meter.clone(),
         clock: env.clock.clone(),
         rng: env.rng.clone(),

@@ -13,18 +13,22 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::{HeaderName, Uri};
-use model::{ApiKeyId, ConnectorId, ConnectorSlug, OrgId, OrgSlug, connectors::Transport};
+use model::{
+    ApiKeyId, ConnectionId, ConnectionKeyId, ConnectorId, ConnectorSlug, GrantId, OrgId, OrgSlug, Scope,
+    UserId, connectors::Transport, oauth::ClientKind,
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
 
 use crate::{
     Env, Error, Result, connectors,
-    idp::{self, PlaneIdp},
+    idp::{self, IdpSubject, PlaneIdp},
     orgs,
+    tokens::{self, AccessToken, Refused, TokenGrant},
 };
 
 /// One organisation as the gateway sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct OrgPlane {
     /// Which one.
     pub org: OrgId,
@@ -36,6 +40,12 @@ pub struct OrgPlane {
     pub url_keys: bool,
     /// Its enabled keys by SHA-256 of the key. Disabled and deleted ones are not here; expired ones may be.
     pub keys: HashMap<[u8; 32], PlaneKey>,
+    /// The grants that work; expired ones may be here.
+    pub grants: HashMap<GrantId, PlaneGrant>,
+    /// Its machine clients, by client id.
+    pub machines: HashMap<String, PlaneMachine>,
+    /// The ids of access tokens that were revoked one by one.
+    pub revoked_tokens: HashSet<String>,
     /// Its enabled connectors, by slug.
     pub connectors: Vec<Arc<PlaneConnector>>,
     /// Its own identity provider, while that is enabled.
@@ -50,13 +60,27 @@ pub struct OrgPlane {
 pub enum Principal {
     /// Whoever holds an API key.
     ApiKey(ApiKeyId),
+    /// A client with somebody's consent, whichever of its access tokens it shows.
+    Connection(ConnectionId),
+    /// A machine client, by its client id.
+    Machine(String),
+    /// Somebody whom the organisation's own identity provider knows (IDP-05).
+    Provider {
+        /// The issuer.
+        issuer: Arc<str>,
+        /// The `sub` of their tokens.
+        subject: Arc<str>,
+    },
 }
 
 impl Principal {
-    /// `api_key`: the word in logs.
+    /// `api_key`, `connection`, `oauth_client` or `identity_provider`: the word in logs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::ApiKey(_) => "api_key",
+            Self::Connection(_) => "connection",
+            Self::Machine(_) => "oauth_client",
+            Self::Provider { .. } => "identity_provider",
         }
     }
 }
@@ -66,6 +90,10 @@ impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ApiKey(id) => id.fmt(f),
+            Self::Connection(id) => id.fmt(f),
+            Self::Machine(id) => id.fmt(f),
+            // Text of somebody else, which may hold anything.
+            Self::Provider { subject, .. } => subject.escape_debug().fmt(f),
         }
     }
 }
@@ -79,6 +107,8 @@ pub struct Access {
     pub scope: PlaneScope,
     /// When it ends, Unix milliseconds.
     pub expires_at: Option<i64>,
+    /// The grant and the generation of the access token, if it is one of a connection.
+    pub grant: Option<(GrantId, i64)>,
 }
 
 impl Access {
@@ -110,7 +140,141 @@ impl PlaneKey {
             principal: Principal::ApiKey(self.id),
             scope: self.scope.clone(),
             expires_at: self.expires_at,
+            grant: None,
         }
+    }
+}
+
+/// One grant of a connection that works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaneGrant {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The connection's key: tokens that name another are dead.
+    pub key: ConnectionKeyId,
+    /// The client that it was given to.
+    pub client: String,
+    /// Who gave it.
+    pub user: UserId,
+    /// As the client named itself; may be empty.
+    pub client_name: String,
+    /// What was granted.
+    pub scope: Scope,
+    /// When it ends, Unix milliseconds.
+    pub expires_at: i64,
+}
+
+/// One machine client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaneMachine {
+    /// Its name.
+    pub name: String,
+    /// What it may do.
+    pub scope: Scope,
+}
+
+/// The endpoint that an access token is shown to.
+#[derive(Clone, Copy, Debug)]
+pub struct Resource<'a> {
+    /// The organisation's endpoint, an absolute URL.
+    pub main: &'a str,
+    /// The connector of the path: then its own endpoint is a resource as well.
+    pub connector: Option<&'a str>,
+}
+
+impl Resource<'_> {
+    /// Whether a token for this audience is meant for this endpoint. Bytes are compared, nothing is normalised (RSV-04).
+    fn is_meant(&self, audience: &str) -> bool {
+        let Some(rest) = audience.strip_prefix(self.main) else { return false };
+        rest.is_empty() || (rest.strip_prefix('/').is_some() && rest.strip_prefix('/') == self.connector)
+    }
+}
+
+impl OrgPlane {
+    /// What a valid access token gives here now. Its signature and its times were judged by [`tokens::read`]; this judges
+    /// what it names, and so may be asked again while a call runs, even after the token has expired: a call that was
+    /// allowed to begin lasts as long as its grant.
+    ///
+    /// # Errors
+    /// [`Refused::Invalid`] when the token is for elsewhere, was revoked, or is of a grant or client that is gone.
+    pub fn admit(
+        &self,
+        token: &AccessToken,
+        resource: Resource<'_>,
+        now: i64,
+    ) -> core::result::Result<Access, Refused> {
+        // Both must fit, although either alone would do (RSV-04).
+        if token.org != self.org {
+            return Err(Refused::Invalid("it is of another organisation"));
+        }
+        if !resource.is_meant(&token.audience) {
+            return Err(Refused::Invalid("its audience is another resource"));
+        }
+        if self.revoked_tokens.contains(&token.jti) {
+            return Err(Refused::Invalid("it was revoked"));
+        }
+        match token.grant {
+            Some(TokenGrant { grant: id, key, generation }) => {
+                let grant = self.grants.get(&id).filter(|grant| now < grant.expires_at);
+                let grant = grant.ok_or(Refused::Invalid("its grant has ended"))?;
+                if grant.key != key {
+                    return Err(Refused::Invalid("the key of its connection was made anew"));
+                }
+                if grant.client != token.client {
+                    return Err(Refused::Invalid("its grant is another client's"));
+                }
+                Ok(Access {
+                    principal: Principal::Connection(grant.connection),
+                    scope: self.resolve(&token.scope.narrowed(&grant.scope)),
+                    expires_at: Some(grant.expires_at),
+                    grant: Some((id, generation)),
+                })
+            }
+            None => {
+                let machine = self.machines.get(&token.client);
+                let machine = machine.ok_or(Refused::Invalid("its client is gone"))?;
+                Ok(Access {
+                    principal: Principal::Machine(token.client.clone()),
+                    scope: self.resolve(&token.scope.narrowed(&machine.scope)),
+                    expires_at: None,
+                    grant: None,
+                })
+            }
+        }
+    }
+
+    /// What somebody has here whose token the organisation's own provider issued and [`idp::verify`] found good, as long
+    /// as that provider is configured just so.
+    ///
+    /// # Errors
+    /// [`Refused::Invalid`] when it is switched off, deleted or changed.
+    pub fn admit_subject(
+        &self,
+        provider: &PlaneIdp,
+        subject: &IdpSubject,
+    ) -> core::result::Result<Access, Refused> {
+        if subject.org != self.org || self.idp.as_deref() != Some(provider) {
+            return Err(Refused::Invalid("its provider is not configured so any more"));
+        }
+        Ok(Access {
+            principal: Principal::Provider {
+                issuer: subject.issuer.as_str().into(),
+                subject: subject.subject.as_str().into(),
+            },
+            scope: PlaneScope::All,
+            // A call that was allowed to begin may end.
+            expires_at: None,
+            grant: None,
+        })
+    }
+
+    /// The connectors that a scope reaches today.
+    fn resolve(&self, scope: &Scope) -> PlaneScope {
+        if scope.all {
+            return PlaneScope::All;
+        }
+        let reached = self.connectors.iter().filter(|connector| scope.connectors.contains(&connector.slug));
+        PlaneScope::Only(Arc::new(reached.map(|connector| connector.id).collect()))
     }
 }
 
@@ -329,6 +493,13 @@ impl Planes {
                 ))
             })
             .collect();
+        let now = self.env.now();
+        let grants = store::oauth_grants::list_live(&mut tx, id, now).await?;
+        let grants = grants.into_iter().filter_map(plane_grant).collect();
+        let clients = store::oauth_clients::list(&mut tx, id).await?;
+        let machines = clients.into_iter().filter_map(plane_machine).collect();
+        // As long as a token may still be accepted, its revocation counts.
+        let revoked = store::signing_keys::list_revoked(&mut tx, id, now - tokens::LEEWAY).await?;
         let headers = store::connectors::list_headers(&mut tx, id).await?;
         let mut tools: HashMap<ConnectorId, Vec<PlaneTool>> = HashMap::new();
         for tool in store::connectors::list_tools(&mut tx, id).await? {
@@ -367,11 +538,43 @@ impl Planes {
             suspended: false,
             url_keys,
             keys,
+            grants,
+            machines,
+            revoked_tokens: revoked.into_iter().collect(),
             connectors,
             idp,
             version,
         })))
     }
+}
+
+/// A stored scope. One that a newer version wrote reaches nothing here, and takes nothing else down.
+fn scope_of(scope: &str, of: &dyn fmt::Display) -> Option<Scope> {
+    scope
+        .parse()
+        .inspect_err(|error| tracing::error!(%error, scope.of = %of, "a stored scope cannot be read"))
+        .ok()
+}
+
+fn plane_grant(row: store::oauth_grants::LiveGrant) -> Option<(GrantId, PlaneGrant)> {
+    let grant = PlaneGrant {
+        scope: scope_of(&row.scope, &row.id)?,
+        connection: row.connection,
+        key: row.key,
+        client: row.client,
+        user: row.user,
+        client_name: row.client_name,
+        expires_at: row.expires_at,
+    };
+    Some((row.id, grant))
+}
+
+fn plane_machine(row: store::oauth_clients::OauthClient) -> Option<(String, PlaneMachine)> {
+    if row.kind != ClientKind::Machine {
+        return None;
+    }
+    let scope = scope_of(&row.scope, &row.id)?;
+    Some((row.id, PlaneMachine { name: row.name, scope }))
 }
 
 fn plane_connector(

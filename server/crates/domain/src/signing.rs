@@ -8,6 +8,7 @@ use core::fmt;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
 };
 
 use aws_lc_rs::{
@@ -45,6 +46,8 @@ pub const BEHIND: i64 = tokens::LIFETIME + 5 * MINUTE;
 pub const TERM: i64 = 90 * DAY;
 /// For how long a key that is not accepted any more is still listed, milliseconds.
 const MEMORY: i64 = 30 * DAY;
+/// How long reading the keys may take: one that never ends would keep others from being tried.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What transactions on the keys wait for.
 const LOCK: &str = "signing keys";
 
@@ -241,10 +244,12 @@ impl KeyRing {
     /// Reads the keys, so that what another node or the CLI made or removed counts here.
     pub async fn refresh(&self, env: &Env) -> Result<()> {
         let _one = self.reading.lock().await;
-        let rows = {
+        let rows = tokio::time::timeout(PATIENCE, async {
             let mut tx = env.db.read().await?;
-            store::signing_keys::list(&mut tx).await?
-        };
+            store::signing_keys::list(&mut tx).await
+        })
+        .await
+        .map_err(|_| Error::Internal("the database did not tell of the signing keys in time".into()))??;
         if self.known().is_some_and(|known| known.rows == rows) {
             return Ok(());
         }
@@ -283,9 +288,14 @@ impl KeyRing {
         Ok(Some(Signer { kid: row.kid.clone(), pair }))
     }
 
-    /// The JWK Set of all keys that are published (RFC 7517).
+    /// The JWK Set of all keys that are published (RFC 7517). It is never empty: copies of an empty set would be kept too.
     pub async fn jwks(&self, env: &Env) -> Result<Arc<str>> {
-        let (known, now) = (self.read(env).await?, env.now());
+        let now = env.now();
+        let mut known = self.read(env).await?;
+        if !known.rows.iter().any(|row| accepted(row, now)) {
+            ensure(env).await?;
+            known = self.read(env).await?;
+        }
         let keys: Vec<&str> =
             known.rows.iter().filter(|row| accepted(row, now)).map(|row| row.public_jwk.as_str()).collect();
         Ok(format!("{{\"keys\":[{}]}}", keys.join(",")).into())
@@ -296,6 +306,12 @@ impl KeyRing {
         let known = self.known()?;
         known.rows.iter().find(|row| row.kid == kid && accepted(row, now))?;
         known.public.get(kid).cloned()
+    }
+
+    /// Whether a key that signed something was not removed since. That its time has passed does not matter.
+    pub(crate) fn stands(&self, kid: &str) -> bool {
+        self.known()
+            .is_some_and(|known| known.rows.iter().any(|row| row.kid == kid && row.removed_at.is_none()))
     }
 }
 

@@ -7,6 +7,7 @@ use core::fmt;
 use std::{sync::Arc, time::Duration};
 
 use data_encoding::BASE64URL_NOPAD;
+use futures_util::future::BoxFuture;
 use jsonwebtoken::Algorithm;
 use model::{ConnectionKeyId, GrantId, OrgId, Scope};
 use moka::sync::Cache;
@@ -18,8 +19,8 @@ use crate::{Env, Result};
 
 /// How long an access token lives, milliseconds: one hour.
 pub const LIFETIME: i64 = 60 * 60 * 1000;
-/// By how much clocks may differ, milliseconds.
-pub(crate) const LEEWAY: i64 = 60 * 1000;
+/// By how much clocks may differ, milliseconds: for so long after its end a token may still be accepted.
+pub const LEEWAY: i64 = 60 * 1000;
 /// The longest token that is looked at, bytes.
 pub(crate) const LONGEST: usize = 8 * 1024;
 /// The longest of the short claims, bytes.
@@ -110,6 +111,38 @@ pub enum Refused {
     /// The keys could not be read, so nothing can be decided (ERR-05).
     #[error("the signing keys cannot be read just now")]
     Unavailable,
+}
+
+/// Who a token says that it is by, before anything about it was judged: only good for choosing who judges it.
+pub fn claimed_issuer(token: &str) -> Option<String> {
+    if token.len() > LONGEST {
+        return None;
+    }
+    let mut parts = token.split('.');
+    let (_, claims) = (parts.next()?, parts.next()?);
+    match object(claims)?.remove("iss")? {
+        Value::String(issuer) => Some(issuer),
+        _ => None,
+    }
+}
+
+/// What reads access tokens for the data plane, which knows no database.
+pub trait Reader: Send + Sync + 'static {
+    /// Reads a token; see [`read`].
+    fn read<'a>(&'a self, token: &'a str) -> BoxFuture<'a, core::result::Result<Arc<AccessToken>, Refused>>;
+
+    /// Whether the key of a token that was read before has not been removed since.
+    fn stands(&self, token: &AccessToken) -> bool;
+}
+
+impl Reader for Env {
+    fn read<'a>(&'a self, token: &'a str) -> BoxFuture<'a, core::result::Result<Arc<AccessToken>, Refused>> {
+        Box::pin(read(self, token))
+    }
+
+    fn stands(&self, token: &AccessToken) -> bool {
+        self.keys.stands(&token.kid)
+    }
 }
 
 /// Tokens that were verified lately, by their SHA-256.

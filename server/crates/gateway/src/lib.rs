@@ -27,8 +27,10 @@ use axum::{
 };
 use domain::{
     Clock, Rng,
-    dataplane::{Directory, Principal},
+    dataplane::{Access, Directory},
+    idp::Judge,
     mcp::{exchange::Exchange, upstream::UpstreamSettings},
+    tokens::Reader,
 };
 use model::OrgId;
 use url::Url;
@@ -39,7 +41,7 @@ use crate::{guard::Site, limits::Limits, planes::Planes, sessions::Sessions};
 /// writes later.
 pub trait Meter: Send + Sync + 'static {
     /// Somebody used their credential at this time (Unix milliseconds), from this address, with this client.
-    fn used(&self, principal: &Principal, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>);
+    fn used(&self, access: &Access, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>);
 }
 
 /// What the operator decides about the data plane.
@@ -109,7 +111,11 @@ pub struct Parts {
     pub directory: Arc<dyn Directory>,
     /// The way to upstream servers.
     pub exchange: Arc<dyn Exchange>,
-    /// Who hears of keys being used.
+    /// What reads access tokens.
+    pub tokens: Arc<dyn Reader>,
+    /// What judges tokens of organisations' own identity providers.
+    pub judge: Arc<dyn Judge>,
+    /// Who hears of credentials being used.
     pub meter: Arc<dyn Meter>,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -127,6 +133,8 @@ struct Inner {
     planes: Arc<Planes>,
     sessions: Sessions,
     limits: Limits,
+    tokens: Arc<dyn Reader>,
+    judge: Arc<dyn Judge>,
     meter: Arc<dyn Meter>,
     clock: Arc<dyn Clock>,
     site: Site,
@@ -136,11 +144,13 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, exchange, meter, clock, rng, settings } = parts;
+        let Parts { directory, exchange, tokens, judge, meter, clock, rng, settings } = parts;
         Self(Arc::new(Inner {
             planes: Arc::new(Planes::new(directory, exchange, Arc::clone(&clock), settings.clone())),
             sessions: Sessions::new(Arc::clone(&clock), rng),
             limits: Limits::new(&settings),
+            tokens,
+            judge,
             meter,
             clock,
             site: Site::new(&settings.public_url),

@@ -118,12 +118,13 @@ impl Streaming {
         }
     }
 
-    /// Whether the key could still make this call (APK-05). Without news only its expiry is looked at.
+    /// Whether the credential could still make this call (APK-05). Without news of the organisation only its expiry is
+    /// looked at, and whether a token's key was removed.
     async fn still_allowed(&mut self) -> bool {
         let caller = &mut self.caller;
         let now = caller.inner.clock.now();
         if caller.inner.planes.is_current(&caller.ready) {
-            return caller.access.lives(now);
+            return caller.access.lives(now) && caller.credential.stands(caller.inner.tokens.as_ref());
         }
         let ready = caller.inner.planes.ready(caller.ready.plane.org);
         // A database that does not answer must not hold up the stream for longer than until the next question.
@@ -135,9 +136,9 @@ impl Streaming {
             Ok(Ok(None)) => false,
             Ok(Ok(Some(ready))) => {
                 self.doubts = 0;
-                let access = caller.credential.authenticate(&ready, now);
+                let access = caller.credential.authenticate(&ready, caller.inner.tokens.as_ref(), now);
                 let allowed = !ready.plane.suspended
-                    && access.is_some_and(|access| {
+                    && access.is_ok_and(|access| {
                         ready.connector(&self.slug).is_some_and(|c| access.scope.includes(c.plane.id))
                     });
                 caller.ready = ready;

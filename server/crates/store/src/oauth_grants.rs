@@ -1,6 +1,6 @@
 //! Grants and the hashes of their refresh tokens.
 
-use model::{ConnectionId, GrantId, OrgId};
+use model::{ConnectionId, ConnectionKeyId, GrantId, OrgId, UserId};
 
 use crate::{Error, Result, Tx, db::parsed};
 
@@ -10,9 +10,9 @@ statements! {
                      FROM refresh_tokens t JOIN oauth_grants g ON g.id = t.grant_id WHERE t.hash = $1";
     FIND = "SELECT id, org_id, connection_id, client_id, scope, resource, generation, rotated_at, repeats, used_generation, \
             created_at, expires_at, revoked_at, generation AS presented FROM oauth_grants WHERE org_id = $1 AND id = $2";
-    LIST_LIVE = "SELECT g.id, g.org_id, g.connection_id, g.client_id, g.scope, g.resource, g.generation, g.rotated_at, g.repeats, \
-                 g.used_generation, g.created_at, g.expires_at, g.revoked_at, g.generation AS presented FROM oauth_grants g \
-                 JOIN connections n ON n.id = g.connection_id \
+    LIST_LIVE = "SELECT g.id, g.connection_id, n.key_id, g.client_id, n.client_name, n.user_id, g.scope, g.expires_at \
+                 FROM oauth_grants g JOIN connections n ON n.id = g.connection_id \
+                 JOIN members m ON m.org_id = g.org_id AND m.user_id = n.user_id \
                  WHERE g.org_id = $1 AND g.revoked_at IS NULL AND g.expires_at > $2 AND n.revoked_at IS NULL";
     LOCK = "UPDATE oauth_grants SET generation = generation WHERE id = $1";
     INSERT = "INSERT INTO oauth_grants (id, org_id, connection_id, client_id, scope, resource, generation, repeats, used_generation, \
@@ -115,11 +115,57 @@ pub async fn find(tx: &mut Tx, org: OrgId, id: GrantId) -> Result<Option<Grant>>
     row.map(Grant::try_from).transpose()
 }
 
-/// The grants of live connections that have not ended by `now`: what access tokens are checked against.
-pub async fn list_live(tx: &mut Tx, org: OrgId, now: i64) -> Result<Vec<Grant>> {
+/// A grant that works, with what its connection says: what access tokens are checked against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveGrant {
+    /// Its id.
+    pub id: GrantId,
+    /// The connection that it belongs to.
+    pub connection: ConnectionId,
+    /// The connection's key.
+    pub key: ConnectionKeyId,
+    /// The client that it was given to.
+    pub client: String,
+    /// As the client named itself; may be empty.
+    pub client_name: String,
+    /// Who gave it.
+    pub user: UserId,
+    /// What was granted.
+    pub scope: String,
+    /// When it ends, Unix milliseconds.
+    pub expires_at: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct LiveRow {
+    id: String,
+    connection_id: String,
+    key_id: String,
+    client_id: String,
+    client_name: String,
+    user_id: String,
+    scope: String,
+    expires_at: i64,
+}
+
+/// The grants of live connections that have not ended by `now`, as far as who gave them is still a member.
+pub async fn list_live(tx: &mut Tx, org: OrgId, now: i64) -> Result<Vec<LiveGrant>> {
     let org = org.to_string();
-    let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST_LIVE).bind(org).bind(now).fetch_all(c).await)?;
-    rows.into_iter().map(Grant::try_from).collect()
+    let rows: Vec<LiveRow> = on!(tx, |c| sqlx::query_as(LIST_LIVE).bind(org).bind(now).fetch_all(c).await)?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(LiveGrant {
+                id: parsed(&row.id, "oauth_grants", "id", &row.id)?,
+                connection: parsed(&row.connection_id, "oauth_grants", "connection_id", &row.id)?,
+                key: parsed(&row.key_id, "connections", "key_id", &row.connection_id)?,
+                user: parsed(&row.user_id, "connections", "user_id", &row.connection_id)?,
+                client: row.client_id,
+                client_name: row.client_name,
+                scope: row.scope,
+                expires_at: row.expires_at,
+            })
+        })
+        .collect()
 }
 
 /// Makes other refreshes of the grant wait until this transaction ends. Read it afterwards.

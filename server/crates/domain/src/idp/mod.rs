@@ -9,7 +9,10 @@ pub mod jwks;
 pub mod tester;
 pub mod verify;
 
+use futures_util::future::BoxFuture;
 use model::{IdentityProviderId, OrgId, sso::IdpRules};
+
+use crate::Env;
 
 pub use jwks::Jwks;
 pub use verify::{Condition, IdpSubject, Refused, verify};
@@ -29,4 +32,24 @@ pub struct PlaneIdp {
     pub audience: String,
     /// What else a token needs.
     pub rules: IdpRules,
+}
+
+/// What judges tokens of providers for the data plane, which has no way to the network of its own.
+pub trait Judge: Send + Sync + 'static {
+    /// Judges a token; see [`verify`].
+    fn judge<'a>(
+        &'a self,
+        provider: &'a PlaneIdp,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<IdpSubject, Refused>>;
+}
+
+impl Judge for Env {
+    fn judge<'a>(
+        &'a self,
+        provider: &'a PlaneIdp,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<IdpSubject, Refused>> {
+        Box::pin(verify(self, provider, token))
+    }
 }

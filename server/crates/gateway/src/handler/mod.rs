@@ -22,6 +22,7 @@ use domain::{
         json,
     },
     request::ClientIp,
+    tokens::Refused,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
 
@@ -159,31 +160,50 @@ async fn authenticate(
         Presented::Nothing => return Err(endpoint.missing()),
         Presented::Forbidden => return Err(endpoint.in_query()),
         Presented::Query(_) => true,
-        Presented::Header(_) => false,
+        Presented::Key(_) | Presented::Bearer(_) => false,
     };
     let invalid = || if in_query { endpoint.in_query() } else { endpoint.invalid() };
-    let credential = Credential::read(&presented).ok_or_else(invalid)?;
+    let refused = |why| match why {
+        Refused::Invalid(why) => {
+            tracing::debug!(org.slug = endpoint.slug, why, "a credential was refused");
+            invalid()
+        }
+        Refused::Unavailable => unavailable(),
+    };
+    let tokens = inner.tokens.as_ref();
+    let foreign = Credential::of_provider(&presented, &endpoint);
+    let read = match foreign {
+        Some(_) => None,
+        None => Some(Credential::read(&presented, &endpoint, tokens).await.map_err(refused)?),
+    };
     let org = inner.planes.lookup(endpoint.slug).ok_or_else(invalid)?;
-    let ready = inner.planes.ready(org).await.map_err(|_| {
-        RpcError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            code::UNAVAILABLE,
-            "Gatehouse cannot check credentials just now. Try again.",
-        )
-        .word("unavailable")
-        .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
-    })?;
+    let ready = inner.planes.ready(org).await.map_err(|_| unavailable())?;
     let ready = ready.ok_or_else(invalid)?;
+    let credential = match (read, foreign) {
+        (None, Some(token)) => Credential::judge(&ready, inner.judge.as_ref(), token, endpoint).await?,
+        (read, _) => read.ok_or_else(invalid)?,
+    };
     let now = inner.clock.now();
-    let access = credential.authenticate(&ready, now).ok_or_else(invalid)?;
+    let access = credential.authenticate(&ready, tokens, now).map_err(refused)?;
     if ready.plane.suspended {
         return Err(RpcError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, "This organisation is suspended.")
             .word("org_suspended"));
     }
+    credential.check_scope(endpoint)?;
     let address: Option<IpAddr> = head.extensions.get::<ClientIp>().map(|ip| ip.0);
     let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    inner.meter.used(&access.principal, ready.plane.org, now, address, agent);
+    inner.meter.used(&access, ready.plane.org, now, address, agent);
     Ok(Caller { inner: Arc::clone(inner), ready, access, credential })
+}
+
+fn unavailable() -> RpcError {
+    RpcError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        code::UNAVAILABLE,
+        "Gatehouse cannot check credentials just now. Try again.",
+    )
+    .word("unavailable")
+    .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 fn method_not_allowed(allow: &'static str) -> RpcError {

@@ -181,7 +181,8 @@ async fn oam_02_every_slug_has_a_metadata_document() {
         assert_eq!(document["resource"], format!("{PUBLIC}{path}"));
         assert_eq!(document["scopes_supported"], json!(["mcp:call"]));
         assert_eq!(document["bearer_methods_supported"], json!(["header"]));
-        assert!(document.get("authorization_servers").is_none());
+        // The issuer, exactly as tokens and the server's own metadata spell it.
+        assert_eq!(document["authorization_servers"], json!([PUBLIC]));
         assert_eq!(answer.header("access-control-allow-origin"), "*");
     }
     let bad = ask(Method::GET, "/.well-known/oauth-protected-resource/mcp/A_B").empty();
