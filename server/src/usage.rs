@@ -131,6 +131,8 @@ async fn write(tx: &mut Tx, org: OrgId, principal: &Principal, note: &Note) -> s
         Principal::Connection(connection) => {
             store::connections::set_used(tx, org, *connection, &used).await?;
         }
+        // Nothing here stands for them that could show when it was used.
+        Principal::Provider { .. } => {}
         Principal::Machine(client) => store::oauth_clients::set_used(tx, client, note.at).await?,
     }
     Ok(())
