@@ -106,6 +106,7 @@ use crate::{
         connectors::{
             ConnectorPage, ConnectorsPage, DeleteConnectorPage, EditConnectorPage, NewConnectorPage,
         },
+        doctor::DoctorPage,
         help::{AuthenticationHelpPage, QuickstartPage},
         overview::OverviewPage,
         profile::{ProfilePage, SessionsPage},
@@ -181,6 +182,7 @@ fn Pages() -> impl IntoView {
                 view={Lazy::<DeleteApiKeyPage>::new()}
                 ssr=SsrMode::Async
             />
+            <Route path=At("/settings/mcp-connections/doctor") view={Lazy::<DoctorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/sso") view={Lazy::<SsoPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />

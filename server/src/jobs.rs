@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use domain::{Env, dataplane::Planes};
+use domain::{Env, dataplane::Planes, doctor::Journal};
 use gateway::Gateway;
 use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +67,11 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
         let w = w.clone();
         async move { clean(&w.env).await }
     }));
+    let w = work.clone();
+    jobs.spawn(every(FLUSH, stop.clone(), "steps of clients", move || {
+        let w = w.clone();
+        async move { w.env.journal.flush(&w.env).await }
+    }));
     let flush_stop = stop.clone();
     jobs.spawn(async move {
         let w = work.clone();
@@ -121,6 +126,7 @@ async fn forward_changes(work: Work, stop: CancellationToken) {
 
 /// Removes sessions that ended, failures that no longer count, and outbox rows that nobody can have subscribed to.
 pub async fn clean(env: &Env) -> domain::Result<()> {
+    Journal::clean(env).await?;
     let now = env.now();
     let mut tx = env.db.write().await?;
     store::sessions::delete_expired(&mut tx, now, now - env.settings.session_idle_ms).await?;

@@ -3,6 +3,7 @@
 pub mod api_keys;
 pub mod auth;
 pub mod connectors;
+pub mod doctor;
 pub mod gallery;
 pub mod help;
 pub mod overview;

@@ -318,9 +318,7 @@ impl Credential {
                 let resource = Resource { main, connector: connector.as_deref() };
                 ready.plane.admit(token, resource, now).map(Arc::new)
             }
-            Self::Subject { provider, subject } => {
-                ready.plane.admit_subject(provider, subject).map(Arc::new)
-            }
+            Self::Subject { provider, subject } => ready.plane.admit_subject(provider, subject).map(Arc::new),
         }
     }
 

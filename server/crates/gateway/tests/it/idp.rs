@@ -74,7 +74,11 @@ async fn idp_06_what_the_rules_forbid_is_403() {
     let bench = with_provider();
     let answer = bench.bearer("/mcp/acme", &foreign(ISSUER, "claimless"), &list()).await;
     assert_eq!((answer.status, answer.word().as_str()), (403, "insufficient_scope"));
-    assert!(answer.header("www-authenticate").starts_with("Bearer error=\"insufficient_scope\", scope=\"mcp:call\""));
+    assert!(
+        answer
+            .header("www-authenticate")
+            .starts_with("Bearer error=\"insufficient_scope\", scope=\"mcp:call\"")
+    );
     assert!(!answer.json().to_string().contains("secret detail"));
 }
 
