@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{
     NavigateOptions,
     hooks::{use_location, use_navigate},
 };
-use model::{AppError, ErrorKind, orgs::Me, paths};
+use model::{AppError, ErrorKind, Permission, orgs::Me, paths};
 
 use crate::{
     components::{Avatar, ButtonForm, ButtonKind, Icon, Menu, Notice},
     copy,
     form::{PostForm, use_form, use_form_for},
-    page::{coming, go, when_there},
+    page::{coming, go, leave_for, when_there},
     pages::auth::api::{SetTheme, SignOut, SwitchOrg},
     state::{MeResource, Refresh, Theme, path_of},
 };
@@ -21,7 +22,9 @@ use crate::{
 /// Paths below these are for signed-in people. (Also `/` itself.)
 const AREAS: &[&str] = &["/connectors", "/settings", "/profile", "/orgs"];
 /// Pages that stand alone even for signed-in people.
-const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new"];
+const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new", "/oauth"];
+/// Of these, the ones that nevertheless are for signed-in people only.
+const ALONE_AND_PRIVATE: &[&str] = &["/orgs/new", "/oauth/consent"];
 
 fn below(path: &str, roots: &[&str]) -> bool {
     roots
@@ -56,7 +59,7 @@ pub(crate) fn Frame(
             </main>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// Where a server function told the browser to go.
@@ -67,6 +70,9 @@ fn follow_redirects() {
     Effect::new(move |_| {
         if let Some(to) = refresh.redirect.get() {
             refresh.redirect.set(None);
+            if leave_for(&to) {
+                return;
+            }
             let stays = location.pathname.with_untracked(|path| path == path_of(&to));
             navigate(&to, NavigateOptions { replace: stays, scroll: !stays, ..Default::default() });
         }
@@ -99,7 +105,7 @@ fn bar(me: Result<Me, AppError>, alone: bool) -> AnyView {
         Ok(me) => {
             // Nothing of an organisation can be shown to a person without one.
             let path = use_location().pathname.get_untracked();
-            if me.org.is_none() && is_private(&path) && !below(&path, &["/profile"]) {
+            if me.org.is_none() && is_private(&path) && !below(&path, &["/profile", "/oauth"]) {
                 go(paths::new_org());
             }
             plain_bar(Some(me.name))
@@ -115,7 +121,7 @@ fn bar(me: Result<Me, AppError>, alone: bool) -> AnyView {
 
 /// Whether a page is for signed-in people.
 fn is_private(path: &str) -> bool {
-    path == "/" || (below(path, AREAS) && !below(path, ALONE)) || below(path, &[paths::new_org()])
+    path == "/" || (below(path, AREAS) && !below(path, ALONE)) || below(path, ALONE_AND_PRIVATE)
 }
 
 /// Goes to the log-in page and from there back here. It looks at where the person is now, not at where they were when
@@ -137,6 +143,7 @@ fn plain_bar(name: Option<String>) -> AnyView {
             <span class="muted">{name}</span>
             <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet />
         }
+        .erase()
     });
     view! {
         <header class="plain-bar">
@@ -145,11 +152,20 @@ fn plain_bar(name: Option<String>) -> AnyView {
             <a class="button quiet" href=paths::help_quickstart()>"Help"</a>
         </header>
     }
-    .into_any()
+    .erase()
 }
 
+/// An entry of the navigation. One that the person may not see stays, with a lock: its page says who can grant it.
 #[component]
-fn NavLink(href: &'static str, label: &'static str, icon: &'static str) -> impl IntoView {
+fn NavLink(
+    href: &'static str,
+    label: &'static str,
+    icon: &'static str,
+    #[prop(optional)] locked: bool,
+) -> impl IntoView {
+    let lock = locked.then(|| {
+        view! { <span class="nav-lock"><Icon name="lock" /> <span class="visually-hidden">"(no permission)"</span></span> }.erase()
+    });
     let path = use_location().pathname;
     let current = move || path.with(|path| path == href).then_some("page");
     // A page below marks the entry too, but it is not the page itself.
@@ -159,19 +175,23 @@ fn NavLink(href: &'static str, label: &'static str, icon: &'static str) -> impl 
         <a class="nav-link" href=href title=label aria-current=move || current().or_else(within)>
             <Icon name=icon />
             <span>{label}</span>
+            {lock}
         </a>
     }
-    .into_any()
+    .erase()
 }
 
-/// Whether a page belongs to a navigation entry. API keys lie below the settings, but are an entry of their own.
+/// Pages below the settings that are entries of their own.
+const OF_SETTINGS: &[&str] = &[
+    paths::settings_api_keys(),
+    paths::settings_oauth_clients(),
+    paths::settings_connections(),
+    paths::settings_sso(),
+];
+
+/// Whether a page belongs to a navigation entry.
 fn within(path: &str, href: &str) -> bool {
-    below(path, &[href])
-        && !(href == paths::settings()
-            && below(
-                path,
-                &[paths::settings_api_keys(), paths::settings_connections(), paths::settings_sso()],
-            ))
+    below(path, &[href]) && !(href == paths::settings() && below(path, OF_SETTINGS))
 }
 
 fn side_bar(me: Me) -> AnyView {
@@ -191,8 +211,30 @@ fn side_bar(me: Me) -> AnyView {
                     <NavLink href=paths::connectors() label="Connectors" icon="plug" />
                     <p class="nav-group">"Settings"</p>
                     <NavLink href=paths::settings() label="General" icon="settings" />
-                    <NavLink href=paths::settings_api_keys() label="API keys" icon="key-round" />
-                    <NavLink href=paths::settings_sso() label="Single sign-on" icon="shield-check" />
+                    <NavLink
+                        href=paths::settings_api_keys()
+                        label="API keys"
+                        icon="key-round"
+                        locked=!me.can(Permission::ApiKeysRead)
+                    />
+                    <NavLink
+                        href=paths::settings_oauth_clients()
+                        label="OAuth clients"
+                        icon="app-window"
+                        locked=!me.can(Permission::OauthClientsRead)
+                    />
+                    <NavLink
+                        href=paths::settings_connections()
+                        label="MCP connections"
+                        icon="link"
+                        locked=!me.can(Permission::ApiKeysRead)
+                    />
+                    <NavLink
+                        href=paths::settings_sso()
+                        label="Single sign-on"
+                        icon="shield-check"
+                        locked=!me.can(Permission::SsoRead)
+                    />
                 </nav>
                 <div class="side-end">
                     <NavLink href=paths::help_quickstart() label="Help" icon="circle-question-mark" />
@@ -201,7 +243,7 @@ fn side_bar(me: Me) -> AnyView {
             </div>
         </header>
     }
-    .into_any()
+    .erase()
 }
 
 fn org_switcher(me: &Me) -> AnyView {
@@ -212,14 +254,14 @@ fn org_switcher(me: &Me) -> AnyView {
         <span class="truncate">{name.clone()}</span>
         <Icon name="chevrons-up-down" />
     }
-    .into_any();
+    .erase();
     let others = me
         .orgs
         .iter()
         .filter(|org| current.is_none_or(|current| current.org != org.org))
         .map(|org| {
             let form = use_form_for::<SwitchOrg>("org", org.org);
-            view! { <ButtonForm form=form label=org.name.clone() kind=ButtonKind::Quiet name=format!("Switch to {}", org.name) /> }
+            view! { <ButtonForm form=form label=org.name.clone() kind=ButtonKind::Quiet name=format!("Switch to {}", org.name) /> }.erase()
         })
         .collect_view();
     view! {
@@ -228,7 +270,7 @@ fn org_switcher(me: &Me) -> AnyView {
             <a class="button quiet" href=paths::new_org()><Icon name="plus" /> <span>"New organisation"</span></a>
         </Menu>
     }
-    .into_any()
+    .erase()
 }
 
 fn user_menu(me: &Me) -> AnyView {
@@ -240,17 +282,18 @@ fn user_menu(me: &Me) -> AnyView {
         <span class="truncate">{me.name.clone()}</span>
         <Icon name="chevrons-up-down" />
     }
-    .into_any();
+    .erase();
     view! {
         <Menu name=name button=button class="user-menu">
             <p class="menu-note truncate">{email}</p>
             <a class="button quiet" href=paths::profile()><Icon name="user" /> <span>"Profile"</span></a>
             <a class="button quiet" href=paths::profile_sessions()><Icon name="monitor" /> <span>"Sessions"</span></a>
+            <a class="button quiet" href=paths::profile_connections()><Icon name="link" /> <span>"My connections"</span></a>
             <ThemeForm />
             <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet icon="log-out" />
         </Menu>
     }
-    .into_any()
+    .erase()
 }
 
 /// Light, dark or the system's, each a button that sends the form.
@@ -283,7 +326,7 @@ pub fn ThemeForm() -> impl IntoView {
                 <Icon name=icon />
                 <span class="visually-hidden">{label}</span>
             </button>
-        }
+        }.erase()
     };
     view! {
         <PostForm form=form class="theme-form">
@@ -294,7 +337,7 @@ pub fn ThemeForm() -> impl IntoView {
             {choice("system", "The system's theme", "monitor")}
         </PostForm>
     }
-    .into_any()
+    .erase()
 }
 
 #[cfg(test)]
@@ -307,5 +350,7 @@ mod tests {
         assert!(!below("/settingsx", &["/settings"]));
         assert!(within("/settings/api-keys/new", "/settings/api-keys"));
         assert!(!within("/settings/api-keys/new", "/settings"));
+        assert!(!within("/settings/mcp-connections", "/settings"));
+        assert!(is_private("/oauth/consent") && !is_private("/sign-in"));
     }
 }

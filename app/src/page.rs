@@ -3,8 +3,9 @@
 use core::marker::PhantomData;
 use std::{pin::Pin, sync::Arc};
 
+use crate::erase::Erase as _;
 use leptos::{prelude::*, server::codee::string::FromToStringCodec};
-use leptos_router::hooks::use_params_map;
+use leptos_router::hooks::{use_params_map, use_query_map};
 use model::{AppError, orgs::Me};
 use serde::{Serialize, de::DeserializeOwned};
 use server_fn::ServerFn;
@@ -12,6 +13,8 @@ use server_fn::ServerFn;
 use crate::{
     call::{Answer, Call, call, read},
     components::error_page,
+    form::made_elsewhere,
+    pages::auth::other_org,
     state::{Refresh, use_me},
 };
 
@@ -58,6 +61,18 @@ where
     Loaded { json: load_page(Some(name), call(name, args)), reads: PhantomData }
 }
 
+/// The same with a text that is in the query: `load_by_query("next", |next| LoadSignIn { next })`.
+pub fn load_by_query<S>(
+    name: &'static str,
+    args: impl Fn(String) -> S + Send + Sync + 'static,
+) -> Loaded<S::Output>
+where
+    S: ServerFn<Error = AppError, Output: Serialize> + 'static,
+{
+    let refresh: Refresh = expect_context();
+    Loaded { json: load_json(refresh.page, Some(query_param(name)), call(name, args)), reads: PhantomData }
+}
+
 /// Loads who is signed in; once, for all pages.
 pub(crate) fn load_me() -> Loaded<Me> {
     let refresh: Refresh = expect_context();
@@ -84,6 +99,13 @@ fn load_json(stale: RwSignal<u32>, param: Option<Memo<String>>, call: Call) -> J
 pub fn path_param(name: &'static str) -> Memo<String> {
     let params = use_params_map();
     Memo::new(move |_| params.with(|params| params.get(name).unwrap_or_default()))
+}
+
+/// What the query says for `name`.
+#[inline(never)]
+fn query_param(name: &'static str) -> Memo<String> {
+    let query = use_query_map();
+    Memo::new(move |_| query.with(|query| query.get(name).unwrap_or_default()))
 }
 
 /// Shows a page's data, or the state that stands for its error: the way to sign in, who can grant the permission,
@@ -113,12 +135,16 @@ pub fn page_of_data<T: DeserializeOwned + 'static>(
     show(Some(data.json), None, Arc::new(move |json, _| read(&json).map(&render)))
 }
 
-type Render = Arc<dyn Fn(String, Result<Me, AppError>) -> Result<AnyView, AppError> + Send + Sync>;
+pub(crate) type Render = Arc<dyn Fn(String, Result<Me, AppError>) -> Result<AnyView, AppError> + Send + Sync>;
 type Coming = Pin<Box<dyn Future<Output = AnyView> + Send>>;
 
 /// What waits is the same code for all pages: each of their chunks has only what makes its own view.
 #[inline(never)]
 fn show(data: Option<Json>, me: Option<Loaded<Me>>, render: Render) -> AnyView {
+    let (data, me, render) = match made_elsewhere() {
+        Some((error, org)) => (None, Some(use_me()), other_org(error, org)),
+        None => (data, me, render),
+    };
     when_there(Arc::new(move || {
         let coming = coming(data, me, Arc::clone(&render));
         Box::pin(async move {
@@ -145,6 +171,7 @@ fn mark_hydrated() {}
 /// Waits for data and person, and makes the view.
 #[inline(never)]
 pub(crate) fn coming(data: Option<Json>, me: Option<Loaded<Me>>, render: Render) -> Coming {
+    let refresh: Refresh = expect_context();
     Box::pin(async move {
         let json = match data {
             Some(data) => data.await.0,
@@ -154,6 +181,9 @@ pub(crate) fn coming(data: Option<Json>, me: Option<Loaded<Me>>, render: Render)
             Some(me) => me.json.await.0.and_then(|json| read_me(&json)),
             None => Err(AppError::new(model::ErrorKind::Internal, "nobody", "")),
         };
+        let org = me.as_ref().ok().and_then(|me| me.org.as_ref()).map(|org| org.org.to_string());
+        // For the forms in the view, which is made now.
+        refresh.org.set_value(org.unwrap_or_default());
         json.and_then(|json| render(json, me)).unwrap_or_else(error_page)
     })
 }
@@ -166,7 +196,7 @@ fn read_me(json: &str) -> Result<Me, AppError> {
 /// Shows what is coming, and the old view until it is there.
 #[inline(never)]
 pub(crate) fn when_there(view: Arc<dyn Fn() -> Coming + Send + Sync>) -> AnyView {
-    view! { <Transition>{move || Suspend::new(view())}</Transition> }.into_any()
+    view! { <Transition>{move || Suspend::new(view())}</Transition> }.erase()
 }
 
 /// Goes to another path of ours: a redirect while the server renders, a navigation in the browser.
@@ -174,8 +204,16 @@ pub fn go(path: &str) {
     #[cfg(feature = "ssr")]
     crate::ssr::redirect(path);
     #[cfg(not(feature = "ssr"))]
-    leptos_router::hooks::use_navigate()(
-        path,
-        leptos_router::NavigateOptions { replace: true, ..Default::default() },
-    );
+    if !leave_for(path) {
+        leptos_router::hooks::use_navigate()(
+            path,
+            leptos_router::NavigateOptions { replace: true, ..Default::default() },
+        );
+    }
+}
+
+/// What lies under `/oauth/` is answered by the server alone, or needs a policy of its own for where its form may lead:
+/// the browser loads it whole. Whether it does.
+pub(crate) fn leave_for(path: &str) -> bool {
+    path.starts_with("/oauth/") && window().location().set_href(path).is_ok()
 }

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use domain::request::{RequestContext, RequestId};
+use domain::request::{RequestContext, RequestId, Wants};
 use leptos::{nonce::use_nonce, prelude::*, reactive::owner::Owner};
 use leptos_axum::ResponseOptions;
 use leptos_meta::ServerMetaContext;
@@ -23,8 +23,9 @@ use server_fn::redirect::REDIRECT_HEADER;
 
 use crate::{
     App,
-    form::{PostOutcome, is_secret_field},
+    form::{MADE_IN, PostOutcome, is_secret_field},
     shell,
+    state::GivenError,
 };
 
 /// The largest form that is read.
@@ -61,6 +62,38 @@ where
     C: Fn() + Clone + Send + Sync + 'static,
 {
     render(context, request).await
+}
+
+/// The page that tells a person of an error where there is no page of its own, such as of a request that no answer can be
+/// sent back for. It has the error's status.
+pub async fn error_page<C>(context: C, mut parts: Parts, error: AppError) -> Response
+where
+    C: Fn() + Clone + Send + Sync + 'static,
+{
+    parts.method = Method::GET;
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let context = move || {
+        context();
+        provide_context(GivenError(error.clone()));
+    };
+    render(context, Request::from_parts(parts, Body::empty())).await
+}
+
+/// Lets the form of the page that is being rendered lead to this origin (or `scheme:`) in the end: browsers hold a
+/// redirect that answers a form against the policy as well (OAZ-08).
+pub fn allow_form_target(target: &str) {
+    let plain = target.bytes().all(|b| b.is_ascii_alphanumeric() || b":/.-+[]_".contains(&b));
+    let Some(options) = use_context::<ResponseOptions>().filter(|_| plain && !target.is_empty()) else {
+        return;
+    };
+    let policy = options.0.read().ok().and_then(|parts| {
+        let policy = parts.headers.get(header::CONTENT_SECURITY_POLICY)?.to_str().ok()?;
+        Some(policy.replace("form-action 'self'", &format!("form-action 'self' {target}")))
+    });
+    if let Some(policy) = policy.and_then(|policy| HeaderValue::from_str(&policy).ok()) {
+        options.insert_header(header::CONTENT_SECURITY_POLICY, policy);
+    }
 }
 
 /// The paths of all pages as axum writes them, such as `/connectors/{id}`.
@@ -301,11 +334,22 @@ impl Called {
     }
 }
 
+/// Whether a server function only looks: they are named so.
+fn only_reads(path: &str) -> bool {
+    path.starts_with("/api/load_")
+}
+
 /// Runs a server function. Leptos answers every error with 500: here it gets the status of its kind.
-async fn call<C>(context: C, parts: Parts, body: Bytes) -> Called
+async fn call<C>(context: C, mut parts: Parts, body: Bytes) -> Called
 where
     C: Fn() + Clone + Send + Sync + 'static,
 {
+    if !only_reads(parts.uri.path())
+        && let Some(ctx) = parts.extensions.get_mut::<RequestContext>()
+    {
+        let field = parse_form(&body).into_iter().find(|(name, _)| name == MADE_IN);
+        ctx.wants = Wants::Change { made_in: field.and_then(|(_, org)| org.parse().ok()) };
+    }
     let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone());
     let request = Request::from_parts(parts, Body::from(body));
     let response = leptos_axum::handle_server_fns_with_context(context, request).await.into_response();

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientSecretId, ConnectionId, ConnectorSlug, OrgId, Scope, connectors::Health};
+use crate::{
+    ClientSecretId, ConnectionId, ConnectorSlug, OrgId, Scope, api_keys::Snippet, connectors::Health,
+};
 
 /// How a client came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,11 @@ impl ClientKind {
     /// The kind with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether an organisation made it.
+    pub const fn is_own(self) -> bool {
+        matches!(self, Self::Machine | Self::Code)
     }
 
     /// What it is called on pages.
@@ -189,11 +196,105 @@ impl core::fmt::Debug for NewOauthClient {
     }
 }
 
+/// Everything the page of OAuth clients shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OauthClientsPage {
+    /// The clients that the organisation made, newest first.
+    pub own: Vec<OauthClient>,
+    /// Those that registered themselves and were given access here, newest first.
+    pub others: Vec<OauthClient>,
+    /// What the organisation chose.
+    pub settings: OauthSettings,
+    /// Live connections, by the days that they last from consent: days and how many, fewest days first.
+    pub lifetimes: Vec<(i64, i64)>,
+    /// Connectors to choose from, by name: slug and name.
+    pub connectors: Vec<(ConnectorSlug, String)>,
+    /// Server time, Unix milliseconds.
+    pub now: i64,
+}
+
+impl OauthClientsPage {
+    /// How many connections making or deleting a client would cut.
+    pub fn live(&self) -> i64 {
+        self.lifetimes.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// How long the older secret of a client works beside the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlap {
+    /// Not at all.
+    None,
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+    /// A week.
+    Week,
+}
+
+impl Overlap {
+    /// Every choice, shortest first.
+    pub const ALL: &[Self] = &[Self::None, Self::Hour, Self::Day, Self::Week];
+
+    /// The name in forms.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "now",
+            Self::Hour => "1h",
+            Self::Day => "24h",
+            Self::Week => "7d",
+        }
+    }
+
+    /// The choice with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|choice| choice.as_str() == name)
+    }
+
+    /// In milliseconds.
+    pub const fn millis(self) -> i64 {
+        const HOUR: i64 = 60 * 60 * 1000;
+        match self {
+            Self::None => 0,
+            Self::Hour => HOUR,
+            Self::Day => 24 * HOUR,
+            Self::Week => 7 * 24 * HOUR,
+        }
+    }
+}
+
+/// How one MCP client is connected by signing in, without a key. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OauthWay {
+    /// A short word for ids and URLs: `claude-code`.
+    pub client: String,
+    /// The client's name.
+    pub title: String,
+    /// What to do, one sentence a step.
+    pub steps: Vec<String>,
+    /// Things to copy.
+    pub snippets: Vec<Snippet>,
+    /// A link that installs with one click (`cursor://…`).
+    pub link: Option<String>,
+}
+
+/// A connection of the signed-in person, and where it leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnConnection {
+    /// The organisation's name.
+    pub org: String,
+    /// The connection.
+    pub connection: Connection,
+}
+
 /// One person's authorisation of one client for one organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// Its id.
     pub id: ConnectionId,
+    /// The client's id.
+    pub client_id: String,
     /// The client, as it named itself; never empty.
     pub client_name: String,
     /// How the client came to be known.

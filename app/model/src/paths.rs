@@ -14,9 +14,14 @@ pub const fn sign_in() -> &'static str {
 pub const fn sign_out() -> &'static str {
     "/sign-out"
 }
-/// Log in, then go on to `next`, which must be a path of ours.
+/// Log in, then go on to `next`, which must be a path of ours. Going on to here would be a circle.
 pub fn sign_in_then(next: &str) -> String {
-    if next == "/" { sign_in().to_owned() } else { format!("{}?next={}", sign_in(), encode(next)) }
+    let here = next.split(['?', '#']).next() == Some(sign_in());
+    if next == "/" || here { sign_in().to_owned() } else { format!("{}?next={}", sign_in(), encode(next)) }
+}
+/// Log in although somebody is logged in, then go on to `next`.
+pub fn sign_in_again_then(next: &str) -> String {
+    format!("{}?again=1&next={}", sign_in(), encode(next))
 }
 /// The one-time set-up link.
 pub fn setup(token: &str) -> String {
@@ -209,21 +214,17 @@ pub fn encode_segment(text: &str) -> String {
 
 /// A path of ours to go on to, or `/`: anything that a browser could read as another site is dropped (SES-09).
 pub fn safe_next(next: Option<&str>) -> &str {
-    match next {
-        Some(path)
-            if path.starts_with('/')
-                && !path.starts_with("//")
-                && !path.contains('\\')
-                && !path.contains("//")
-                && path.bytes().all(|b| b > b' ' && b < 0x7F)
-                && !path.to_ascii_lowercase().contains("%09")
-                && !path.to_ascii_lowercase().contains("%5c")
-                && !path.starts_with("/api/") =>
-        {
-            path
-        }
-        _ => overview(),
-    }
+    let Some(next) = next else { return overview() };
+    // What stands in the query decides nothing about where a browser goes.
+    let path = next.split('?').next().unwrap_or_default().to_ascii_lowercase();
+    let safe = path.starts_with('/')
+        && !path.contains("//")
+        && !path.contains("%09")
+        && !path.contains("%5c")
+        && !path.starts_with("/api/")
+        && !next.contains('\\')
+        && next.bytes().all(|b| b > b' ' && b < 0x7F);
+    if safe { next } else { overview() }
 }
 
 #[cfg(test)]
@@ -246,12 +247,19 @@ mod tests {
             assert_eq!(safe_next(Some(bad)), "/", "{bad}");
         }
         assert_eq!(safe_next(None), "/");
-        assert_eq!(safe_next(Some("/settings/api-keys?x=1")), "/settings/api-keys?x=1");
+        for good in
+            ["/settings/api-keys?x=1", "/oauth/authorize?redirect_uri=http://localhost/cb&state=%5C%09"]
+        {
+            assert_eq!(safe_next(Some(good)), good);
+        }
     }
 
     #[test]
     fn the_place_to_return_to_is_encoded() {
         assert_eq!(sign_in_then("/a?b=c&d"), "/sign-in?next=/a%3Fb%3Dc%26d");
-        assert_eq!(sign_in_then("/"), "/sign-in");
+        for circle in ["/", "/sign-in", "/sign-in?next=/sign-in", "/sign-in?notice=signed-out"] {
+            assert_eq!(sign_in_then(circle), "/sign-in");
+        }
+        assert_eq!(sign_in_then("/sign-ins"), "/sign-in?next=/sign-ins");
     }
 }

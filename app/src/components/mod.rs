@@ -31,7 +31,7 @@ pub use icon::Icon;
 pub(crate) use states::request_id;
 pub use states::{DeniedState, EmptyState, ErrorState, NotFound, error_page};
 pub use table::DataTable;
-pub use time::{Time, absolute, relative};
+pub use time::{Ago, Day, Time, absolute, relative};
 
 /// Optional texts are given as texts; an empty one is none.
 fn some(text: String) -> Option<String> {

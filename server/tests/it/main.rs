@@ -9,3 +9,4 @@ mod process;
 mod sessions;
 mod set_up;
 mod support;
+mod tokens;

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, api_keys::ApiKey, orgs::Me, paths};
@@ -7,12 +8,10 @@ use super::{
     card::last_used,
 };
 use crate::{
-    components::{
-        ButtonForm, ButtonKind, Callout, Card, Crumb, DeniedState, PageHeader, SubmitButton, TextField, Tone,
-        relative,
-    },
-    form::{ErrorSummary, Form, PostForm, use_form},
+    components::{Callout, Crumb, DeniedState, Tone, relative},
+    form::{Form, use_form},
     page::{Loaded, load_by, page},
+    pages::deletion::{self, Confirm, Deletion, disable_instead},
 };
 
 /// Asks before a key is deleted.
@@ -41,7 +40,7 @@ impl LazyRoute for DeleteApiKeyPage {
             if me.can(Permission::ApiKeysRevoke) {
                 question(&one.key, one.now, &me, delete, disable)
             } else {
-                view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.into_any()
+                view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.erase()
             }
         })
     }
@@ -55,15 +54,8 @@ fn question(
     disable: Form<SetApiKeyEnabled>,
 ) -> AnyView {
     let recent = key.used_within_a_day(now);
-    let instead = (key.enabled && me.can(Permission::ApiKeysUpdate)).then(|| {
-        let id = key.id.to_string();
-        view! {
-            <ButtonForm form=disable label="Disable instead" name=format!("Disable instead: {}", key.name)>
-                <input type="hidden" name="id" value=id />
-                <input type="hidden" name="enabled" value="false" />
-            </ButtonForm>
-        }
-    });
+    let instead = (key.enabled && me.can(Permission::ApiKeysUpdate))
+        .then(|| disable_instead(disable.into(), &key.name, key.id.to_string()));
     let (warning, instead) = if recent {
         let warning = view! {
             <Callout tone=Tone::Warn title=used(key, now)>
@@ -73,65 +65,45 @@ fn question(
                 {instead}
             </Callout>
         };
-        (Some(warning), None)
+        (Some(warning.erase()), None)
     } else {
         let instead = instead.map(|button| {
             view! {
                 <p>"Disabling it stops it just the same, and can be undone."</p>
                 {button}
             }
+            .erase()
         });
         (None, instead)
     };
-    let unused = (!recent).then(|| {
-        let used = match key.last_used_at {
-            None => "It was never used.".into_any(),
-            Some(_) => view! { "Last used " {last_used(key, now)} "." }.into_any(),
-        };
-        view! { <li>{used}</li> }
+    let unused = (!recent).then(|| match key.last_used_at {
+        None => "It was never used.".into_any(),
+        Some(_) => view! { "Last used " {last_used(key, now)} "." }.erase(),
     });
-    let id = key.id.to_string();
+    let always = [
+        "Requests with it get 401 from then on.",
+        "The audit log keeps what was done with it.",
+        "This cannot be undone.",
+    ];
     let confirm = recent.then(|| {
-        view! {
-            <input type="hidden" name="acknowledged" value="yes" />
-            <TextField form=delete name="confirm" label=format!("Type {} to confirm", key.name) />
-        }
+        let acknowledged = view! { <input type="hidden" name="acknowledged" value="yes" /> };
+        Confirm { text: key.name.clone(), mono: false, hidden: Some(acknowledged.into_any()) }
     });
-    let label = if recent { "Delete anyway" } else { "Delete key" };
-    view! {
-        <div class="narrow">
-            <PageHeader
-                title=format!("Delete {}?", key.name)
-                crumbs=vec![
-                    Crumb::new(paths::settings(), "Settings"),
-                    Crumb::new(paths::settings_api_keys(), "API keys"),
-                ]
-            />
-            <Card title="What happens">
-                <div class="stack">
-                    <ErrorSummary form=disable />
-                    {warning}
-                    <ul class="consequences">
-                        {unused}
-                        <li>"Requests with it get 401 from then on."</li>
-                        <li>"The audit log keeps what was done with it."</li>
-                        <li>"This cannot be undone."</li>
-                    </ul>
-                    {instead}
-                    <PostForm form=delete>
-                        <ErrorSummary form=delete />
-                        <input type="hidden" name="id" value=id />
-                        {confirm}
-                        <div class="actions">
-                            <a class="button" href=paths::settings_api_keys() autofocus>"Cancel"</a>
-                            <SubmitButton form=delete label=label busy="Deleting…" kind=ButtonKind::Danger />
-                        </div>
-                    </PostForm>
-                </div>
-            </Card>
-        </div>
-    }
-    .into_any()
+    let deletion = Deletion {
+        name: key.name.clone(),
+        id: key.id.to_string(),
+        crumbs: vec![
+            Crumb::new(paths::settings(), "Settings"),
+            Crumb::new(paths::settings_api_keys(), "API keys"),
+        ],
+        back: paths::settings_api_keys().to_owned(),
+        warning,
+        consequences: unused.into_iter().chain(always.map(IntoAny::into_any)).collect(),
+        instead,
+        confirm,
+        label: if recent { "Delete anyway" } else { "Delete key" },
+    };
+    deletion::question(deletion, delete.into(), disable.into())
 }
 
 /// "Used 14 minutes ago by Claude Code (203.0.113.7)"

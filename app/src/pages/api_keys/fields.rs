@@ -1,7 +1,8 @@
 //! The fields that making and editing a key have in common.
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
-use model::ConnectorId;
+use model::{ConnectorId, api_keys::KeyScope};
 
 use crate::{
     components::{Checkbox, CheckboxGroup, Choice, RadioGroup, SelectField, TextField, absolute},
@@ -20,11 +21,47 @@ pub(super) fn Day(
     /// Unix milliseconds.
     at: i64,
 ) -> impl IntoView {
-    view! { <span title=absolute(at)>{day(at)}</span> }.into_any()
+    view! { <span title=absolute(at)>{day(at)}</span> }.erase()
+}
+
+/// What a key may do, as it is now.
+pub(super) struct Limits {
+    /// Which connectors it may use.
+    pub(super) scope: KeyScope,
+    /// When it ends, if it does.
+    pub(super) ends: Option<i64>,
+    /// Whether it may stand in a URL.
+    pub(super) in_urls: bool,
+}
+
+/// A new key may do everything but stand in a URL.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { scope: KeyScope::All, ends: None, in_urls: false }
+    }
+}
+
+/// The fields of what a key may do. `url_keys` tells whether the organisation accepts keys in URLs.
+pub(super) fn limits(
+    form: FormCore,
+    now: Limits,
+    connectors: Vec<(ConnectorId, String, String)>,
+    url_keys: bool,
+) -> AnyView {
+    let (all, chosen) = match now.scope {
+        KeyScope::All => (true, Vec::new()),
+        KeyScope::Only(chosen) => (false, chosen),
+    };
+    view! {
+        {access(form, all, chosen, connectors)}
+        {expiry(form, now.ends)}
+        {in_urls(form, url_keys, now.in_urls)}
+    }
+    .into_any()
 }
 
 /// Which connectors a key may use.
-pub(super) fn access(
+fn access(
     form: FormCore,
     all: bool,
     chosen: Vec<ConnectorId>,
@@ -35,7 +72,7 @@ pub(super) fn access(
             <input type="hidden" name="access" value="all" />
             <p class="hint">"There are no connectors yet. The key will reach all that are added."</p>
         }
-        .into_any();
+        .erase();
     }
     let ways = vec![
         Choice::new("all", "All connectors").hint("Also those that are added later."),
@@ -57,11 +94,11 @@ pub(super) fn access(
             />
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// When a key ends. `ends` is when it does now, for a key that is changed and has an end.
-pub(super) fn expiry(form: FormCore, ends: Option<i64>) -> AnyView {
+fn expiry(form: FormCore, ends: Option<i64>) -> AnyView {
     let mut choices = Vec::new();
     if let Some(at) = ends {
         choices.push(Choice::new("keep", format!("As it is: {}", day(at))));
@@ -82,11 +119,11 @@ pub(super) fn expiry(form: FormCore, ends: Option<i64>) -> AnyView {
             <TextField form=form name="expires_on" label="Last day" hint="It works through this day, UTC." kind="date" />
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// Whether a key may stand in a URL: offered where the organisation allows it, and where it would have to be undone.
-pub(super) fn in_urls(form: FormCore, allowed: bool, marked: bool) -> Option<AnyView> {
+fn in_urls(form: FormCore, allowed: bool, marked: bool) -> Option<AnyView> {
     (allowed || marked).then(|| {
         let hint = if allowed {
             "For clients that take only an address. Addresses end up in logs and histories, so give such a key little access."
@@ -96,7 +133,7 @@ pub(super) fn in_urls(form: FormCore, allowed: bool, marked: bool) -> Option<Any
         view! {
             <Checkbox form=form name="url_key" label="May be used in a URL (?api_key=)" hint=hint checked=marked />
         }
-        .into_any()
+        .erase()
     })
 }
 

@@ -1,9 +1,11 @@
 //! The entries of the agent helper, one a client.
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use model::{
     Permission,
     api_keys::{InstallMethod, Snippet},
+    oauth::OauthWay,
     orgs::Me,
     paths,
 };
@@ -50,15 +52,15 @@ pub(super) fn methods(
 fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<OpenConnectHelper>>) -> AnyView {
     let is_open = method.client == open;
     let make = make.filter(|_| !about.filled).map(|form| make_key(form, &method));
-    let steps = method.steps.into_iter().map(|step| view! { <li>{step}</li> }).collect_view();
+    let steps = method.steps.into_iter().map(|step| view! { <li>{step}</li> }.erase()).collect_view();
     let snippets = method.snippets.into_iter().map(snippet).collect_view();
     let link = method.link.filter(|_| about.filled).map(|href| {
-        view! { <p><a class="button" href=href rel="external">{format!("Add to {}", method.title)}</a></p> }
+        view! { <p><a class="button" href=href rel="external">{format!("Add to {}", method.title)}</a></p> }.erase()
     });
     let needs_url_key = !about.url_keys && matches!(method.client.as_str(), "claude-desktop" | "chatgpt");
     let switch = (needs_url_key && about.may_manage).then(|| {
         let href = format!("{}#key-settings", paths::settings_api_keys());
-        view! { <p><a href=href>"Accept keys in URLs in the key settings"</a></p> }
+        view! { <p><a href=href>"Accept keys in URLs in the key settings"</a></p> }.erase()
     });
     // What holds no key needs no warning of it.
     let warning = method.warning.filter(|_| about.filled || needs_url_key).map(|warning| {
@@ -69,13 +71,16 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
                 {switch}
             </Callout>
         }
+        .erase()
     });
     let oauth = method.oauth.map(|way| {
         view! {
             <Callout tone=Tone::Ok title="Safer: sign in, without a key">
-                <p>{way}</p>
+                {oauth_way(way)}
             </Callout>
+            <h3>"With a key"</h3>
         }
+        .erase()
     });
     view! {
         <Disclosure title=method.title open=is_open group="clients">
@@ -87,7 +92,25 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
             {warning}
         </Disclosure>
     }
-    .into_any()
+    .erase()
+}
+
+/// How to connect a client by signing in.
+pub(crate) fn oauth_way(way: OauthWay) -> AnyView {
+    let steps = way.steps.into_iter().map(|step| view! { <li>{step}</li> }.erase()).collect_view();
+    let snippets = way.snippets.into_iter().map(snippet).collect_view();
+    let link = way.link.map(|href| {
+        view! { <p><a class="button" href=href rel="external">{format!("Add to {}", way.title)}</a></p> }
+            .erase()
+    });
+    view! {
+        <div class="stack">
+            <ol class="steps">{steps}</ol>
+            {link}
+            {snippets}
+        </div>
+    }
+    .erase()
 }
 
 fn make_key(form: Form<OpenConnectHelper>, method: &InstallMethod) -> AnyView {
@@ -99,12 +122,12 @@ fn make_key(form: Form<OpenConnectHelper>, method: &InstallMethod) -> AnyView {
             <button class="button" type="submit" aria-disabled=move || pending.get().then_some("true")>{label}</button>
         </PostForm>
     }
-    .into_any()
+    .erase()
 }
 
 /// A text with the key masked, which is copied with the key.
 pub(super) fn snippet(snippet: Snippet) -> AnyView {
-    view! { <CodeBlock label=snippet.label text=snippet.text shown=snippet.shown /> }.into_any()
+    view! { <CodeBlock label=snippet.label text=snippet.text shown=snippet.shown /> }.erase()
 }
 
 /// A first request with a key, to see that it works.

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{orgs::Me, paths};
@@ -13,7 +14,7 @@ use crate::{
     },
     copy,
     form::{ErrorSummary, Form, PostForm, use_form},
-    page::{Loaded, go, load, load_by, page, page_of_data, path_param},
+    page::{Loaded, go, load, load_by, load_by_query, page, page_of_data, path_param},
     set_status,
 };
 
@@ -27,7 +28,7 @@ pub struct SignInPage {
 #[lazy_route]
 impl LazyRoute for SignInPage {
     fn data() -> Self {
-        Self { start: load(LoadSignIn {}) }
+        Self { start: load_by_query("next", |next| LoadSignIn { next }) }
     }
 
     fn view(this: Self) -> AnyView {
@@ -35,10 +36,12 @@ impl LazyRoute for SignInPage {
         let query = use_query_map();
         page_of_data(this.start, move |start| {
             let next = query.with_untracked(|query| next_of(query.get_str("next")));
-            if start.signed_in {
+            // An app may ask that somebody who is logged in logs in once more.
+            let again = query.with_untracked(|query| query.get_str("again").is_some());
+            if start.signed_in && !again {
                 go(&next);
             }
-            sign_in_form(form, start.csrf, next)
+            if start.set_up { sign_in_form(form, start.csrf, start.client, next) } else { nobody_yet() }
         })
     }
 }
@@ -49,10 +52,14 @@ fn next_of(asked: Option<&str>) -> String {
     if next.starts_with(paths::sign_in()) { paths::overview() } else { next }.to_owned()
 }
 
-fn sign_in_form(form: Form<SignIn>, csrf: String, next: String) -> AnyView {
+fn sign_in_form(form: Form<SignIn>, csrf: String, client: Option<String>, next: String) -> AnyView {
+    let client = client.map(|client| {
+        view! { <p class="auth-client">"Log in to connect " <strong>{client}</strong> " to " {copy::PRODUCT} "."</p> }.erase()
+    });
     view! {
         <div class="alone">
             <PageHeader title="Log in" />
+            {client}
             <PostForm form=form>
                 <Refused form=form title="You are not logged in" />
                 <input type="hidden" name="csrf" value=csrf />
@@ -73,7 +80,30 @@ fn sign_in_form(form: Form<SignIn>, csrf: String, next: String) -> AnyView {
             </p>
         </div>
     }
-    .into_any()
+    .erase()
+}
+
+/// There is nobody who could log in.
+fn nobody_yet() -> AnyView {
+    view! {
+        <div class="alone">
+            <PageHeader
+                title=format!("Set up {}", copy::PRODUCT)
+                about="Nobody has an account here yet. Whoever opens the set-up link becomes the first owner."
+            />
+            <Card title="Where the set-up link is">
+                <ol class="steps">
+                    <li>
+                        "Look at what " {copy::PRODUCT} " printed when it started: in its terminal, with "
+                        <code>"docker logs"</code> ", or with " <code>"journalctl"</code> "."
+                    </li>
+                    <li>"Open the address with " <code>"/setup/"</code> " in it. It works once."</li>
+                </ol>
+                <p class="hint">"Lost it? Each start prints a new one, and the one before stops working."</p>
+            </Card>
+        </div>
+    }
+    .erase()
 }
 
 /// Set up Gatehouse.
@@ -131,7 +161,7 @@ fn setup_form(form: Form<CompleteSetup>, token: String, start: SetupStart) -> An
             </PostForm>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn dead_link() -> AnyView {
@@ -149,7 +179,7 @@ fn dead_link() -> AnyView {
             </EmptyState>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// New organisation.
@@ -176,7 +206,7 @@ fn new_org_form(form: Form<CreateOrg>, endpoint: String, me: &Me) -> AnyView {
         "You are not a member of any organisation. Create one, or ask an owner of one to add you."
     };
     let back = me.org.as_ref().map(|org| {
-        view! { <LinkButton href=paths::overview() label=format!("Back to {}", org.name) kind=ButtonKind::Quiet /> }
+        view! { <LinkButton href=paths::overview() label=format!("Back to {}", org.name) kind=ButtonKind::Quiet /> }.erase()
     });
     view! {
         <div class="alone">
@@ -193,7 +223,7 @@ fn new_org_form(form: Form<CreateOrg>, endpoint: String, me: &Me) -> AnyView {
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 #[cfg(test)]

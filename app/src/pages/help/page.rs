@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{orgs::Me, paths};
@@ -12,12 +13,12 @@ use crate::{
 const EXAMPLE_KEY: &str = "gth_live_sk_…";
 
 /// The endpoint in the examples: of the organisation in view, or of a made-up one.
-struct Endpoint {
-    url: String,
-    own: bool,
+pub(super) struct Endpoint {
+    pub(super) url: String,
+    pub(super) own: bool,
 }
 
-fn endpoint(me: Option<&Me>) -> Endpoint {
+pub(super) fn endpoint(me: Option<&Me>) -> Endpoint {
     let base = use_context::<SiteAssets>().map(|site| site.public_url).unwrap_or_default();
     let slug = me.and_then(|me| me.org.as_ref()).map(|org| org.slug.as_str());
     Endpoint {
@@ -66,17 +67,24 @@ fn authentication(endpoint: Endpoint) -> AnyView {
     ]
     .into_iter()
     .map(|(status, code, meaning)| {
-        let code = (!code.is_empty()).then(|| view! { <code>{code}</code> });
+        let code = (!code.is_empty()).then(|| view! { <code>{code}</code> }.erase());
         view! {
             <tr>
                 <th scope="row" data-label="Status">{status}</th>
                 <td data-label="code">{code}</td>
                 <td data-label="Meaning">{meaning}</td>
             </tr>
-        }
+        }.erase()
     })
     .collect_view();
     let url = endpoint.url;
+    let base = use_context::<SiteAssets>().map(|site| site.public_url).unwrap_or_default();
+    let token = format!(
+        "curl -X POST {base}{} \\\n  -H \"Content-Type: application/x-www-form-urlencoded\" \\\n  \
+         -d \"grant_type=client_credentials\" \\\n  -d \"client_id=gth_client_…\" \\\n  \
+         -d \"client_secret=gth_secret_…\" \\\n  -d \"scope=mcp:call\"",
+        paths::token()
+    );
     let one = format!("{url}/{{connector}}");
     let in_url = format!("{url}?api_key={EXAMPLE_KEY}");
     let refused = "HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer resource_metadata=\"…\", scope=\"mcp:call\", error=\"invalid_token\"\n\n\
@@ -128,6 +136,22 @@ fn authentication(endpoint: Endpoint) -> AnyView {
                 </p>
             </Callout>
 
+            <h2>"Signing in"</h2>
+            <p>
+                "Claude.ai, Claude Desktop, Cursor and most other MCP clients need no key: a person logs in and allows the \
+                 client. " <a href=paths::help_claude_ai()>"Connect to Claude.ai"</a> " shows it step by step. Each such \
+                 connection can be seen and revoked under "
+                <a href=paths::settings_connections()>"Settings, MCP connections"</a> "."
+            </p>
+
+            <h2>"OAuth client credentials"</h2>
+            <p>
+                "For programs that act on their own and should hold no lasting key. Make a client under "
+                <a href=paths::settings_oauth_clients()>"Settings, OAuth clients"</a>
+                ", ask for a token, and send it as a bearer token. It works for an hour."
+            </p>
+            <CodeBlock label="Terminal: get a token" text=token />
+
             <h2>"What an invalid credential gets"</h2>
             <p>
                 "The answer is a JSON-RPC error. Its " <code>"data.code"</code>
@@ -140,7 +164,7 @@ fn authentication(endpoint: Endpoint) -> AnyView {
             <p>"Next: " <a href=paths::help_quickstart()>"make a first request"</a> "."</p>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// The first authenticated request.
@@ -172,6 +196,7 @@ fn quickstart(endpoint: Endpoint) -> AnyView {
                 " to see the endpoint of your organisation in these examples."
             </p>
         }
+        .erase()
     });
     view! {
         <PageHeader title="Quickstart" about="From nothing to the first tool call." />
@@ -210,5 +235,5 @@ fn quickstart(endpoint: Endpoint) -> AnyView {
             </Callout>
         </div>
     }
-    .into_any()
+    .erase()
 }

@@ -56,7 +56,7 @@ pub struct OrgPlane {
 
 /// Who authenticated on the data plane: what sessions, limits, usage and logs go by. It is always seen together with
 /// its organisation, and says nothing of what it may do: that is [`Access`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Principal {
     /// Whoever holds an API key.
     ApiKey(ApiKeyId),
@@ -213,34 +213,30 @@ impl OrgPlane {
         if self.revoked_tokens.contains(&token.jti) {
             return Err(Refused::Invalid("it was revoked"));
         }
-        match token.grant {
-            Some(TokenGrant { grant: id, key, generation }) => {
-                let grant = self.grants.get(&id).filter(|grant| now < grant.expires_at);
-                let grant = grant.ok_or(Refused::Invalid("its grant has ended"))?;
-                if grant.key != key {
-                    return Err(Refused::Invalid("the key of its connection was made anew"));
-                }
-                if grant.client != token.client {
-                    return Err(Refused::Invalid("its grant is another client's"));
-                }
-                Ok(Access {
-                    principal: Principal::Connection(grant.connection),
-                    scope: self.resolve(&token.scope.narrowed(&grant.scope)),
-                    expires_at: Some(grant.expires_at),
-                    grant: Some((id, generation)),
-                })
-            }
-            None => {
-                let machine = self.machines.get(&token.client);
-                let machine = machine.ok_or(Refused::Invalid("its client is gone"))?;
-                Ok(Access {
-                    principal: Principal::Machine(token.client.clone()),
-                    scope: self.resolve(&token.scope.narrowed(&machine.scope)),
-                    expires_at: None,
-                    grant: None,
-                })
-            }
+        let Some(TokenGrant { grant: id, key, generation }) = token.grant else {
+            let machine = self.machines.get(&token.client);
+            let machine = machine.ok_or(Refused::Invalid("its client is gone"))?;
+            return Ok(Access {
+                principal: Principal::Machine(token.client.clone()),
+                scope: self.resolve(&token.scope.narrowed(&machine.scope)),
+                expires_at: None,
+                grant: None,
+            });
+        };
+        let grant = self.grants.get(&id).filter(|grant| now < grant.expires_at);
+        let grant = grant.ok_or(Refused::Invalid("its grant has ended"))?;
+        if grant.key != key {
+            return Err(Refused::Invalid("the key of its connection was made anew"));
         }
+        if grant.client != token.client {
+            return Err(Refused::Invalid("its grant is another client's"));
+        }
+        Ok(Access {
+            principal: Principal::Connection(grant.connection),
+            scope: self.resolve(&token.scope.narrowed(&grant.scope)),
+            expires_at: Some(grant.expires_at),
+            grant: Some((id, generation)),
+        })
     }
 
     /// What somebody has here whose token the organisation's own provider issued and [`idp::verify`] found good, as long
@@ -632,6 +628,214 @@ impl Directory for Planes {
 mod tests {
     use super::*;
     use crate::{env::Changes, env_test, testing::TestEnv};
+
+    fn plane() -> OrgPlane {
+        let connector = |number, slug: &str| {
+            Arc::new(PlaneConnector {
+                id: ConnectorId::from_uuid(uuid::Uuid::from_u128(number)),
+                slug: slug.parse().unwrap(),
+                name: slug.to_owned(),
+                transport: Transport::Demo,
+                url: Uri::default(),
+                headers: Vec::new(),
+                tools: Vec::new(),
+                version: 1,
+            })
+        };
+        let grant = PlaneGrant {
+            connection: ConnectionId::from_uuid(uuid::Uuid::from_u128(1)),
+            key: named().key,
+            client: "client".into(),
+            user: UserId::from_uuid(uuid::Uuid::from_u128(1)),
+            client_name: String::new(),
+            scope: "mcp:call:x mcp:call:xy".parse().unwrap(),
+            expires_at: 1000,
+        };
+        let machine = PlaneMachine { name: "Nightly".into(), scope: "mcp:call:x".parse().unwrap() };
+        OrgPlane {
+            org: OrgId::from_uuid(uuid::Uuid::from_u128(1)),
+            slug: "acme".parse().unwrap(),
+            suspended: false,
+            url_keys: false,
+            keys: HashMap::new(),
+            grants: [(named().grant, grant)].into(),
+            machines: [("machine".to_owned(), machine)].into(),
+            revoked_tokens: HashSet::new(),
+            idp: None,
+            connectors: vec![connector(1, "x"), connector(2, "xy")],
+            version: 1,
+        }
+    }
+
+    fn named() -> TokenGrant {
+        let uuid = uuid::Uuid::from_u128(1);
+        TokenGrant { grant: GrantId::from_uuid(uuid), key: ConnectionKeyId::from_uuid(uuid), generation: 4 }
+    }
+
+    fn token() -> AccessToken {
+        AccessToken {
+            kid: "kid".into(),
+            jti: "jti".into(),
+            subject: "usr".into(),
+            client: "client".into(),
+            org: OrgId::from_uuid(uuid::Uuid::from_u128(1)),
+            audience: "https://gate.test/mcp/acme".into(),
+            scope: Scope::everything(),
+            grant: Some(named()),
+            issued_at: 0,
+            expires_at: 0,
+        }
+    }
+
+    const MAIN: Resource<'static> = Resource { main: "https://gate.test/mcp/acme", connector: None };
+
+    fn only(numbers: &[u128]) -> PlaneScope {
+        let ids = numbers.iter().map(|number| ConnectorId::from_uuid(uuid::Uuid::from_u128(*number)));
+        PlaneScope::Only(Arc::new(ids.collect()))
+    }
+
+    #[test]
+    fn rsv_04_a_token_is_for_one_organisation_and_one_resource() {
+        let plane = plane();
+        assert!(plane.admit(&token(), MAIN, 0).is_ok());
+        for audience in [
+            "",
+            "https://gate.test",
+            "https://gate.test/",
+            "https://gate.test/mcp",
+            "https://gate.test/mcp/acme/",
+            "https://gate.test/mcp/acm",
+            "https://gate.test/mcp/acme2",
+            "https://gate.test/mcp/ACME",
+            "https://gate.test/mcp/acme/x",
+            "https://GATE.test/mcp/acme",
+            "http://gate.test/mcp/acme",
+            "https://gate.test:443/mcp/acme",
+            "https://gate.test/mcp/bolt",
+        ] {
+            let foreign = AccessToken { audience: audience.into(), ..token() };
+            assert!(plane.admit(&foreign, MAIN, 0).is_err(), "{audience}");
+        }
+        // The endpoint of one connector is a resource of its own, and part of the organisation's.
+        let own = Resource { connector: Some("x"), ..MAIN };
+        assert!(plane.admit(&token(), own, 0).is_ok());
+        for (audience, meant) in
+            [("/x", true), ("/xy", false), ("/x/", false), ("//x", false), ("/", false), ("x", false)]
+        {
+            let token = AccessToken { audience: format!("{}{audience}", MAIN.main), ..token() };
+            assert_eq!(plane.admit(&token, own, 0).is_ok(), meant, "{audience}");
+        }
+        // The organisation is asked for even where the audience fits.
+        let other = AccessToken { org: OrgId::from_uuid(uuid::Uuid::from_u128(2)), ..token() };
+        assert!(plane.admit(&other, MAIN, 0).is_err());
+    }
+
+    #[test]
+    fn rsv_06_a_scope_is_what_token_and_grant_both_reach() {
+        let plane = plane();
+        let scope = |scope: &str| {
+            let token = AccessToken { scope: scope.parse().unwrap(), ..token() };
+            plane.admit(&token, MAIN, 0).unwrap().scope
+        };
+        assert_eq!(scope("mcp:call"), only(&[1, 2]));
+        assert_eq!(scope("mcp:call:x"), only(&[1]));
+        assert_eq!(scope("mcp:call:xy mcp:call:gone offline_access"), only(&[2]));
+        assert_eq!(scope("offline_access"), only(&[]));
+        let mut wide = plane.clone();
+        wide.grants.get_mut(&named().grant).unwrap().scope = Scope::everything();
+        assert_eq!(wide.admit(&token(), MAIN, 0).unwrap().scope, PlaneScope::All);
+        // A machine's token is narrowed when its client is.
+        let machine = AccessToken { grant: None, client: "machine".into(), ..token() };
+        assert_eq!(plane.admit(&machine, MAIN, 0).unwrap().scope, only(&[1]));
+    }
+
+    #[test]
+    fn rsv_04_what_a_token_names_must_be_there() {
+        let access = plane().admit(&token(), MAIN, 999).unwrap();
+        let connection = ConnectionId::from_uuid(uuid::Uuid::from_u128(1));
+        assert_eq!(access.principal, Principal::Connection(connection));
+        assert_eq!((access.expires_at, access.grant), (Some(1000), Some((named().grant, 4))));
+        let other = uuid::Uuid::from_u128(9);
+        let refused = |change: &dyn Fn(&mut OrgPlane, &mut AccessToken)| {
+            let (mut plane, mut token) = (plane(), token());
+            change(&mut plane, &mut token);
+            assert!(plane.admit(&token, MAIN, 0).is_err());
+        };
+        assert!(plane().admit(&token(), MAIN, 1000).is_err(), "the grant has ended");
+        refused(&|plane, _| plane.grants.clear());
+        refused(&|_, token| token.grant = Some(TokenGrant { grant: GrantId::from_uuid(other), ..named() }));
+        refused(&|_, token| {
+            token.grant = Some(TokenGrant { key: ConnectionKeyId::from_uuid(other), ..named() });
+        });
+        refused(&|_, token| token.client = "another".into());
+        // Without its grant a connection's token is none of a machine.
+        refused(&|_, token| token.grant = None);
+        refused(&|plane, _| {
+            plane.revoked_tokens.insert("jti".into());
+        });
+        let machine = |plane: &OrgPlane| {
+            plane.admit(&AccessToken { grant: None, client: "machine".into(), ..token() }, MAIN, i64::MAX)
+        };
+        let access = machine(&plane()).unwrap();
+        assert_eq!((access.principal, access.grant), (Principal::Machine("machine".into()), None));
+        let mut without = plane();
+        without.machines.clear();
+        assert!(machine(&without).is_err());
+    }
+
+    env_test!(rsv_04_a_snapshot_holds_what_tokens_name_and_nothing_of_others, |t| async {
+        let (acme, bolt) = (t.org("acme").await, t.org("bolt").await);
+        // Somebody who is no member of acme any more.
+        let gone = crate::testing::TestMember { user: bolt.user, ..acme.clone() };
+        let planes = Planes::load(t.env.clone()).await.unwrap();
+        let plane =
+            async |org: &crate::testing::TestMember| planes.plane(org.org_id()).await.unwrap().unwrap();
+        let now = t.env.now();
+        let mut grants = Vec::new();
+        for (number, member) in (0_u8..).zip([&acme, &acme, &gone, &bolt]) {
+            grants.push(t.grant(member, &format!("client-{number}"), "mcp:call").await);
+        }
+        let ids = |plane: &OrgPlane| plane.grants.keys().copied().collect::<BTreeSet<_>>();
+        assert_eq!(ids(&*plane(&acme).await), grants[..2].iter().map(|grant| grant.grant).collect());
+        assert_eq!(ids(&*plane(&bolt).await), [grants[3].grant].into());
+        let token =
+            AccessToken { org: acme.org_id(), client: "client-0".into(), grant: Some(grants[0]), ..token() };
+        let admitted = async || plane(&acme).await.admit(&token, MAIN, t.env.now()).is_ok();
+        assert!(admitted().await);
+        // Each end of a token: its own, its grant's, its connection's.
+        let mut tx = t.env.db.write().await.unwrap();
+        store::signing_keys::revoke_token(&mut tx, acme.org_id(), "jti", now + 1).await.unwrap();
+        store::signing_keys::revoke_token(&mut tx, bolt.org_id(), "other", now + 1).await.unwrap();
+        store::oauth_grants::revoke(&mut tx, acme.org_id(), grants[1].grant, now, "test").await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(!admitted().await, "revoked by its id");
+        assert_eq!(plane(&acme).await.revoked_tokens, ["jti".to_owned()].into());
+        assert_eq!(ids(&*plane(&acme).await), [grants[0].grant].into());
+        // The revocation counts as long as the token may be accepted, and no longer.
+        t.clock.advance(tokens::LEEWAY);
+        assert!(!admitted().await);
+        t.clock.advance(1);
+        assert!(admitted().await);
+        let mut tx = t.env.db.write().await.unwrap();
+        let connection = plane(&acme).await.grants[&grants[0].grant].connection;
+        store::connections::revoke(&mut tx, acme.org_id(), connection, now, "Ada", "test").await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(!admitted().await);
+        assert_eq!(ids(&*plane(&bolt).await), [grants[3].grant].into());
+        t.clock.advance(crate::testing::GRANT);
+        assert!(plane(&bolt).await.grants.is_empty(), "ended by itself");
+    });
+
+    env_test!(rsv_04_machine_clients_are_those_of_the_organisation, |t| async {
+        let (acme, bolt) = (t.org("acme").await, t.org("bolt").await);
+        t.machine(&acme, "machine-a", "mcp:call").await;
+        t.machine(&bolt, "machine-b", "mcp:call:x").await;
+        let planes = Planes::load(t.env.clone()).await.unwrap();
+        let plane = planes.plane(acme.org_id()).await.unwrap().unwrap();
+        assert_eq!(plane.machines.keys().collect::<Vec<_>>(), ["machine-a"]);
+        let plane = planes.plane(bolt.org_id()).await.unwrap().unwrap();
+        assert_eq!(plane.machines["machine-b"].scope.to_string(), "mcp:call:x");
+    });
 
     #[test]
     fn a_look_goes_back_to_the_last_good_one_and_to_everything_after_an_outage() {

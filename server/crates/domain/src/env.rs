@@ -12,7 +12,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    doctor::Journal, idp::Jwks, net::Outbound, password::Passwords, sealer::Sealer, signing::KeyRing,
+    doctor::Journal, idp::Jwks, net::Outbound, oauth, password::Passwords, sealer::Sealer, signing::KeyRing,
 };
 
 /// Where time comes from. Tests move it; nothing else in the product reads the ambient clock.
@@ -90,6 +90,12 @@ pub struct Settings {
     pub node: String,
     /// How long an unused session lives, milliseconds (SES-04).
     pub session_idle_ms: i64,
+    /// Whether clients may register themselves (RFC 7591).
+    pub registration: bool,
+    /// Whether a client may be the URL of a document about it.
+    pub cimd: bool,
+    /// Schemes of apps that redirect URIs may have besides the known ones.
+    pub native_schemes: Vec<String>,
 }
 
 impl Settings {
@@ -124,6 +130,8 @@ pub struct Env {
     pub settings: Arc<Settings>,
     /// Tells this process's caches what changed.
     pub changes: Changes,
+    /// What the authorization server remembers between requests.
+    pub oauth: Arc<oauth::Shared>,
 }
 
 impl core::fmt::Debug for Env {

@@ -174,6 +174,10 @@ impl Known {
         let public = rows.iter().map(|row| Ok((row.kid.clone(), public_key(row)?))).collect::<Result<_>>()?;
         Ok(Self { rows, public })
     }
+
+    fn accepts(&self, kid: &str, now: i64) -> bool {
+        self.rows.iter().any(|row| row.kid == kid && accepted(row, now))
+    }
 }
 
 fn public_key(row: &Row) -> Result<DecodingKey> {
@@ -304,8 +308,12 @@ impl KeyRing {
     /// The public key of this id, if its tokens are accepted at this time. From memory: an id that is not known costs nothing.
     pub fn public(&self, kid: &str, now: i64) -> Option<DecodingKey> {
         let known = self.known()?;
-        known.rows.iter().find(|row| row.kid == kid && accepted(row, now))?;
-        known.public.get(kid).cloned()
+        known.accepts(kid, now).then(|| known.public.get(kid).cloned()).flatten()
+    }
+
+    /// Whether tokens of the key of this id are accepted at this time.
+    pub(crate) fn accepts(&self, kid: &str, now: i64) -> bool {
+        self.known().is_some_and(|known| known.accepts(kid, now))
     }
 
     /// Whether a key that signed something was not removed since. That its time has passed does not matter.
@@ -600,7 +608,7 @@ mod tests {
             assert!(t.env.keys.public(&first, t.env.now()).is_some());
             t.clock.advance(1000);
             assert!(t.env.keys.public(&first, t.env.now()).is_none());
-            assert_eq!(published(&t.env).await, [next.kid.clone()]);
+            assert_eq!(published(&t.env).await, [next.kid.as_str()]);
             assert_eq!(standings(&t.env).await, [Standing::Retired, Standing::Signing]);
             assert_eq!(events(&t.env).await, ["signing_key.created"; 2]);
         }
@@ -617,7 +625,7 @@ mod tests {
         // Both nodes notice at once.
         let other = other_node(&t);
         let (a, b) = tokio::join!(maintain(&t.env), maintain(&other));
-        (a.unwrap(), b.unwrap());
+        a.and(b).unwrap();
         assert_eq!(standings(&t.env).await, [Standing::Signing, Standing::Next]);
         t.clock.advance(2 * HOUR);
         maintain(&t.env).await.unwrap();
@@ -638,7 +646,7 @@ mod tests {
         assert!(other.keys.public(&first, t.env.now()).is_none());
         let second = t.env.keys.signer(&t.env).await.unwrap().kid().to_owned();
         assert_eq!(other.keys.signer(&other).await.unwrap().kid(), second);
-        assert_eq!(published(&other).await, [second.clone()]);
+        assert_eq!(published(&other).await, [second.as_str()]);
         // With a next key at hand, that one takes over; without it, the current one stays for longer.
         let next = rotate(&t.env, &Principal::Operator).await.unwrap().kid;
         retire(&t.env, &Principal::Operator, &second).await.unwrap();

@@ -195,7 +195,7 @@ pub async fn read(env: &Env, token: &str) -> core::result::Result<Arc<AccessToke
     let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
     let access = match env.keys.verified.get(&digest) {
         // A key may have been removed since.
-        Some(access) if env.keys.public(&access.kid, now).is_none() => {
+        Some(access) if !env.keys.accepts(&access.kid, now) => {
             return Err(Refused::Invalid("its key is not accepted"));
         }
         Some(access) => access,

@@ -269,7 +269,7 @@ mod tests {
         let clock = ManualClock::at(1_000_000);
         let sessions = Sessions::new(clock.clone(), Arc::new(Counter(AtomicU64::new(1))));
         let quiet: Vec<_> = (0..PER_PRINCIPAL).map(|_| sessions.open(holder(1, 1))).collect();
-        for key in 0..2 * PER_NODE as u128 {
+        for key in 0..PER_NODE as u128 {
             // Always newer than anything of the quiet one, and never over the limit of one principal.
             clock.advance(1);
             sessions.open(holder(2, key));

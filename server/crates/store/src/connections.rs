@@ -14,6 +14,13 @@ statements! {
             n.redirect_host, n.scope, n.key_id, n.key_hash, n.key_prefix, n.key_made_at, n.created_at, n.created_address, \
             n.created_agent, n.expires_at, n.last_token_at, n.last_used_at, n.last_used_address, n.last_used_agent, n.revoked_at, \
             n.revoked_by, n.revoked_reason FROM connections n LEFT JOIN users u ON u.id = n.user_id WHERE n.org_id = $1 AND n.id = $2";
+    LIST_OF_USER = "SELECT n.id, n.user_id, COALESCE(u.email, n.user_email) AS user_email, n.client_id, n.client_name, n.client_kind, \
+                    n.redirect_host, n.scope, n.key_id, n.key_hash, n.key_prefix, n.key_made_at, n.created_at, n.created_address, \
+                    n.created_agent, n.expires_at, n.last_token_at, n.last_used_at, n.last_used_address, n.last_used_agent, \
+                    n.revoked_at, n.revoked_by, n.revoked_reason FROM connections n LEFT JOIN users u ON u.id = n.user_id \
+                    WHERE n.org_id = $1 AND n.user_id = $2 \
+                    ORDER BY CASE WHEN n.revoked_at IS NULL THEN 0 ELSE 1 END, n.created_at DESC, n.id DESC";
+    LIST_ORGS_OF_USER = "SELECT DISTINCT org_id FROM connections WHERE user_id = $1";
     FIND_ACTIVE = "SELECT id FROM connections WHERE org_id = $1 AND user_id = $2 AND client_id = $3 AND revoked_at IS NULL \
                    ORDER BY created_at DESC LIMIT 1";
     LIST_ORGS_OF_CLIENT = "SELECT DISTINCT org_id FROM connections WHERE client_id = $1 AND revoked_at IS NULL";
@@ -156,6 +163,20 @@ pub async fn find(tx: &mut Tx, org: OrgId, id: ConnectionId) -> Result<Option<Co
     let (org, id) = (org.to_string(), id.to_string());
     let row: Option<Row> = on!(tx, |c| sqlx::query_as(FIND).bind(org).bind(id).fetch_optional(c).await)?;
     row.map(Connection::try_from).transpose()
+}
+
+/// A person's connections in one organisation: live ones first, newest first.
+pub async fn list_of_user(tx: &mut Tx, org: OrgId, user: UserId) -> Result<Vec<Connection>> {
+    let (org, user) = (org.to_string(), user.to_string());
+    let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST_OF_USER).bind(org).bind(user).fetch_all(c).await)?;
+    rows.into_iter().map(Connection::try_from).collect()
+}
+
+/// The organisations in which a person has, or had, connections.
+pub async fn list_orgs_of_user(tx: &mut Tx, user: UserId) -> Result<Vec<OrgId>> {
+    let user = user.to_string();
+    let rows: Vec<(String,)> = on!(tx, |c| sqlx::query_as(LIST_ORGS_OF_USER).bind(user).fetch_all(c).await)?;
+    rows.into_iter().map(|(org,)| parsed(&org, "connections", "org_id", &org)).collect()
 }
 
 /// The live connection of a person and a client, if there is one.

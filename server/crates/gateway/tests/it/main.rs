@@ -6,5 +6,6 @@ mod calls;
 mod eras;
 mod idp;
 mod support;
+mod tokens;
 mod transport;
 mod upstream;
