@@ -8,8 +8,8 @@ use model::{
 use super::api::{LoadDoctor, RunSelfTest};
 use crate::{
     components::{
-        Badge, ButtonForm, Callout, Card, CheckItem, CheckList, CopyField, Crumb, EmptyState, Icon, PageHeader, Time,
-        Tone,
+        Badge, ButtonForm, Callout, Card, CheckItem, CheckList, CopyField, Crumb, EmptyState, Icon,
+        PageHeader, Time, Tone,
     },
     form::{ErrorSummary, Form, use_form},
     page::{Loaded, load, page},
@@ -137,9 +137,11 @@ fn attempt_view(attempt: Attempt, now: i64) -> AnyView {
         Outcome::Stopped => ("Stopped", Tone::Warn),
     };
     let last = attempt.last_at();
-    let from = [attempt.named, attempt.address].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
+    let from =
+        [attempt.named, attempt.address].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
     let from = from.join(" · ");
-    let id = attempt.client_id.map(|id| view! { <p class="fine">"Client id " <code>{id}</code></p> }.into_any());
+    let id =
+        attempt.client_id.map(|id| view! { <p class="fine">"Client id " <code>{id}</code></p> }.into_any());
     let missing = (attempt.outcome == Outcome::Stopped).then_some(attempt.stuck).flatten();
     let open = attempt.outcome == Outcome::Failed;
     let steps = attempt.steps.into_iter().map(|step| step_view(step, now)).collect_view();

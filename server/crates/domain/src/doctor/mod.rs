@@ -40,7 +40,7 @@ pub async fn page(env: &Env, actor: &OrgActor<can::OauthClientsRead>) -> Result<
         (org, events)
     };
     let org = org.ok_or_else(|| Error::not_found("organisation"))?;
-    events.sort_by(|a, b| (a.at, a.id.uuid()).cmp(&(b.at, b.id.uuid())));
+    events.sort_by_key(|event| (event.at, event.id.uuid()));
     let mut attempts = group(&events, now);
     let more = attempts.len() > MOST_ATTEMPTS;
     attempts.truncate(MOST_ATTEMPTS);

@@ -77,6 +77,31 @@ fn told<T>(probes: &mut Vec<Probe>, title: &str, found: Found<T>) -> Option<T> {
     brought
 }
 
+/// An answer that a proxy seems to have given.
+fn odd(what: &str, answer: &Answer) -> (String, String) {
+    let status = answer.status.as_u16();
+    let fix = match status {
+        300..=399 => {
+            "A proxy redirects. Clients do not follow: set GATEHOUSE_PUBLIC_URL to where it leads, or let the proxy forward instead."
+        }
+        401 | 403 => {
+            "A log-in of the proxy stands before Gatehouse. Exempt /mcp, /oauth and /.well-known from it: clients sign in at Gatehouse."
+        }
+        404 | 405 => {
+            "The proxy does not forward this path, or another server answers. Forward /mcp, /oauth and /.well-known whole, and check GATEHOUSE_PUBLIC_URL."
+        }
+        421 => {
+            "The proxy changes the header Host. Let it pass on the client's, or set GATEHOUSE_PUBLIC_URL to the name that it sends."
+        }
+        429 => "Too many requests came from this address. Wait a minute and try again.",
+        500..=599 => {
+            "The proxy does not reach Gatehouse, or Gatehouse is starting. Look at the logs of both."
+        }
+        _ => "Another server answers at this address. Check GATEHOUSE_PUBLIC_URL and the proxy.",
+    };
+    (format!("{what} answered with {status}."), fix.to_owned())
+}
+
 impl Walk<'_> {
     async fn run(&self, probes: &mut Vec<Probe>) -> Option<()> {
         let headers = told(probes, "Call the endpoint without a credential", self.challenge().await)?;
@@ -133,38 +158,13 @@ impl Walk<'_> {
         (format!("{} {why}", self.issuer), fix.to_owned())
     }
 
-    /// An answer that a proxy seems to have given.
-    fn odd(&self, what: &str, answer: &Answer) -> (String, String) {
-        let status = answer.status.as_u16();
-        let fix = match status {
-            300..=399 => {
-                "A proxy redirects. Clients do not follow: set GATEHOUSE_PUBLIC_URL to where it leads, or let the proxy forward instead."
-            }
-            401 | 403 => {
-                "A log-in of the proxy stands before Gatehouse. Exempt /mcp, /oauth and /.well-known from it: clients sign in at Gatehouse."
-            }
-            404 | 405 => {
-                "The proxy does not forward this path, or another server answers. Forward /mcp, /oauth and /.well-known whole, and check GATEHOUSE_PUBLIC_URL."
-            }
-            421 => {
-                "The proxy changes the header Host. Let it pass on the client's, or set GATEHOUSE_PUBLIC_URL to the name that it sends."
-            }
-            429 => "Too many requests came from this address. Wait a minute and try again.",
-            500..=599 => {
-                "The proxy does not reach Gatehouse, or Gatehouse is starting. Look at the logs of both."
-            }
-            _ => "Another server answers at this address. Check GATEHOUSE_PUBLIC_URL and the proxy.",
-        };
-        (format!("{what} answered with {status}."), fix.to_owned())
-    }
-
     async fn challenge(&self) -> Found<HeaderMap> {
         const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
         let answer =
             self.ask(Method::POST, &self.endpoint, PING).await.map_err(|why| self.unreachable(why))?;
         let json = serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body["jsonrpc"] == "2.0");
         if answer.status != StatusCode::UNAUTHORIZED || !json {
-            return Err(self.odd(&self.endpoint, &answer));
+            return Err(odd(&self.endpoint, &answer));
         }
         Ok((format!("{} answers 401, as it should.", self.endpoint), answer.headers))
     }
@@ -203,7 +203,7 @@ impl Walk<'_> {
     async fn document(&self, url: &str) -> core::result::Result<Value, (String, String)> {
         let answer = self.ask(Method::GET, url, "").await.map_err(|why| self.unreachable(why))?;
         if answer.status != StatusCode::OK {
-            return Err(self.odd(url, &answer));
+            return Err(odd(url, &answer));
         }
         serde_json::from_slice(&answer.body).map_err(|_| {
             (
@@ -301,7 +301,7 @@ impl Walk<'_> {
         // Without parameters it refuses, or asks to log in first.
         match answer.status.as_u16() {
             400 | 200 | 302 | 303 => Ok((format!("{url} answers."), ())),
-            _ => Err(self.odd(url, &answer)),
+            _ => Err(odd(url, &answer)),
         }
     }
 }
