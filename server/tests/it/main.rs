@@ -4,6 +4,7 @@
 mod clients;
 mod csrf_and_headers;
 mod mcp;
+mod oauth;
 mod process;
 mod sessions;
 mod set_up;

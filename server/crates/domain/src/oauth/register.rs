@@ -320,11 +320,11 @@ pub async fn put(env: &Env, id: &str, token: &str, object: &Map<String, Value>) 
 
 /// Deletes a registration; its connections are revoked with it.
 pub async fn delete(env: &Env, origin: &Origin, id: &str, token: &str) -> Outcome<()> {
-    {
+    let client = {
         let mut tx = env.db.read().await?;
-        managed(&mut tx, id, token).await?;
-    }
-    revoke::connections_of(env, origin, id, "The client withdrew its registration").await?;
+        Client::read(&managed(&mut tx, id, token).await?)?
+    };
+    revoke::connections_of(env, origin, &client, "The client withdrew its registration").await?;
     let mut tx = env.db.write().await?;
     store::oauth_clients::delete(&mut tx, id).await?;
     tx.commit().await?;
