@@ -3,6 +3,5 @@
 /** What we promise. */
 export const budgets = { css: 14, js: 12, first: 230, further: 25, fonts: 53, requests: 8 };
 
-/** What the check holds us to: the same, but where we are not there yet, what it was at last. Lower these only. */
-// (Paths in the wasm differ from machine to machine by some hundred bytes.)
-export const ceilings = { ...budgets, first: 250, further: 26 };
+/** What the check holds us to: the same, or where we are not there yet, what it was at last. Lower these only. */
+export const ceilings = { ...budgets };

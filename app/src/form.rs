@@ -6,6 +6,7 @@
 
 use core::marker::PhantomData;
 
+use crate::erase::Erase as _;
 use leptos::{
     ev::SubmitEvent,
     form::form_data_from_event,
@@ -334,7 +335,7 @@ pub fn PostForm(
     let action =
         move || location.pathname.with(|path| location.search.with(|search| form.action(path, search)));
     let key = form.key.with_value(|key| {
-        key.clone().map(|(name, value)| view! { <input type="hidden" name=name value=value /> })
+        key.clone().map(|(name, value)| view! { <input type="hidden" name=name value=value /> }.erase())
     });
     view! {
         <form
@@ -349,7 +350,7 @@ pub fn PostForm(
             {children()}
         </form>
     }
-    .into_any()
+    .erase()
 }
 
 /// What stands above a form whose submission failed: it takes the focus and links to the fields.
@@ -377,13 +378,13 @@ fn error_summary(form: FormCore, error: AppError, node: NodeRef<leptos::html::Di
         .iter()
         .map(|e| {
             let href = format!("#{}", form.id_of(&e.field));
-            view! { <li><a href=href rel="external">{e.message.clone()}</a></li> }
+            view! { <li><a href=href rel="external">{e.message.clone()}</a></li> }.erase()
         })
         .collect_view();
     let body = if error.fields.is_empty() {
-        view! { <p>{error.message.clone()}</p> }.into_any()
+        view! { <p>{error.message.clone()}</p> }.erase()
     } else {
-        view! { <ul>{links}</ul> }.into_any()
+        view! { <ul>{links}</ul> }.erase()
     };
     let id = crate::components::request_id(&error);
     view! {
@@ -393,7 +394,7 @@ fn error_summary(form: FormCore, error: AppError, node: NodeRef<leptos::html::Di
             {id}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{
     NavigateOptions,
@@ -58,7 +59,7 @@ pub(crate) fn Frame(
             </main>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// Where a server function told the browser to go.
@@ -142,6 +143,7 @@ fn plain_bar(name: Option<String>) -> AnyView {
             <span class="muted">{name}</span>
             <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet />
         }
+        .erase()
     });
     view! {
         <header class="plain-bar">
@@ -150,7 +152,7 @@ fn plain_bar(name: Option<String>) -> AnyView {
             <a class="button quiet" href=paths::help_quickstart()>"Help"</a>
         </header>
     }
-    .into_any()
+    .erase()
 }
 
 /// An entry of the navigation. One that the person may not see stays, with a lock: its page says who can grant it.
@@ -176,7 +178,7 @@ fn NavLink(
             {lock}
         </a>
     }
-    .into_any()
+    .erase()
 }
 
 /// Pages below the settings that are entries of their own.
@@ -231,7 +233,7 @@ fn side_bar(me: Me) -> AnyView {
             </div>
         </header>
     }
-    .into_any()
+    .erase()
 }
 
 fn org_switcher(me: &Me) -> AnyView {
@@ -242,14 +244,14 @@ fn org_switcher(me: &Me) -> AnyView {
         <span class="truncate">{name.clone()}</span>
         <Icon name="chevrons-up-down" />
     }
-    .into_any();
+    .erase();
     let others = me
         .orgs
         .iter()
         .filter(|org| current.is_none_or(|current| current.org != org.org))
         .map(|org| {
             let form = use_form_for::<SwitchOrg>("org", org.org);
-            view! { <ButtonForm form=form label=org.name.clone() kind=ButtonKind::Quiet name=format!("Switch to {}", org.name) /> }
+            view! { <ButtonForm form=form label=org.name.clone() kind=ButtonKind::Quiet name=format!("Switch to {}", org.name) /> }.erase()
         })
         .collect_view();
     view! {
@@ -258,7 +260,7 @@ fn org_switcher(me: &Me) -> AnyView {
             <a class="button quiet" href=paths::new_org()><Icon name="plus" /> <span>"New organisation"</span></a>
         </Menu>
     }
-    .into_any()
+    .erase()
 }
 
 fn user_menu(me: &Me) -> AnyView {
@@ -270,7 +272,7 @@ fn user_menu(me: &Me) -> AnyView {
         <span class="truncate">{me.name.clone()}</span>
         <Icon name="chevrons-up-down" />
     }
-    .into_any();
+    .erase();
     view! {
         <Menu name=name button=button class="user-menu">
             <p class="menu-note truncate">{email}</p>
@@ -281,7 +283,7 @@ fn user_menu(me: &Me) -> AnyView {
             <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet icon="log-out" />
         </Menu>
     }
-    .into_any()
+    .erase()
 }
 
 /// Light, dark or the system's, each a button that sends the form.
@@ -314,7 +316,7 @@ pub fn ThemeForm() -> impl IntoView {
                 <Icon name=icon />
                 <span class="visually-hidden">{label}</span>
             </button>
-        }
+        }.erase()
     };
     view! {
         <PostForm form=form class="theme-form">
@@ -325,7 +327,7 @@ pub fn ThemeForm() -> impl IntoView {
             {choice("system", "The system's theme", "monitor")}
         </PostForm>
     }
-    .into_any()
+    .erase()
 }
 
 #[cfg(test)]

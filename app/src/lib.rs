@@ -53,7 +53,7 @@
 //!                     </PostForm>
 //!                 </Card>
 //!             }
-//!             .into_any()
+//!             .erase()
 //!         })
 //!     }
 //! }
@@ -70,6 +70,8 @@
 //!   rendered from there and nowhere else. The page's data is loaded again after every success that stays on the page.
 //! * Arguments are flat: `String`, numbers, ids, `Option<String>` for a checkbox, `#[server(default)] Vec<T>` for
 //!   `name[]`. Inputs get their value from the form after a failure, so give the stored one as `value`.
+//! * What `view!` makes ends in `.erase()`, also inside an `Option`, a list or a closure: each type of view that is not
+//!   erased there is a kilobyte of wasm.
 //! * Several forms for one function (a row each): `use_form_for::<F>("id", row.id)`; it also adds the hidden input.
 //! * A route is added to `App` below, its path to `model::paths`, a notice to [`copy::notice`], and a signed-in area to
 //!   `frame::AREAS` if it is new.
@@ -79,6 +81,7 @@
 mod call;
 pub mod components;
 pub mod copy;
+mod erase;
 pub mod form;
 mod frame;
 pub mod page;
@@ -88,6 +91,7 @@ mod route;
 pub mod ssr;
 mod state;
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_meta::{Title, provide_meta_context};
 use leptos_router::{
@@ -230,5 +234,5 @@ fn Pages() -> impl IntoView {
             <Route path=At("/__ui") view=pages::gallery::view ssr=SsrMode::Async />
         </FlatRoutes>
     }
-    .into_any()
+    .erase()
 }

@@ -3,6 +3,7 @@
 use core::marker::PhantomData;
 use std::{pin::Pin, sync::Arc};
 
+use crate::erase::Erase as _;
 use leptos::{prelude::*, server::codee::string::FromToStringCodec};
 use leptos_router::hooks::{use_params_map, use_query_map};
 use model::{AppError, orgs::Me};
@@ -185,7 +186,7 @@ fn read_me(json: &str) -> Result<Me, AppError> {
 /// Shows what is coming, and the old view until it is there.
 #[inline(never)]
 pub(crate) fn when_there(view: Arc<dyn Fn() -> Coming + Send + Sync>) -> AnyView {
-    view! { <Transition>{move || Suspend::new(view())}</Transition> }.into_any()
+    view! { <Transition>{move || Suspend::new(view())}</Transition> }.erase()
 }
 
 /// Goes to another path of ours: a redirect while the server renders, a navigation in the browser.

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use model::connectors::Health;
 
@@ -40,7 +41,7 @@ pub fn Badge(
     #[prop(optional)]
     tone: Tone,
 ) -> impl IntoView {
-    view! { <span class="badge" data-tone=tone.as_str()>{label}</span> }.into_any()
+    view! { <span class="badge" data-tone=tone.as_str()>{label}</span> }.erase()
 }
 
 /// The health of a connector.
@@ -55,7 +56,7 @@ pub fn HealthBadge(
         Health::Degraded => ("Degraded", Tone::Warn),
         Health::Down => ("Down", Tone::Bad),
     };
-    view! { <Badge label=label tone=tone /> }
+    view! { <Badge label=label tone=tone /> }.erase()
 }
 
 /// A monogram: the first letters of the first two words. The name stands beside it.
@@ -65,11 +66,7 @@ pub fn Avatar(
     #[prop(into)]
     name: String,
 ) -> impl IntoView {
-    let letters: String = name
-        .split_whitespace()
-        .filter_map(|word| word.chars().next())
-        .take(2)
-        .flat_map(char::to_uppercase)
-        .collect();
-    view! { <span class="avatar" aria-hidden="true">{letters}</span> }.into_any()
+    // The style sheet makes capitals of them: the tables for that would be in the wasm.
+    let letters: String = name.split_whitespace().filter_map(|word| word.chars().next()).take(2).collect();
+    view! { <span class="avatar" aria-hidden="true">{letters}</span> }.erase()
 }

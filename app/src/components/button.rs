@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 use super::{Icon, some};
@@ -30,7 +31,7 @@ impl ButtonKind {
 }
 
 fn icon(name: &'static str) -> Option<impl IntoView> {
-    (!name.is_empty()).then(|| view! { <Icon name=name /> })
+    (!name.is_empty()).then(|| view! { <Icon name=name /> }.erase())
 }
 
 /// A link that looks like a button. For dialogs that are also pages, give `dialog`: scripts open it instead.
@@ -58,7 +59,7 @@ pub fn LinkButton(
             <span>{label}</span>
         </a>
     }
-    .into_any()
+    .erase()
 }
 
 /// The button of a form. While the form is under way it says so; it is never disabled.
@@ -103,7 +104,7 @@ pub fn SubmitButton(
             <span>{move || if pending.get() { busy.to_owned() } else { label.clone() }}</span>
         </button>
     }
-    .into_any()
+    .erase()
 }
 
 /// A form that is one button: a reversible act on a row, an entry of a menu. Hidden fields are its children.
@@ -134,7 +135,7 @@ pub fn ButtonForm(
             <SubmitButton form=form label=label busy="Working…" kind=kind icon=icon name=name />
         </PostForm>
     }
-    .into_any()
+    .erase()
 }
 
 /// A button that opens the [`super::Dialog`] with this id. Where the dialog acts, give the page that does the same
@@ -163,7 +164,8 @@ pub fn OpenDialog(
     let inner = view! {
         {self::icon(icon)}
         <span>{label}</span>
-    };
+    }
+    .erase();
     match some(href) {
         // `rel="external"` keeps the router away; boot.js opens the dialog unless a new tab is asked for.
         Some(href) => view! {
@@ -171,12 +173,12 @@ pub fn OpenDialog(
                 {inner}
             </a>
         }
-        .into_any(),
+        .erase(),
         None => view! {
             <button class=kind.class() type="button" command="show-modal" commandfor=dialog aria-label=some(name)>
                 {inner}
             </button>
         }
-        .into_any(),
+        .erase(),
     }
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 use super::{Icon, Tone};
@@ -20,12 +21,12 @@ pub fn Callout(
         Tone::Bad => "circle-alert",
         Tone::Neutral | Tone::Info => "info",
     };
-    let title = (!title.is_empty()).then(|| view! { <strong>{title}</strong> });
+    let title = (!title.is_empty()).then(|| view! { <strong>{title}</strong> }.erase());
     view! {
         <div class="callout" data-tone=tone.as_str()>
             <Icon name=icon />
             <div>{title} {children()}</div>
         </div>
     }
-    .into_any()
+    .erase()
 }

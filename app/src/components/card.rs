@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 use super::{Icon, some};
@@ -20,7 +21,7 @@ pub fn Card(
     /// The content.
     children: Children,
 ) -> impl IntoView {
-    let about = (!about.is_empty()).then(|| view! { <p class="muted">{about}</p> });
+    let about = (!about.is_empty()).then(|| view! { <p class="muted">{about}</p> }.erase());
     view! {
         <section class=format!("card {class}")>
             <div class="card-head">
@@ -33,7 +34,7 @@ pub fn Card(
             {children()}
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 /// Terms and what they are, in two columns. Children are [`Fact`]s.
@@ -42,7 +43,7 @@ pub fn Facts(
     /// The facts.
     children: Children,
 ) -> impl IntoView {
-    view! { <dl class="facts">{children()}</dl> }.into_any()
+    view! { <dl class="facts">{children()}</dl> }.erase()
 }
 
 /// One term and what it is.
@@ -60,7 +61,7 @@ pub fn Fact(
             <dd>{children()}</dd>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// More, for those who ask. A list of these stands in for tabs.
@@ -87,7 +88,7 @@ pub fn Disclosure(
             <div class="disclosure-body">{children()}</div>
         </details>
     }
-    .into_any()
+    .erase()
 }
 
 /// One step of a [`Checklist`].
@@ -117,9 +118,9 @@ pub fn Checklist(
             let icon = if step.done { "circle-check" } else { "circle-dashed" };
             let state = if step.done { "Done: " } else { "To do: " };
             let title = if step.done {
-                view! { <span class="step-title">{step.title}</span> }.into_any()
+                view! { <span class="step-title">{step.title}</span> }.erase()
             } else {
-                view! { <a class="step-title" href=step.href>{step.title}</a> }.into_any()
+                view! { <a class="step-title" href=step.href>{step.title}</a> }.erase()
             };
             view! {
                 <li data-done=step.done.then_some("true")>
@@ -131,11 +132,12 @@ pub fn Checklist(
                     </div>
                 </li>
             }
+            .erase()
         })
         .collect_view();
     view! {
         <p class="muted">{progress}</p>
         <ol class="checklist">{items}</ol>
     }
-    .into_any()
+    .erase()
 }

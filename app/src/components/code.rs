@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 use super::{Icon, some};
@@ -15,14 +16,14 @@ pub fn CopyButton(
     #[prop(optional, into)]
     label: String,
 ) -> impl IntoView {
-    let label = (!label.is_empty()).then(|| view! { <span data-word>{label}</span> });
+    let label = (!label.is_empty()).then(|| view! { <span data-word>{label}</span> }.erase());
     view! {
         <button class="button quiet copy" type="button" data-copy=text aria-label=name>
             <Icon name="copy" />
             {label}
         </button>
     }
-    .into_any()
+    .erase()
 }
 
 /// A value to copy: a URL, an id, a key. `shown` masks what is copied.
@@ -45,7 +46,7 @@ pub fn CopyField(
             <CopyButton text=text name=format!("Copy {label}") />
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// A block of code with a copy button. `shown` masks what is copied.
@@ -74,5 +75,5 @@ pub fn CodeBlock(
             </pre>
         </figure>
     }
-    .into_any()
+    .erase()
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 use super::{ButtonKind, Icon, SubmitButton};
@@ -53,6 +54,7 @@ pub fn Dialog(
                 <button class="button" type="submit" autofocus>{close}</button>
             </form>
         }
+        .erase()
     });
     let from_server = open.get_untracked() == Some(true);
     view! {
@@ -62,7 +64,7 @@ pub fn Dialog(
             {close}
         </dialog>
     }
-    .into_any()
+    .erase()
 }
 
 /// The end of a form in a [`Dialog`]: Cancel, which has the focus, and the act.
@@ -90,7 +92,7 @@ pub fn DialogActions(
             <SubmitButton form=form label=label busy=busy kind=kind />
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// A button that opens a list of links and forms. `details` works without scripts; boot.js closes it on Escape and on a
@@ -109,7 +111,7 @@ pub fn Menu(
     /// Links and [`super::ButtonForm`]s.
     children: Children,
 ) -> impl IntoView {
-    let button = button.unwrap_or_else(|| view! { <Icon name="ellipsis" /> }.into_any());
+    let button = button.unwrap_or_else(|| view! { <Icon name="ellipsis" /> }.erase());
     view! {
         <details class=format!("menu {class}")>
             <summary>
@@ -121,5 +123,5 @@ pub fn Menu(
             <div class="menu-list">{children()}</div>
         </details>
     }
-    .into_any()
+    .erase()
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 use super::some;
@@ -22,7 +23,7 @@ pub fn Field(
     children: Children,
 ) -> impl IntoView {
     let id = form.id_of(name);
-    let hint = some(hint).map(|hint| view! { <p class="hint" id=format!("{id}-hint")>{hint}</p> });
+    let hint = some(hint).map(|hint| view! { <p class="hint" id=format!("{id}-hint")>{hint}</p> }.erase());
     view! {
         <div class="field" data-invalid=invalid(form, name)>
             <label for=id.clone()>{label}</label>
@@ -31,14 +32,14 @@ pub fn Field(
             {children()}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// The error at a field, for controls with their own surroundings.
 fn field_error(form: FormCore, name: &str) -> AnyView {
     let id = format!("{}-error", form.id_of(name));
     let error = form.error_at(name);
-    (move || error.get().map(|message| view! { <p class="field-error" id=id.clone()>{message}</p> }))
+    (move || error.get().map(|message| view! { <p class="field-error" id=id.clone()>{message}</p> }.erase()))
         .into_any()
 }
 
@@ -120,7 +121,7 @@ pub fn TextField(
             />
         </Field>
     }
-    .into_any()
+    .erase()
 }
 
 /// A password with a button that shows it. What was typed never comes back from the server.
@@ -163,7 +164,7 @@ pub fn PasswordField(
             </div>
         </Field>
     }
-    .into_any()
+    .erase()
 }
 
 /// Several lines of text.
@@ -207,7 +208,7 @@ pub fn TextArea(
             </textarea>
         </Field>
     }
-    .into_any()
+    .erase()
 }
 
 /// Leptos writes what is inside a `<textarea>` as it is, so the server has to keep a value from closing it (HDR-04). The
@@ -267,7 +268,7 @@ pub fn SelectField(
         .into_iter()
         .map(|choice| {
             let selected = choice.value == value;
-            view! { <option value=choice.value selected=selected>{choice.label}</option> }
+            view! { <option value=choice.value selected=selected>{choice.label}</option> }.erase()
         })
         .collect_view();
     view! {
@@ -283,7 +284,7 @@ pub fn SelectField(
             </select>
         </Field>
     }
-    .into_any()
+    .erase()
 }
 
 /// One box to tick; the argument is `Option<String>` (`Some("on")` when ticked).
@@ -307,7 +308,7 @@ pub fn Checkbox(
     let checked = form.values_of(name).map_or(checked, |values| !values.is_empty());
     let id = form.id_of(name);
     let described = described_by(form, name, !hint.is_empty());
-    let hint = some(hint).map(|hint| view! { <p class="hint" id=format!("{id}-hint")>{hint}</p> });
+    let hint = some(hint).map(|hint| view! { <p class="hint" id=format!("{id}-hint")>{hint}</p> }.erase());
     view! {
         <div class="choice" data-invalid=invalid(form, name)>
             {field_error(form, name)}
@@ -323,7 +324,7 @@ pub fn Checkbox(
             {hint}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// Any of many. Name it with brackets (`connectors[]`); the argument is `Vec<…>` without them, with `#[server(default)]`.
@@ -387,7 +388,7 @@ fn choice_group(
     // The error of a group is reported under the argument's name, which has no brackets.
     let field = name.trim_end_matches("[]");
     let described = described_by(form, field, !hint.is_empty());
-    let hint = some(hint).map(|hint| view! { <p class="hint" id=format!("{id}-hint")>{hint}</p> });
+    let hint = some(hint).map(|hint| view! { <p class="hint" id=format!("{id}-hint")>{hint}</p> }.erase());
     let choices = choices
         .into_iter()
         .enumerate()
@@ -397,7 +398,7 @@ fn choice_group(
             let checked = chosen.contains(&choice.value);
             let hint_id = format!("{own}-about");
             let described = choice.hint.is_some().then(|| hint_id.clone());
-            let hint = choice.hint.map(|hint| view! { <p class="hint" id=hint_id>{hint}</p> });
+            let hint = choice.hint.map(|hint| view! { <p class="hint" id=hint_id>{hint}</p> }.erase());
             view! {
                 <div class="choice">
                     <input
@@ -412,6 +413,7 @@ fn choice_group(
                     {hint}
                 </div>
             }
+            .erase()
         })
         .collect_view();
     view! {
@@ -422,7 +424,7 @@ fn choice_group(
             {choices}
         </fieldset>
     }
-    .into_any()
+    .erase()
 }
 
 /// A switch that acts at once: a form whose button has the role. The form sends `enabled=true` or `enabled=false`;
@@ -448,7 +450,7 @@ pub fn Switch(
         return view! {
             <span class="switch-state" data-on=on.then_some("true")>{if on { "On" } else { "Off" }}</span>
         }
-        .into_any();
+        .erase();
     }
     // Shows what was asked for while it is under way, and goes back if it failed.
     let shown = move || if form.pending().get() { !on } else { on };
@@ -467,5 +469,5 @@ pub fn Switch(
             </button>
         </PostForm>
     }
-    .into_any()
+    .erase()
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::{use_location, use_query_map};
@@ -35,7 +36,7 @@ pub fn PageHeader(
     let way = (!crumbs.is_empty()).then(|| {
         let links = crumbs
             .into_iter()
-            .map(|Crumb(href, label)| view! { <li><a href=href>{label}</a></li> })
+            .map(|Crumb(href, label)| view! { <li><a href=href>{label}</a></li> }.erase())
             .collect_view();
         view! {
             <nav class="crumbs" aria-label="Breadcrumb">
@@ -45,8 +46,9 @@ pub fn PageHeader(
                 </ol>
             </nav>
         }
+        .erase()
     });
-    let about = (!about.is_empty()).then(|| view! { <p class="muted">{about}</p> });
+    let about = (!about.is_empty()).then(|| view! { <p class="muted">{about}</p> }.erase());
     let document_title = title.clone();
     view! {
         <Title text=document_title />
@@ -59,7 +61,7 @@ pub fn PageHeader(
             {action}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// What `?notice=` says after a redirect. The live region is always there, so that screen readers notice a change.
@@ -82,10 +84,10 @@ pub fn Notice() -> impl IntoView {
                                     <Icon name="x" />
                                 </a>
                             </p>
-                        }
+                        }.erase()
                     })
             }}
         </div>
     }
-    .into_any()
+    .erase()
 }

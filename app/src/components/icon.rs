@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 use crate::state::SiteAssets;
@@ -14,5 +15,5 @@ pub fn Icon(
             <use_ href=format!("{base}/icons.svg#{name}") />
         </svg>
     }
-    .into_any()
+    .erase()
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_location;
@@ -29,7 +30,7 @@ pub fn EmptyState(
             <div class="actions">{children.map(|children| children())}</div>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// The page exists, but this person may not see it. Status 403.
@@ -44,9 +45,10 @@ pub fn DeniedState(
         view! {
             <p>"You need " <code>{permission.as_str()}</code> " for this. The roles that have it: " {listed(&holders)} "."</p>
             <p>"Ask an owner or admin of your organisation for one of them."</p>
-        }
+        }.erase()
     });
-    let other = permission.is_none().then(|| view! { <p>"Ask an owner or admin of your organisation."</p> });
+    let other =
+        permission.is_none().then(|| view! { <p>"Ask an owner or admin of your organisation."</p> }.erase());
     view! {
         <PageHeader title="Permission denied" />
         <div class="state">
@@ -56,7 +58,7 @@ pub fn DeniedState(
             {other}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// "owner, admin or developer"
@@ -94,7 +96,7 @@ pub fn ErrorState(
             {id}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// The id that leads the operator to the log, for failures that are not the person's to mend.
@@ -104,7 +106,7 @@ pub(crate) fn request_id(error: &AppError) -> Option<AnyView> {
         .request_id
         .clone()
         .filter(|_| ours)
-        .map(|id| view! { <p class="fine">"Request id " <code>{id}</code></p> }.into_any())
+        .map(|id| view! { <p class="fine">"Request id " <code>{id}</code></p> }.erase())
 }
 
 /// No such page, or no such thing in this organisation. Status 404.
@@ -131,7 +133,7 @@ pub fn NotFound(
             </div>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// The page that stands for an error: the way to sign in, who can grant the permission, not found, or what failed.
@@ -139,20 +141,20 @@ pub fn error_page(error: AppError) -> AnyView {
     match error.kind {
         ErrorKind::Unauthenticated => {
             ask_to_sign_in();
-            view! { <Title text="Log in" /> }.into_any()
+            view! { <Title text="Log in" /> }.erase()
         }
         ErrorKind::Forbidden => {
             let permission = Permission::ALL.iter().copied().find(|p| error.message.contains(p.as_str()));
-            view! { <DeniedState permission=permission /> }.into_any()
+            view! { <DeniedState permission=permission /> }.erase()
         }
-        ErrorKind::NotFound => view! { <NotFound message=error.message /> }.into_any(),
+        ErrorKind::NotFound => view! { <NotFound message=error.message /> }.erase(),
         _ => {
             set_status(error.status());
             view! {
                 <PageHeader title="This page could not be loaded" />
                 <ErrorState error=error />
             }
-            .into_any()
+            .erase()
         }
     }
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 /// A table that becomes cards where it is narrow. Cells need `data-label` for that; give the first cell of a row
@@ -16,9 +17,9 @@ pub fn DataTable(
         .into_iter()
         .map(|head| {
             if head.is_empty() {
-                view! { <th scope="col"><span class="visually-hidden">"Actions"</span></th> }.into_any()
+                view! { <th scope="col"><span class="visually-hidden">"Actions"</span></th> }.erase()
             } else {
-                view! { <th scope="col">{head}</th> }.into_any()
+                view! { <th scope="col">{head}</th> }.erase()
             }
         })
         .collect_view();
@@ -33,5 +34,5 @@ pub fn DataTable(
             </table>
         </div>
     }
-    .into_any()
+    .erase()
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 const MINUTE: i64 = 60_000;
@@ -75,7 +76,7 @@ pub fn Time(
     /// The server's clock, Unix milliseconds.
     now: i64,
 ) -> impl IntoView {
-    view! { <time datetime=machine(at) title=absolute(at)>{relative(at, now)}</time> }.into_any()
+    view! { <time datetime=machine(at) title=absolute(at)>{relative(at, now)}</time> }.erase()
 }
 
 /// `5m ago`, `3h ago`, `12d ago`; after 30 days the date.

@@ -1,5 +1,6 @@
 //! The frame of the pages that ask before something is deleted.
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 use crate::{
@@ -42,12 +43,13 @@ pub(super) struct Confirm {
 /// The page. `disable` is the form of what can be done instead.
 pub(super) fn question(deletion: Deletion, delete: FormCore, disable: FormCore) -> AnyView {
     let Deletion { name, id, crumbs, back, warning, consequences, instead, confirm, label } = deletion;
-    let consequences = consequences.into_iter().map(|line| view! { <li>{line}</li> }).collect_view();
+    let consequences = consequences.into_iter().map(|line| view! { <li>{line}</li> }.erase()).collect_view();
     let confirm = confirm.map(|Confirm { text, mono, hidden }| {
         view! {
             {hidden}
             <TextField form=delete name="confirm" label=format!("Type {text} to confirm") mono=mono />
         }
+        .erase()
     });
     view! {
         <div class="narrow">
@@ -71,7 +73,7 @@ pub(super) fn question(deletion: Deletion, delete: FormCore, disable: FormCore) 
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// The button that switches the thing off rather than deleting it.
@@ -82,5 +84,5 @@ pub(super) fn disable_instead(form: FormCore, name: &str, id: String) -> AnyView
             <input type="hidden" name="enabled" value="false" />
         </ButtonForm>
     }
-    .into_any()
+    .erase()
 }

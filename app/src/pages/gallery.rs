@@ -1,12 +1,13 @@
 //! The component gallery at `/__ui`: every component in every state. For development; a release shows "not found".
 
+use crate::erase::Erase as _;
 #[cfg(not(feature = "gallery"))]
 use leptos::prelude::*;
 
 /// What `/__ui` shows without the feature `gallery`: the same as any other unknown address.
 #[cfg(not(feature = "gallery"))]
 pub(crate) fn view() -> AnyView {
-    view! { <crate::components::NotFound /> }.into_any()
+    view! { <crate::components::NotFound /> }.erase()
 }
 
 #[cfg(feature = "gallery")]
@@ -82,7 +83,7 @@ mod shown {
                 </div>
             </PostForm>
         }
-        .into_any()
+        .erase()
     }
 
     fn rows() -> AnyView {
@@ -109,7 +110,7 @@ mod shown {
                             </div>
                         </td>
                     </tr>
-                }
+                }.erase()
             })
             .collect_view()
             .into_any()
@@ -139,7 +140,10 @@ mod shown {
         let off = FormCore::inert("off", None, Vec::new());
         let real = use_form::<GalleryTry>();
         let secret = move || {
-            real.ok().get().filter(|s| !s.is_empty()).map(|s| view! { <CopyField label="secret" text=s /> })
+            real.ok()
+                .get()
+                .filter(|s| !s.is_empty())
+                .map(|s| view! { <CopyField label="secret" text=s /> }.erase())
         };
         let steps = vec![
             Step {
@@ -164,7 +168,7 @@ mod shown {
                 title="Components"
                 about="All of them, in all states."
                 crumbs=vec![Crumb::new("/", "Overview"), Crumb::new("/settings", "Settings")]
-                action=view! { <LinkButton href="/__ui" label="Add a connector" kind=ButtonKind::Primary icon="plus" /> }.into_any()
+                action=view! { <LinkButton href="/__ui" label="Add a connector" kind=ButtonKind::Primary icon="plus" /> }.erase()
             />
             <Card title="Buttons">
                 <div class="actions">
@@ -243,6 +247,6 @@ mod shown {
                 <PostForm form=act><DialogActions form=act dialog="gallery-dialog" label="Delete key" busy="Deleting…" /></PostForm>
             </Dialog>
         }
-        .into_any()
+        .erase()
     }
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::{html, prelude::*};
 use leptos_router::hooks::use_location;
 use model::{
@@ -48,12 +49,12 @@ impl Cards {
         let now = self.now;
         let switch = use_form_for::<SetApiKeyEnabled>("id", key.id);
         let ended = key.enabled && key.expires_at.is_some_and(|at| at <= now);
-        let state = ended.then(|| view! { <Badge label="Expired" tone=Tone::Bad /> });
-        let in_urls = key.url_key.then(|| view! { <Badge label="Works in URLs" tone=Tone::Warn /> });
+        let state = ended.then(|| view! { <Badge label="Expired" tone=Tone::Bad /> }.erase());
+        let in_urls = key.url_key.then(|| view! { <Badge label="Works in URLs" tone=Tone::Warn /> }.erase());
         let expires = match key.expires_at {
             None => "Never".into_any(),
-            Some(at) if at <= now => view! { "Expired " <Time at=at now=now /> }.into_any(),
-            Some(at) => view! { <Time at=at now=now /> }.into_any(),
+            Some(at) if at <= now => view! { "Expired " <Time at=at now=now /> }.erase(),
+            Some(at) => view! { <Time at=at now=now /> }.erase(),
         };
         let actions = self.actions(&key);
         let (secret, access, used) = (self.secret(&key), self.access(&key), last_used(&key, now));
@@ -79,7 +80,7 @@ impl Cards {
                 {actions}
             </li>
         }
-        .into_any()
+        .erase()
     }
 
     fn actions(&self, key: &ApiKey) -> Option<AnyView> {
@@ -93,6 +94,7 @@ impl Cards {
                     name=format!("Edit key {}", key.name)
                 />
             }
+            .erase()
         });
         let delete = self.may_delete.then(|| {
             view! {
@@ -104,9 +106,10 @@ impl Cards {
                     name=format!("Delete key {}", key.name)
                 />
             }
+            .erase()
         });
         (self.may_update || self.may_delete)
-            .then(|| view! { <div class="key-actions">{edit} {delete}</div> }.into_any())
+            .then(|| view! { <div class="key-actions">{edit} {delete}</div> }.erase())
     }
 
     /// The masked key and what can be copied of it.
@@ -125,7 +128,7 @@ impl Cards {
                     />
                     <span class="fine">"The whole key was shown once."</span>
                 }
-                .into_any(),
+                .erase(),
             ),
         };
         let copy = self.copy;
@@ -138,7 +141,7 @@ impl Cards {
                         <CopyField label=label.clone() text=shown.secret />
                         <a class="button quiet" href=paths::settings_api_keys() on:click=move |_| copy.forget()>"Hide"</a>
                     </div>
-                }
+                }.erase()
             })
         };
         view! {
@@ -148,16 +151,15 @@ impl Cards {
             </div>
             {whole}
         }
-        .into_any()
+        .erase()
     }
 
     fn access(&self, key: &ApiKey) -> AnyView {
-        let chip = |text: String| view! { <li class="chip">{text}</li> }.into_any();
+        let chip = |text: String| view! { <li class="chip">{text}</li> }.erase();
         let chips = match &key.scope {
             KeyScope::All => vec![chip("All connectors".to_owned())],
             KeyScope::Only(ids) if ids.is_empty() => {
-                return view! { <Badge label="None: its connectors were deleted" tone=Tone::Warn /> }
-                    .into_any();
+                return view! { <Badge label="None: its connectors were deleted" tone=Tone::Warn /> }.erase();
             }
             KeyScope::Only(ids) => ids
                 .iter()
@@ -167,7 +169,7 @@ impl Cards {
                 })
                 .collect(),
         };
-        view! { <ul class="chips">{chips}</ul> }.into_any()
+        view! { <ul class="chips">{chips}</ul> }.erase()
     }
 }
 
@@ -180,13 +182,13 @@ fn copy_form(copy: Form<CopyApiKey>, key: &ApiKey) -> AnyView {
             <button class="button quiet" type="submit" aria-label=name><Icon name="copy" /> <span>"Copy key"</span></button>
         </PostForm>
     }
-    .into_any()
+    .erase()
 }
 
 /// Why a small form on a card did not work.
 fn row_error(form: FormCore) -> impl IntoView {
     let error = form.error();
-    move || error.get().map(|error| view! { <p class="field-error" role="alert">{error.message}</p> })
+    move || error.get().map(|error| view! { <p class="field-error" role="alert">{error.message}</p> }.erase())
 }
 
 /// "14 minutes ago · Claude Code · 203.0.113.7"
@@ -197,7 +199,7 @@ pub(super) fn last_used(key: &ApiKey, now: i64) -> AnyView {
         .flatten()
         .filter(|text| !text.is_empty())
         .fold(String::new(), |line, text| line + " · " + text);
-    view! { <Time at=at now=now /> {more} }.into_any()
+    view! { <Time at=at now=now /> {more} }.erase()
 }
 
 /// The name, which can be changed in place. Without scripts the pencil leads to the page that does it.
@@ -205,7 +207,7 @@ fn name(key: &ApiKey, may_update: bool) -> AnyView {
     let id = key.id;
     let text = key.name.clone();
     if !may_update {
-        return view! { <h3 class="key-name">{text}</h3> }.into_any();
+        return view! { <h3 class="key-name">{text}</h3> }.erase();
     }
     let form = use_form_for::<RenameApiKey>("id", id);
     let editing = RwSignal::new(form.error().get_untracked().is_some());
@@ -263,7 +265,7 @@ fn shown_name(id: ApiKeyId, text: String, editing: RwSignal<bool>, pencil: NodeR
             </a>
         </h3>
     }
-    .into_any()
+    .erase()
 }
 
 fn rename(
@@ -299,12 +301,12 @@ fn rename(
             <button class="button quiet" type="button" on:click=move |_| editing.set(false)>"Cancel"</button>
             {move || {
                 form.error().get().map(|error| {
-                    view! { <p class="field-error" role="alert" id=error_id.clone()>{error.message}</p> }
+                    view! { <p class="field-error" role="alert" id=error_id.clone()>{error.message}</p> }.erase()
                 })
             }}
         </PostForm>
     }
-    .into_any()
+    .erase()
 }
 
 /// What was just switched, and the way back. The page's address says which key it was; the data, whether it is so.
@@ -322,6 +324,7 @@ pub(super) fn switched(keys: &[ApiKey], may_update: bool) -> AnyView {
                     <button class="button quiet" type="submit">"Undo"</button>
                 </PostForm>
             }
+            .erase()
         });
         let text = if enabled {
             format!("Key {name} enabled. Requests with it work again.")
@@ -335,9 +338,9 @@ pub(super) fn switched(keys: &[ApiKey], may_update: bool) -> AnyView {
                 {undo}
                 <a class="button quiet" href=paths::settings_api_keys() aria-label="Close this message"><Icon name="x" /></a>
             </div>
-        })
+        }.erase())
     };
-    view! { <div class="notices" role="status">{toast}</div> }.into_any()
+    view! { <div class="notices" role="status">{toast}</div> }.erase()
 }
 
 /// `disabled=key_…` or `enabled=key_…` in a query.

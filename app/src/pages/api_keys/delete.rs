@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, api_keys::ApiKey, orgs::Me, paths};
@@ -39,7 +40,7 @@ impl LazyRoute for DeleteApiKeyPage {
             if me.can(Permission::ApiKeysRevoke) {
                 question(&one.key, one.now, &me, delete, disable)
             } else {
-                view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.into_any()
+                view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.erase()
             }
         })
     }
@@ -71,13 +72,13 @@ fn question(
                 <p>"Disabling it stops it just the same, and can be undone."</p>
                 {button}
             }
-            .into_any()
+            .erase()
         });
         (None, instead)
     };
     let unused = (!recent).then(|| match key.last_used_at {
         None => "It was never used.".into_any(),
-        Some(_) => view! { "Last used " {last_used(key, now)} "." }.into_any(),
+        Some(_) => view! { "Last used " {last_used(key, now)} "." }.erase(),
     });
     let always = [
         "Requests with it get 401 from then on.",

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, api_keys::MAX_NAME, paths};
@@ -29,7 +30,7 @@ impl LazyRoute for EditApiKeyPage {
             if me.can(Permission::ApiKeysUpdate) {
                 form(one, save)
             } else {
-                view! { <DeniedState permission=Some(Permission::ApiKeysUpdate) /> }.into_any()
+                view! { <DeniedState permission=Some(Permission::ApiKeysUpdate) /> }.erase()
             }
         })
     }
@@ -63,5 +64,5 @@ fn form(one: OneKey, save: Form<UpdateApiKey>) -> AnyView {
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }

@@ -1,5 +1,6 @@
 //! The fields that making and editing a key have in common.
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use model::{ConnectorId, api_keys::KeyScope};
 
@@ -20,7 +21,7 @@ pub(super) fn Day(
     /// Unix milliseconds.
     at: i64,
 ) -> impl IntoView {
-    view! { <span title=absolute(at)>{day(at)}</span> }.into_any()
+    view! { <span title=absolute(at)>{day(at)}</span> }.erase()
 }
 
 /// What a key may do, as it is now.
@@ -71,7 +72,7 @@ fn access(
             <input type="hidden" name="access" value="all" />
             <p class="hint">"There are no connectors yet. The key will reach all that are added."</p>
         }
-        .into_any();
+        .erase();
     }
     let ways = vec![
         Choice::new("all", "All connectors").hint("Also those that are added later."),
@@ -93,7 +94,7 @@ fn access(
             />
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// When a key ends. `ends` is when it does now, for a key that is changed and has an end.
@@ -118,7 +119,7 @@ fn expiry(form: FormCore, ends: Option<i64>) -> AnyView {
             <TextField form=form name="expires_on" label="Last day" hint="It works through this day, UTC." kind="date" />
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// Whether a key may stand in a URL: offered where the organisation allows it, and where it would have to be undone.
@@ -132,7 +133,7 @@ fn in_urls(form: FormCore, allowed: bool, marked: bool) -> Option<AnyView> {
         view! {
             <Checkbox form=form name="url_key" label="May be used in a URL (?api_key=)" hint=hint checked=marked />
         }
-        .into_any()
+        .erase()
     })
 }
 

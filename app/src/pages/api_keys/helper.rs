@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
@@ -34,7 +35,7 @@ impl LazyRoute for ConnectAgentPage {
         let open = use_form::<OpenConnectHelper>();
         page(this.keys, move |keys, me| {
             if !me.can(Permission::ApiKeysCreate) {
-                return view! { <DeniedState permission=Some(Permission::ApiKeysCreate) /> }.into_any();
+                return view! { <DeniedState permission=Some(Permission::ApiKeysCreate) /> }.erase();
             }
             view! {
                 <div class="narrow">
@@ -53,7 +54,7 @@ impl LazyRoute for ConnectAgentPage {
                     }}
                 </div>
             }
-            .into_any()
+            .erase()
         })
     }
 }
@@ -81,7 +82,7 @@ fn before(keys: &Keys, open: Form<OpenConnectHelper>) -> AnyView {
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn answer(helper: ConnectHelper, keys: &Keys, me: &Me, open: Form<OpenConnectHelper>) -> AnyView {
@@ -96,7 +97,7 @@ fn answer(helper: ConnectHelper, keys: &Keys, me: &Me, open: Form<OpenConnectHel
                 </p>
             </Callout>
         }
-        .into_any(),
+        .erase(),
         None => view! {
             <Callout tone=Tone::Info title="Your keys were shown once">
                 <p>
@@ -105,7 +106,7 @@ fn answer(helper: ConnectHelper, keys: &Keys, me: &Me, open: Form<OpenConnectHel
                 </p>
             </Callout>
         }
-        .into_any(),
+        .erase(),
     };
     view! {
         <div class="stack-wide">
@@ -115,13 +116,14 @@ fn answer(helper: ConnectHelper, keys: &Keys, me: &Me, open: Form<OpenConnectHel
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn made(key: &ApiKey, visibility: KeyVisibility) -> AnyView {
-    let once = (visibility == KeyVisibility::Once).then(
-        || view! { <p>"You will not see it again after you leave this page: copy what you need now."</p> },
-    );
+    let once = (visibility == KeyVisibility::Once).then(|| {
+        view! { <p>"You will not see it again after you leave this page: copy what you need now."</p> }
+            .erase()
+    });
     let undo = paths::delete_api_key(key.id);
     view! {
         <Callout tone=Tone::Ok title=format!("Made a key named {}", key.name)>
@@ -135,5 +137,5 @@ fn made(key: &ApiKey, visibility: KeyVisibility) -> AnyView {
             </p>
         </Callout>
     }
-    .into_any()
+    .erase()
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
@@ -36,7 +37,7 @@ impl LazyRoute for ApiKeysPage {
             let may_create = me.can(Permission::ApiKeysCreate);
             let add = (may_create && !keys.keys.is_empty()).then(|| {
                 view! { <LinkButton href=paths::new_api_key() label="New API key" kind=ButtonKind::Primary icon="plus" /> }
-                    .into_any()
+                    .erase()
             });
             let about = if keys.keys.is_empty() {
                 ""
@@ -47,7 +48,7 @@ impl LazyRoute for ApiKeysPage {
             let settings = settings(&keys, &me, key_settings);
             let toast = switched(&keys.keys, cards.may_update);
             let body = if keys.keys.is_empty() {
-                view! { {empty(may_create)} {settings} }.into_any()
+                view! { {empty(may_create)} {settings} }.erase()
             } else {
                 filled(keys.keys, &cards, &me, settings)
             };
@@ -65,7 +66,7 @@ impl LazyRoute for ApiKeysPage {
                     <a href=paths::help_quickstart()>"Quickstart"</a>
                 </p>
             }
-            .into_any()
+            .erase()
         })
     }
 }
@@ -81,6 +82,7 @@ fn empty(may_create: bool) -> AnyView {
             <LinkButton href=paths::new_api_key() label="New API key" kind=ButtonKind::Primary icon="plus" />
             {open_helper("Connect a client")}
         }
+        .erase()
     });
     view! {
         <EmptyState icon="key-round" title="No keys yet" about=about>
@@ -88,7 +90,7 @@ fn empty(may_create: bool) -> AnyView {
             <a href=paths::help_quickstart()>"Read the quickstart"</a>
         </EmptyState>
     }
-    .into_any()
+    .erase()
 }
 
 fn filled(keys: Vec<ApiKey>, cards: &Cards, me: &Me, settings: AnyView) -> AnyView {
@@ -101,7 +103,7 @@ fn filled(keys: Vec<ApiKey>, cards: &Cards, me: &Me, settings: AnyView) -> AnyVi
             >
                 {open_helper("Show install commands")}
             </Card>
-        }
+        }.erase()
     });
     view! {
         <div class="stack-wide">
@@ -111,7 +113,7 @@ fn filled(keys: Vec<ApiKey>, cards: &Cards, me: &Me, settings: AnyView) -> AnyVi
             {settings}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn section(
@@ -123,10 +125,10 @@ fn section(
 ) -> AnyView {
     let heading = format!("{title} ({})", keys.len());
     let list = if keys.is_empty() {
-        view! { <p class="muted">{none}</p> }.into_any()
+        view! { <p class="muted">{none}</p> }.erase()
     } else {
         let keys = keys.into_iter().map(|key| cards.card(key)).collect_view();
-        view! { <ul class="key-list">{keys}</ul> }.into_any()
+        view! { <ul class="key-list">{keys}</ul> }.erase()
     };
     view! {
         <section class="keys" aria-labelledby=id>
@@ -134,7 +136,7 @@ fn section(
             {list}
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 /// Opening the helper may make a key, and its answer holds one: so it is a POST to the helper's own page.
@@ -144,5 +146,5 @@ fn open_helper(label: &'static str) -> AnyView {
             <button class="button" type="submit">{label}</button>
         </form>
     }
-    .into_any()
+    .erase()
 }

@@ -1,5 +1,6 @@
 //! The entries of the agent helper, one a client.
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use model::{
     Permission,
@@ -51,15 +52,15 @@ pub(super) fn methods(
 fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<OpenConnectHelper>>) -> AnyView {
     let is_open = method.client == open;
     let make = make.filter(|_| !about.filled).map(|form| make_key(form, &method));
-    let steps = method.steps.into_iter().map(|step| view! { <li>{step}</li> }).collect_view();
+    let steps = method.steps.into_iter().map(|step| view! { <li>{step}</li> }.erase()).collect_view();
     let snippets = method.snippets.into_iter().map(snippet).collect_view();
     let link = method.link.filter(|_| about.filled).map(|href| {
-        view! { <p><a class="button" href=href rel="external">{format!("Add to {}", method.title)}</a></p> }
+        view! { <p><a class="button" href=href rel="external">{format!("Add to {}", method.title)}</a></p> }.erase()
     });
     let needs_url_key = !about.url_keys && matches!(method.client.as_str(), "claude-desktop" | "chatgpt");
     let switch = (needs_url_key && about.may_manage).then(|| {
         let href = format!("{}#key-settings", paths::settings_api_keys());
-        view! { <p><a href=href>"Accept keys in URLs in the key settings"</a></p> }
+        view! { <p><a href=href>"Accept keys in URLs in the key settings"</a></p> }.erase()
     });
     // What holds no key needs no warning of it.
     let warning = method.warning.filter(|_| about.filled || needs_url_key).map(|warning| {
@@ -70,6 +71,7 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
                 {switch}
             </Callout>
         }
+        .erase()
     });
     let oauth = method.oauth.map(|way| {
         view! {
@@ -78,6 +80,7 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
             </Callout>
             <h3>"With a key"</h3>
         }
+        .erase()
     });
     view! {
         <Disclosure title=method.title open=is_open group="clients">
@@ -89,7 +92,7 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
             {warning}
         </Disclosure>
     }
-    .into_any()
+    .erase()
 }
 
 /// How to connect a client by signing in.
@@ -119,12 +122,12 @@ fn make_key(form: Form<OpenConnectHelper>, method: &InstallMethod) -> AnyView {
             <button class="button" type="submit" aria-disabled=move || pending.get().then_some("true")>{label}</button>
         </PostForm>
     }
-    .into_any()
+    .erase()
 }
 
 /// A text with the key masked, which is copied with the key.
 pub(super) fn snippet(snippet: Snippet) -> AnyView {
-    view! { <CodeBlock label=snippet.label text=snippet.text shown=snippet.shown /> }.into_any()
+    view! { <CodeBlock label=snippet.label text=snippet.text shown=snippet.shown /> }.erase()
 }
 
 /// A first request with a key, to see that it works.

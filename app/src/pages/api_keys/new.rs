@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
@@ -36,7 +37,7 @@ impl LazyRoute for NewApiKeyPage {
         let create = use_form::<CreateApiKey>();
         page(this.keys, move |keys, me| {
             if !me.can(Permission::ApiKeysCreate) {
-                return view! { <DeniedState permission=Some(Permission::ApiKeysCreate) /> }.into_any();
+                return view! { <DeniedState permission=Some(Permission::ApiKeysCreate) /> }.erase();
             }
             (move || match create.ok().get() {
                 Some(created) => made(created, &keys, &me),
@@ -75,7 +76,7 @@ fn form(keys: &Keys, create: Form<CreateApiKey>) -> AnyView {
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// The answer: the only time that the whole key is on a page.
@@ -87,13 +88,13 @@ fn made(created: CreatedKey, keys: &Keys, me: &Me) -> AnyView {
                 <p>"Only its hash is kept. Copy it now, and store it where your other secrets are."</p>
             </Callout>
         }
-        .into_any(),
+        .erase(),
         KeyVisibility::Copyable => view! {
             <Callout tone=Tone::Info>
                 <p>"An encrypted copy is kept: the key can be copied again on the API keys page."</p>
             </Callout>
         }
-        .into_any(),
+        .erase(),
     };
     let test = first_request(me, &made.secret, &made.key.masked()).map(|request| {
         view! {
@@ -101,6 +102,7 @@ fn made(created: CreatedKey, keys: &Keys, me: &Me) -> AnyView {
                 {snippet(request)}
             </Card>
         }
+        .erase()
     });
     let about = About::of(me, true, keys.url_keys);
     let title = made.key.name.clone();
@@ -125,5 +127,5 @@ fn made(created: CreatedKey, keys: &Keys, me: &Me) -> AnyView {
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }

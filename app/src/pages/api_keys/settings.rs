@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use model::{
     Permission,
@@ -33,7 +34,7 @@ pub(super) fn settings(page: &ApiKeysPage, me: &Me, form: Form<SetKeySettings>) 
                 </Card>
             </div>
         }
-        .into_any();
+        .erase();
     }
     let (visibility, url_keys) = (page.visibility.as_str(), page.url_keys);
     let copies = page.keys.iter().filter(|key| key.copyable).count();
@@ -60,6 +61,7 @@ pub(super) fn settings(page: &ApiKeysPage, me: &Me, form: Form<SetKeySettings>) 
                 />
             </div>
         }
+        .erase()
     });
     let used = match marked {
         0 => String::new(),
@@ -94,5 +96,5 @@ pub(super) fn settings(page: &ApiKeysPage, me: &Me, form: Form<SetKeySettings>) 
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }

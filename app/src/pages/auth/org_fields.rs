@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::{html, prelude::*};
 use model::slug::suggest;
 
@@ -88,5 +89,5 @@ pub fn OrgFields(
             </Field>
         </div>
     }
-    .into_any()
+    .erase()
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{orgs::Me, paths};
@@ -79,7 +80,7 @@ fn sign_in_form(form: Form<SignIn>, csrf: String, client: Option<String>, next: 
             </p>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// Set up Gatehouse.
@@ -137,7 +138,7 @@ fn setup_form(form: Form<CompleteSetup>, token: String, start: SetupStart) -> An
             </PostForm>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn dead_link() -> AnyView {
@@ -155,7 +156,7 @@ fn dead_link() -> AnyView {
             </EmptyState>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// New organisation.
@@ -182,7 +183,7 @@ fn new_org_form(form: Form<CreateOrg>, endpoint: String, me: &Me) -> AnyView {
         "You are not a member of any organisation. Create one, or ask an owner of one to add you."
     };
     let back = me.org.as_ref().map(|org| {
-        view! { <LinkButton href=paths::overview() label=format!("Back to {}", org.name) kind=ButtonKind::Quiet /> }
+        view! { <LinkButton href=paths::overview() label=format!("Back to {}", org.name) kind=ButtonKind::Quiet /> }.erase()
     });
     view! {
         <div class="alone">
@@ -199,7 +200,7 @@ fn new_org_form(form: Form<CreateOrg>, endpoint: String, me: &Me) -> AnyView {
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 #[cfg(test)]

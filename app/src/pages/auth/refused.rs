@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 use crate::{components::request_id, form::FormCore};
@@ -33,6 +34,7 @@ pub fn Refused(
                     {id}
                 </div>
             }
+            .erase()
         })
     };
     summary.into_any()

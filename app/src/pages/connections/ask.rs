@@ -54,7 +54,7 @@ impl LazyRoute for RevokeConnectionPage {
                 busy: "Revoking…",
                 kind: ButtonKind::Danger,
             };
-            ask(form.into(), &connection, now, me.can(Permission::ApiKeysRevoke), &question)
+            ask(form.into(), connection, now, me.can(Permission::ApiKeysRevoke), question)
         })
     }
 }
@@ -81,11 +81,12 @@ impl LazyRoute for RegenerateConnectionPage {
                 busy: "Regenerating…",
                 kind: ButtonKind::Primary,
             };
-            ask(form.into(), &connection, now, me.can(Permission::ApiKeysRevoke), &question)
+            ask(form.into(), connection, now, me.can(Permission::ApiKeysRevoke), question)
         })
     }
 }
 
+#[derive(Clone, Copy)]
 struct Question {
     title: &'static str,
     words: &'static str,
@@ -95,7 +96,7 @@ struct Question {
     kind: ButtonKind,
 }
 
-fn ask(form: FormCore, connection: &Connection, now: i64, allowed: bool, question: &Question) -> AnyView {
+fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question: Question) -> AnyView {
     if !allowed {
         return view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.into_any();
     }
@@ -124,10 +125,12 @@ fn ask(form: FormCore, connection: &Connection, now: i64, allowed: bool, questio
         }
         .into_any()
     };
+    let title = format!("{} {}?", question.title, connection.client_name);
+    let facts = facts(connection, now);
     view! {
         <div class="narrow">
             <PageHeader
-                title=format!("{} {}?", question.title, connection.client_name)
+                title=title
                 crumbs=vec![
                     Crumb::new(paths::settings(), "Settings"),
                     Crumb::new(paths::settings_connections(), "MCP connections"),
@@ -136,13 +139,13 @@ fn ask(form: FormCore, connection: &Connection, now: i64, allowed: bool, questio
             <Card title="What happens">
                 <div class="stack">{body}</div>
             </Card>
-            <Card title="The connection">{facts(connection, now)}</Card>
+            <Card title="The connection">{facts}</Card>
         </div>
     }
     .into_any()
 }
 
-fn facts(connection: &Connection, now: i64) -> AnyView {
+fn facts(connection: Connection, now: i64) -> AnyView {
     let last = match connection.last_token_at {
         Some(at) => view! { <Ago at=at now=now /> }.into_any(),
         None => "Never".into_any(),
@@ -154,16 +157,25 @@ fn facts(connection: &Connection, now: i64) -> AnyView {
         }
         None => "Never".into_any(),
     };
+    let (status, reach) = (status(&connection), reach(&connection.scope));
+    let prefix = format!("{}…", connection.key_prefix);
+    let (created_at, expires_at) = (connection.created_at, connection.expires_at);
     view! {
         <Facts>
-            <Fact term="Client">{connection.client_name.clone()}</Fact>
-            <Fact term="Status">{status(connection)}</Fact>
-            <Fact term="User">{connection.user_email.clone()}</Fact>
-            <Fact term="Sent back to">{connection.redirect_host.clone()}</Fact>
-            <Fact term="Reaches">{reach(&connection.scope)}</Fact>
-            <Fact term="API key prefix"><code class="mono">{format!("{}…", connection.key_prefix)}</code></Fact>
-            <Fact term="Connected"><Day at=connection.created_at /></Fact>
-            <Fact term="Ends by itself"><Time at=connection.expires_at now=now /></Fact>
+            <Fact term="Client">{connection.client_name}</Fact>
+            <Fact term="Status">{status}</Fact>
+            <Fact term="User">{connection.user_email}</Fact>
+            <Fact term="Sent back to">{connection.redirect_host}</Fact>
+            <Fact term="Reaches">{reach}</Fact>
+            <Fact term="API key prefix">
+                <code class="mono">{prefix}</code>
+            </Fact>
+            <Fact term="Connected">
+                <Day at=created_at />
+            </Fact>
+            <Fact term="Ends by itself">
+                <Time at=expires_at now=now />
+            </Fact>
             <Fact term="Last token">{last}</Fact>
             <Fact term="Last request">{used}</Fact>
         </Facts>

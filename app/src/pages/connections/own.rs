@@ -75,13 +75,14 @@ fn empty() -> AnyView {
 fn question(form: Form<RevokeOwnConnection>, own: &OwnConnection) -> AnyView {
     let lines = REVOKED.map(|line| view! { <li>{line}</li> }.into_any()).collect_view();
     let title = format!("Revoke {} for {}?", own.connection.client_name, own.org);
+    let id = own.connection.id.to_string();
     view! {
         <Card title=title>
             <div class="stack">
                 <p>{REVOKE}</p>
                 <ul class="consequences">{lines}</ul>
                 <PostForm form=form>
-                    <input type="hidden" name="id" value=own.connection.id.to_string() />
+                    <input type="hidden" name="id" value=id />
                     <div class="actions">
                         <a class="button" href=paths::profile_connections()>"Cancel"</a>
                         <SubmitButton form=form label="Revoke connection" busy="Revoking…" kind=ButtonKind::Danger />

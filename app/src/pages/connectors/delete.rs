@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, orgs::Me, paths};
@@ -46,7 +47,7 @@ fn question(
                 {button}
             </div>
         }
-        .into_any()
+        .erase()
     });
     let back = paths::connector(connector.id);
     let deletion = Deletion {

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{
@@ -47,6 +48,7 @@ impl LazyRoute for ConnectorPage {
                         <p>"None of its tools is offered to agents. Switch it on to offer them again."</p>
                     </Callout>
                 }
+                .erase()
             });
             view! {
                 <PageHeader
@@ -67,7 +69,7 @@ impl LazyRoute for ConnectorPage {
                     }}
                 </div>
             }
-            .into_any()
+            .erase()
         })
     }
 }
@@ -93,7 +95,7 @@ fn actions(
                 icon="pencil"
                 name=format!("Edit connector {name}")
             />
-        }
+        }.erase()
     });
     let delete = me.can(Permission::ConnectorsDelete).then(|| {
         view! {
@@ -105,6 +107,7 @@ fn actions(
                 name=format!("Delete connector {name}")
             />
         }
+        .erase()
     });
     view! {
         <div class="actions">
@@ -115,7 +118,7 @@ fn actions(
             {delete}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// What a test that was just made found.
@@ -128,7 +131,7 @@ fn tested(result: Result<Probe, String>, may_write: bool) -> AnyView {
                 </Callout>
             </div>
         }
-        .into_any(),
+        .erase(),
         Err(why) => view! {
             <div role="alert">
                 <Callout tone=Tone::Bad title="The test failed">
@@ -137,7 +140,7 @@ fn tested(result: Result<Probe, String>, may_write: bool) -> AnyView {
                 </Callout>
             </div>
         }
-        .into_any(),
+        .erase(),
     }
 }
 
@@ -167,9 +170,10 @@ fn state(connector: Connector, me: &Me, now: i64) -> AnyView {
                 <CopyField label="connector endpoint" text=format!("{base}{path}") />
             </Fact>
         }
+        .erase()
     });
     let checked = match connector.checked_at {
-        Some(at) => view! { <Time at=at now=now /> }.into_any(),
+        Some(at) => view! { <Time at=at now=now /> }.erase(),
         None => "Not checked yet".into_any(),
     };
     let problem = connector.health_error.clone().map(|why| {
@@ -182,6 +186,7 @@ fn state(connector: Connector, me: &Me, now: i64) -> AnyView {
                 <a href=paths::edit_connector(connector.id)>"edit the connector"</a>
                 "."
             }
+            .erase()
         });
         view! {
             <Callout tone=tone title=title>
@@ -189,10 +194,11 @@ fn state(connector: Connector, me: &Me, now: i64) -> AnyView {
                 <p>"Look whether the server runs and can be reached from here, then test it again." {edit}</p>
             </Callout>
         }
+        .erase()
     });
     let reached = match connector.transport {
         Transport::Demo => "The demo server, inside Gatehouse itself".into_any(),
-        Transport::Http => view! { <code>{connector.url.clone()}</code> }.into_any(),
+        Transport::Http => view! { <code>{connector.url.clone()}</code> }.erase(),
     };
     let slug = connector.slug.to_string();
     let protocol = connector.protocol_version.clone().unwrap_or_else(|| "Unknown".to_owned());
@@ -207,10 +213,10 @@ fn state(connector: Connector, me: &Me, now: i64) -> AnyView {
             .map(|header| {
                 view! {
                     <li><code>{header.name.clone()}</code> " set " <Time at=header.set_at now=now /> " by " {header.set_by.clone()}</li>
-                }
+                }.erase()
             })
             .collect_view();
-        view! { <ul class="stack-tight">{names}</ul> }.into_any()
+        view! { <ul class="stack-tight">{names}</ul> }.erase()
     };
     view! {
         <Card title="State">
@@ -230,7 +236,7 @@ fn state(connector: Connector, me: &Me, now: i64) -> AnyView {
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
@@ -33,7 +34,7 @@ impl LazyRoute for EditConnectorPage {
             if me.can(Permission::ConnectorsWrite) {
                 form(one.connector, one.now, save)
             } else {
-                view! { <DeniedState permission=Some(Permission::ConnectorsWrite) /> }.into_any()
+                view! { <DeniedState permission=Some(Permission::ConnectorsWrite) /> }.erase()
             }
         })
     }
@@ -46,7 +47,7 @@ fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView 
     let more = if connector.headers.is_empty() { "Static headers" } else { "More headers" };
     let remote = match connector.transport {
         // The demo server is in the process itself: it has no address and takes no credentials.
-        Transport::Demo => view! { <input type="hidden" name="url" value="" /> }.into_any(),
+        Transport::Demo => view! { <input type="hidden" name="url" value="" /> }.erase(),
         Transport::Http => view! {
             <TextField
                 form=save
@@ -63,7 +64,7 @@ fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView 
             {stored(save.into(), &connector.headers, now)}
             <HeaderRows form=save legend=more />
         }
-        .into_any(),
+        .erase(),
     };
     view! {
         <div class="narrow">
@@ -99,7 +100,7 @@ fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView 
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// What a person should know about the URL. A query that is stored is hidden, so it says how to keep it.
@@ -154,7 +155,7 @@ fn stored(form: FormCore, headers: &[HeaderInfo], now: i64) -> Option<AnyView> {
                         </div>
                     </div>
                 </div>
-            }
+            }.erase()
         })
         .collect_view();
     Some(
@@ -169,6 +170,6 @@ fn stored(form: FormCore, headers: &[HeaderInfo], now: i64) -> Option<AnyView> {
                 {rows}
             </fieldset>
         }
-        .into_any(),
+        .erase(),
     )
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{Permission, connectors::Connector, orgs::Me, paths};
@@ -37,7 +38,7 @@ impl LazyRoute for ConnectorsPage {
             }
             let add = me.can(Permission::ConnectorsWrite).then(|| {
                 view! { <LinkButton href=paths::new_connector() label="Add connector" kind=ButtonKind::Primary icon="plus" /> }
-                    .into_any()
+                    .erase()
             });
             view! {
                 <PageHeader title="Connectors" about=ABOUT nostrip:action=add />
@@ -46,7 +47,7 @@ impl LazyRoute for ConnectorsPage {
                     filled(&list, filter)
                 }}
             }
-            .into_any()
+            .erase()
         })
     }
 }
@@ -54,10 +55,10 @@ impl LazyRoute for ConnectorsPage {
 fn empty(list: &ConnectorList, me: &Me, demo: Form<AddDemoConnector>) -> AnyView {
     let may_add = me.can(Permission::ConnectorsWrite);
     let add = may_add.then(|| {
-        view! { <LinkButton href=paths::new_connector() label="Add connector" kind=ButtonKind::Primary icon="plus" /> }
+        view! { <LinkButton href=paths::new_connector() label="Add connector" kind=ButtonKind::Primary icon="plus" /> }.erase()
     });
     let try_it = (may_add && list.demo_available)
-        .then(|| view! { <ButtonForm form=demo label="Add the demo server" icon="plug" /> });
+        .then(|| view! { <ButtonForm form=demo label="Add the demo server" icon="plug" /> }.erase());
     let about = if may_add {
         "A connector is an MCP server that you have: give its URL, and its tools are offered to your agents under one endpoint. \
          The demo server is built in and needs nothing."
@@ -73,7 +74,7 @@ fn empty(list: &ConnectorList, me: &Me, demo: Form<AddDemoConnector>) -> AnyView
             <a href=paths::help_quickstart()>"Read the quickstart"</a>
         </EmptyState>
     }
-    .into_any()
+    .erase()
 }
 
 fn filled(list: &ConnectorList, filter: String) -> AnyView {
@@ -92,7 +93,7 @@ fn filled(list: &ConnectorList, filter: String) -> AnyView {
                 <a class="button" href=paths::connectors()>"Clear filter"</a>
             </EmptyState>
         }
-        .into_any()
+        .erase()
     } else {
         let now = list.now;
         let rows = found.into_iter().map(|connector| row(connector, now)).collect_view();
@@ -104,19 +105,19 @@ fn filled(list: &ConnectorList, filter: String) -> AnyView {
                 {rows}
             </DataTable>
         }
-        .into_any()
+        .erase()
     };
     view! {
         <Filter label="Filter by name, slug or URL" value=filter clear=paths::connectors().to_owned() />
         {table}
     }
-    .into_any()
+    .erase()
 }
 
 fn row(connector: &Connector, now: i64) -> AnyView {
     let checked = match connector.checked_at {
-        Some(at) => view! { <span class="fine">"Checked " <Time at=at now=now /></span> }.into_any(),
-        None => view! { <span class="fine">"Not checked yet"</span> }.into_any(),
+        Some(at) => view! { <span class="fine">"Checked " <Time at=at now=now /></span> }.erase(),
+        None => view! { <span class="fine">"Not checked yet"</span> }.erase(),
     };
     let auth = if connector.headers.is_empty() { "None" } else { "Static headers" };
     let (state, tone) = if connector.enabled { ("Enabled", Tone::Ok) } else { ("Disabled", Tone::Neutral) };
@@ -135,5 +136,5 @@ fn row(connector: &Connector, now: i64) -> AnyView {
             <td data-label="State"><Badge label=state tone=tone /></td>
         </tr>
     }
-    .into_any()
+    .erase()
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::{
     prelude::*,
     wasm_bindgen::JsCast as _,
@@ -35,7 +36,7 @@ impl LazyRoute for NewConnectorPage {
             if me.can(Permission::ConnectorsWrite) {
                 form(add)
             } else {
-                view! { <DeniedState permission=Some(Permission::ConnectorsWrite) /> }.into_any()
+                view! { <DeniedState permission=Some(Permission::ConnectorsWrite) /> }.erase()
             }
         })
     }
@@ -81,7 +82,7 @@ fn form(add: Form<AddConnector>) -> AnyView {
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// The slug follows the name until somebody types a slug of their own.
@@ -143,5 +144,5 @@ fn NameAndSlug(
             <p class="hint">"Agents see its tools under names like " <code>{preview}</code></p>
         </div>
     }
-    .into_any()
+    .erase()
 }

@@ -1,5 +1,6 @@
 //! What several pages of connectors show.
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use model::{AppError, ErrorKind, connectors::Transport};
 
@@ -23,8 +24,24 @@ pub(super) fn counted(count: u32, noun: &str) -> String {
 
 /// Whether a text holds what was typed into a filter, upper or lower case.
 pub(super) fn matches(filter: &str, texts: &[&str]) -> bool {
-    let filter = filter.trim().to_lowercase();
-    texts.iter().any(|text| text.to_lowercase().contains(&filter))
+    let filter = lower(filter.trim());
+    texts.iter().any(|text| lower(text).contains(&filter))
+}
+
+/// In lower case, as far as Latin, Greek and Cyrillic go: the tables for all of Unicode would be twelve kilobytes of wasm.
+/// (The browser's own are out of reach: code that the wasm is split at cannot call it for a text.)
+fn lower(text: &str) -> String {
+    let lower = |c: char| {
+        let by = match c {
+            'A'..='Z' | 'À'..='Ö' | 'Ø'..='Þ' | 'Α'..='Ϋ' | 'А'..='Я' => 32,
+            'Ѐ'..='Џ' => 80,
+            'Ā'..='ķ' | 'Ŋ'..='ŷ' => u32::from(c) % 2 ^ 1,
+            'Ĺ'..='ň' | 'Ź'..='ž' => u32::from(c) % 2,
+            _ => 0,
+        };
+        char::from_u32(u32::from(c) + by).unwrap_or(c)
+    };
+    text.chars().map(lower).collect()
 }
 
 /// A filter by text: a GET form of its own.
@@ -37,7 +54,8 @@ pub(super) fn Filter(
     /// The page without the filter.
     clear: String,
 ) -> impl IntoView {
-    let clear = (!value.is_empty()).then(|| view! { <a class="button quiet" href=clear>"Clear filter"</a> });
+    let clear =
+        (!value.is_empty()).then(|| view! { <a class="button quiet" href=clear>"Clear filter"</a> }.erase());
     view! {
         <form class="filter" method="get" role="search">
             <input class="input" type="search" name="q" value=value aria-label=label placeholder=label maxlength="100" />
@@ -45,7 +63,7 @@ pub(super) fn Filter(
             {clear}
         </form>
     }
-    .into_any()
+    .erase()
 }
 
 /// Why a small form in a row did not work.
@@ -56,7 +74,7 @@ pub(super) fn RowError(
     form: FormCore,
 ) -> impl IntoView {
     let error = form.error();
-    move || error.get().map(|error| view! { <p class="field-error" role="alert">{error.message}</p> })
+    move || error.get().map(|error| view! { <p class="field-error" role="alert">{error.message}</p> }.erase())
 }
 
 /// Rows for the headers that are sent with every request to the server.
@@ -72,7 +90,7 @@ pub(super) fn HeaderRows(
     let names = form.values_of("header_name[]").unwrap_or_default();
     // What was typed comes back without its secrets, so say so.
     let again = names.iter().any(|name| !name.trim().is_empty()).then(|| {
-        view! { <p class="hint">"Enter the values again: they are secrets, and never sent back to a page."</p> }
+        view! { <p class="hint">"Enter the values again: they are secrets, and never sent back to a page."</p> }.erase()
     });
     let rows = (0..HEADER_ROWS)
         .map(|at| {
@@ -105,7 +123,7 @@ pub(super) fn HeaderRows(
                         />
                     </div>
                 </div>
-            }
+            }.erase()
         })
         .collect_view();
     view! {
@@ -121,7 +139,7 @@ pub(super) fn HeaderRows(
             {rows}
         </fieldset>
     }
-    .into_any()
+    .erase()
 }
 
 /// The id of a field that is there once a row. The first has the id that the error summary links to.
@@ -132,7 +150,7 @@ pub(super) fn row_id(form: FormCore, name: &str, at: usize) -> String {
 /// The error at a field that is there once a row.
 pub(super) fn field_error(form: FormCore, field: &'static str) -> impl IntoView {
     let error = form.error_at(field);
-    move || error.get().map(|message| view! { <p class="field-error">{message}</p> })
+    move || error.get().map(|message| view! { <p class="field-error">{message}</p> }.erase())
 }
 
 /// Offered when the server did not answer in a way that may pass: keep the connector all the same.
@@ -154,6 +172,7 @@ pub(super) fn KeepAnyway(
                     hint="It is checked again in the background, and its tools appear once it answers."
                 />
             }
+            .erase()
         })
     }
 }
@@ -183,5 +202,20 @@ mod tests {
         assert!(may_pass(&AppError::field("url", "upstream_timeout", "")));
         assert!(!may_pass(&AppError::field("url", "upstream_blocked", "")));
         assert!(!may_pass(&AppError::field("url", "url", "")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_does_not_mind_upper_and_lower_case() {
+        for text in ["GitHub", "MÜLLER", "Łódź", "Žižkov", "ΑΘΗΝΑ", "Київ", "Ёлка", "Øresund × 2", "日本"]
+        {
+            assert_eq!(lower(text), text.to_lowercase(), "{text}");
+            assert!(matches(&text.to_lowercase(), &["", text]));
+        }
+        assert!(!matches("b", &["a"]));
     }
 }

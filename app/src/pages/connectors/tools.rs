@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use model::{ConnectorId, connectors::Tool, paths};
 
@@ -32,7 +33,7 @@ pub(super) fn tools(id: ConnectorId, all: &[Tool], filter: String, may_write: bo
                 </div>
             </Card>
         }
-        .into_any();
+        .erase();
     }
     let found: Vec<&Tool> = all
         .iter()
@@ -46,7 +47,7 @@ pub(super) fn tools(id: ConnectorId, all: &[Tool], filter: String, may_write: bo
                 <a class="button" href=paths::connector(id)>"Clear filter"</a>
             </EmptyState>
         }
-        .into_any()
+        .erase()
     } else {
         let rows = found.into_iter().map(|tool| row(id, tool, filter.clone(), may_write)).collect_view();
         view! {
@@ -54,10 +55,11 @@ pub(super) fn tools(id: ConnectorId, all: &[Tool], filter: String, may_write: bo
                 {rows}
             </DataTable>
         }
-        .into_any()
+        .erase()
     };
     let filter = (all.len() >= MANY || !filter.is_empty()).then(|| {
         view! { <Filter label="Filter by name or description" value=filter clear=paths::connector(id) /> }
+            .erase()
     });
     view! {
         <Card title="Tools" about=about>
@@ -67,16 +69,16 @@ pub(super) fn tools(id: ConnectorId, all: &[Tool], filter: String, may_write: bo
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn row(id: ConnectorId, tool: &Tool, filter: String, may_write: bool) -> AnyView {
     let switch = use_form_for::<SetToolEnabled>("tool", &tool.name);
-    let title = tool.title.clone().map(|title| view! { <span>{title}</span> });
+    let title = tool.title.clone().map(|title| view! { <span>{title}</span> }.erase());
     let description = if tool.description.is_empty() {
-        view! { <p class="muted">"The server does not say."</p> }.into_any()
+        view! { <p class="muted">"The server does not say."</p> }.erase()
     } else {
-        view! { <p class="tool-text">{tool.description.clone()}</p> }.into_any()
+        view! { <p class="tool-text">{tool.description.clone()}</p> }.erase()
     };
     view! {
         <tr>
@@ -109,7 +111,7 @@ fn row(id: ConnectorId, tool: &Tool, filter: String, may_write: bool) -> AnyView
             <td data-label="Marks"><div class="marks">{marks(tool)}</div></td>
         </tr>
     }
-    .into_any()
+    .erase()
 }
 
 /// What the server's annotations say, as far as they say something.
@@ -122,7 +124,7 @@ fn marks(tool: &Tool) -> AnyView {
     ]
     .into_iter()
     .filter(|(said, ..)| *said)
-    .map(|(_, label, tone)| view! { <Badge label=label tone=tone /> })
+    .map(|(_, label, tone)| view! { <Badge label=label tone=tone /> }.erase())
     .collect_view()
     .into_any()
 }

@@ -210,18 +210,19 @@ fn decide(consent: &Consent, org: &ConsentOrg) -> AnyView {
     let other = (consent.orgs.len() > 1).then(|| {
         view! { <p><a href=paths::consent(&consent.request)>"Choose another organisation"</a></p> }.into_any()
     });
-    if let Some(refused) = &org.refused {
+    if let Some(refused) = org.refused.clone() {
         return view! {
-            <Callout tone=Tone::Bad title="You cannot give access here"><p>{refused.clone()}</p></Callout>
+            <Callout tone=Tone::Bad title="You cannot give access here"><p>{refused}</p></Callout>
             {other}
             {deny_only(consent)}
         }
         .into_any();
     }
     if !consent.scope.all && org.connectors.is_empty() {
+        let none = format!("{} has none of the connectors that it asks for.", org.name);
         return view! {
             <Callout tone=Tone::Bad title="What it asks for is not here">
-                <p>{format!("{} has none of the connectors that it asks for.", org.name)}</p>
+                <p>{none}</p>
             </Callout>
             {other}
             {deny_only(consent)}

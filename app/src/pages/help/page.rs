@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{orgs::Me, paths};
@@ -66,14 +67,14 @@ fn authentication(endpoint: Endpoint) -> AnyView {
     ]
     .into_iter()
     .map(|(status, code, meaning)| {
-        let code = (!code.is_empty()).then(|| view! { <code>{code}</code> });
+        let code = (!code.is_empty()).then(|| view! { <code>{code}</code> }.erase());
         view! {
             <tr>
                 <th scope="row" data-label="Status">{status}</th>
                 <td data-label="code">{code}</td>
                 <td data-label="Meaning">{meaning}</td>
             </tr>
-        }
+        }.erase()
     })
     .collect_view();
     let url = endpoint.url;
@@ -163,7 +164,7 @@ fn authentication(endpoint: Endpoint) -> AnyView {
             <p>"Next: " <a href=paths::help_quickstart()>"make a first request"</a> "."</p>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// The first authenticated request.
@@ -195,6 +196,7 @@ fn quickstart(endpoint: Endpoint) -> AnyView {
                 " to see the endpoint of your organisation in these examples."
             </p>
         }
+        .erase()
     });
     view! {
         <PageHeader title="Quickstart" about="From nothing to the first tool call." />
@@ -233,5 +235,5 @@ fn quickstart(endpoint: Endpoint) -> AnyView {
             </Callout>
         </div>
     }
-    .into_any()
+    .erase()
 }

@@ -66,7 +66,7 @@ fn question(delete: Form<DeleteOauthClient>, one: &OneClient, me: &Me) -> AnyVie
         }
         .into_any()
     });
-    let id = client.id.clone();
+    let (id, back) = (client.id.clone(), paths::oauth_client(&client.id));
     view! {
         <div class="narrow">
             <PageHeader title=title crumbs=crumbs() />
@@ -78,7 +78,7 @@ fn question(delete: Form<DeleteOauthClient>, one: &OneClient, me: &Me) -> AnyVie
                         <input type="hidden" name="id" value=id />
                         {confirm}
                         <div class="actions">
-                            <a class="button" href=paths::oauth_client(&client.id) autofocus>"Cancel"</a>
+                            <a class="button" href=back autofocus>"Cancel"</a>
                             <SubmitButton form=delete label=label busy=busy kind=ButtonKind::Danger />
                         </div>
                     </PostForm>

@@ -69,28 +69,38 @@ fn facts(client: &OauthClient, now: i64) -> AnyView {
     let uris = client
         .redirect_uris
         .iter()
-        .map(|uri| view! { <li><code class="mono">{uri.clone()}</code></li> }.into_any());
-    let uris = (!client.redirect_uris.is_empty()).then(|| {
-        view! { <Fact term="Sent back to"><ul class="plain-list">{uris.collect_view()}</ul></Fact> }
-            .into_any()
-    });
+        .map(|uri| view! { <li><code class="mono">{uri.clone()}</code></li> }.into_any())
+        .collect_view();
+    let uris = (!client.redirect_uris.is_empty())
+        .then(|| view! { <Fact term="Sent back to"><ul class="plain-list">{uris}</ul></Fact> }.into_any());
+    let live = connections(client.connections);
     let live = (client.kind != ClientKind::Machine)
-        .then(|| view! { <Fact term="Live here">{connections(client.connections)}</Fact> }.into_any());
-    let since = if client.kind.is_own() { "Created" } else { "First seen" };
-    let from = if client.kind.is_own() {
-        format!(" by {}", client.created_by)
+        .then(|| view! { <Fact term="Live here">{live}</Fact> }.into_any());
+    let (since, from) = if client.kind.is_own() {
+        ("Created", format!(" by {}", client.created_by))
     } else {
-        format!(" from {}", client.created_by)
+        ("First seen", format!(" from {}", client.created_by))
     };
+    let (id, scope, proof) = (client.id.clone(), client.scope.to_string(), client.auth_method.clone());
+    let (kind, created_at) = (client.kind.title(), client.created_at);
     view! {
         <Facts>
-            <Fact term="Client ID"><CopyField label="client ID" text=client.id.clone() /></Fact>
-            <Fact term="Kind">{client.kind.title()}</Fact>
-            <Fact term="Scopes"><code class="mono">{client.scope.to_string()}</code></Fact>
+            <Fact term="Client ID">
+                <CopyField label="client ID" text=id />
+            </Fact>
+            <Fact term="Kind">{kind}</Fact>
+            <Fact term="Scopes">
+                <code class="mono">{scope}</code>
+            </Fact>
             {uris}
-            <Fact term="How it proves itself"><code class="mono">{client.auth_method.clone()}</code></Fact>
+            <Fact term="How it proves itself">
+                <code class="mono">{proof}</code>
+            </Fact>
             {live}
-            <Fact term=since><Day at=client.created_at /> {from}</Fact>
+            <Fact term=since>
+                <Day at=created_at />
+                {from}
+            </Fact>
             <Fact term="Last token">{used}</Fact>
         </Facts>
     }
@@ -100,7 +110,8 @@ fn facts(client: &OauthClient, now: i64) -> AnyView {
 fn own(save: Form<UpdateOauthClient>, rotate: Form<RotateOauthClient>, one: OneClient, me: &Me) -> AnyView {
     let OneClient { client, connectors, now, .. } = one;
     let may_write = me.can(Permission::OauthClientsWrite);
-    let facts = view! { <Card title="Client">{facts(&client, now)}</Card> }.into_any();
+    let facts = facts(&client, now);
+    let facts = view! { <Card title="Client">{facts}</Card> }.into_any();
     let has_secret = client.auth_method != "none";
     let secrets = has_secret.then(|| secrets(rotate, &client, may_write, now));
     if !may_write {
@@ -108,6 +119,7 @@ fn own(save: Form<UpdateOauthClient>, rotate: Form<RotateOauthClient>, one: OneC
     }
     let uris = (client.kind == ClientKind::Code).then(|| redirect_uris(save.into(), &client.redirect_uris));
     let delete = paths::delete_oauth_client(&client.id);
+    let access = access(save.into(), &client.scope, connectors);
     view! {
         {facts}
         {secrets}
@@ -117,7 +129,7 @@ fn own(save: Form<UpdateOauthClient>, rotate: Form<RotateOauthClient>, one: OneC
                 <input type="hidden" name="id" value=client.id />
                 <TextField form=save name="name" label="Name" value=client.name max=MAX_CLIENT_NAME />
                 {uris}
-                {access(save.into(), &client.scope, connectors)}
+                {access}
                 <SubmitButton form=save label="Save changes" kind=ButtonKind::Secondary />
             </PostForm>
         </Card>
@@ -142,11 +154,12 @@ fn secrets(rotate: Form<RotateOauthClient>, client: &OauthClient, may_write: boo
             Choice::new(overlap.as_str(), label)
         })
         .collect();
+    let id = client.id.clone();
     let form = may_write.then(|| {
         view! {
             <PostForm form=rotate>
                 <ErrorSummary form=rotate />
-                <input type="hidden" name="id" value=client.id.clone() />
+                <input type="hidden" name="id" value=id />
                 <SelectField
                     form=rotate
                     name="overlap"
@@ -198,8 +211,8 @@ fn other(one: OneClient, me: &Me) -> AnyView {
         .claims
         .iter()
         .map(|(name, value)| {
-            view! { <Fact term=name.clone()><span class="server-text">{value.clone()}</span></Fact> }
-                .into_any()
+            let value = value.clone();
+            view! { <Fact term=name.clone()><span class="server-text">{value}</span></Fact> }.into_any()
         })
         .collect_view();
     let claims = (!client.claims.is_empty()).then(|| {
@@ -219,11 +232,12 @@ fn other(one: OneClient, me: &Me) -> AnyView {
         }
         .into_any()
     });
+    let facts = facts(&client, now);
     view! {
         <Callout tone=Tone::Warn title="Nobody of this organisation made this client">
             <p>"It registered itself, and members gave it access. Its name proves nothing: look at where it sends people back to."</p>
         </Callout>
-        <Card title="Client">{facts(&client, now)}</Card>
+        <Card title="Client">{facts}</Card>
         {claims}
         {revoke}
     }

@@ -90,10 +90,14 @@ pub(super) fn cut(form: FormCore, act: &str, org: &str, live: i64) -> AnyView {
     if live == 0 {
         return view! { <input type="hidden" name="cut" value="on" /> }.into_any();
     }
-    let have = if live == 1 { "1 connection has" } else { &format!("{} have", connections(live)) };
+    let have = if live == 1 { "has" } else { "have" };
+    let about = format!(
+        "{} {have} to authorise again. The access tokens stop working within a second.",
+        connections(live)
+    );
     view! {
         <Callout tone=Tone::Warn title=format!("{act} a client revokes all refresh tokens of {org}")>
-            <p>{format!("{have} to authorise again. The access tokens stop working within a second.")}</p>
+            <p>{about}</p>
             <Checkbox
                 form=form
                 name="cut"

@@ -68,6 +68,8 @@ fn form(create: Form<CreateOauthClient>, clients: &Clients, me: &Me) -> AnyView 
         Choice::new("client_secret_basic", "In a header (client_secret_basic)"),
         Choice::new("none", "Not at all: a public client, for an app for people only"),
     ];
+    let access = access(create.into(), &Scope::everything(), clients.connectors.clone());
+    let cut = cut(create.into(), "Creating", &org, clients.live());
     view! {
         <div class="narrow">
             <PageHeader title="New OAuth client" crumbs=crumbs() />
@@ -89,7 +91,7 @@ fn form(create: Form<CreateOauthClient>, clients: &Clients, me: &Me) -> AnyView 
                     />
                     <RadioGroup form=create name="kind" label="What it is" value="machine" choices=kinds />
                     <div class="for-people">{redirect_uris(create.into(), &[])}</div>
-                    {access(create.into(), &Scope::everything(), clients.connectors.clone())}
+                    {access}
                     <SelectField
                         form=create
                         name="proof"
@@ -98,7 +100,7 @@ fn form(create: Form<CreateOauthClient>, clients: &Clients, me: &Me) -> AnyView 
                         value="client_secret_post"
                         choices=proofs
                     />
-                    {cut(create.into(), "Creating", &org, clients.live())}
+                    {cut}
                     <div class="actions">
                         <SubmitButton form=create label="Create client" busy="Creating…" />
                         <a class="button" href=paths::settings_oauth_clients()>"Cancel"</a>

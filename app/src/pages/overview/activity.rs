@@ -1,5 +1,6 @@
 //! Recent activity as sentences.
 
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use model::orgs::Activity;
 
@@ -63,16 +64,17 @@ pub fn ActivityList(
         .into_iter()
         .map(|line| {
             let (actor, did, target) = sentence(&line);
-            let target = (!target.is_empty()).then(|| view! { " " <strong>{target}</strong> });
+            let target = (!target.is_empty()).then(|| view! { " " <strong>{target}</strong> }.erase());
             view! {
                 <li data-failed=(!line.ok).then_some("true")>
                     <p>{actor} " " {did} {target}</p>
                     <Time at=line.at now=now />
                 </li>
             }
+            .erase()
         })
         .collect_view();
-    view! { <ol class="activity">{items}</ol> }.into_any()
+    view! { <ol class="activity">{items}</ol> }.erase()
 }
 
 #[cfg(test)]

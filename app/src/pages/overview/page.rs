@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
@@ -57,6 +58,7 @@ fn overview_view(
                 <p>{format!("Connectors appear here when somebody adds them. The roles that can: {who}.")}</p>
             </Callout>
         }
+        .erase()
     });
     view! {
         <PageHeader title="Overview" about=org />
@@ -69,7 +71,7 @@ fn overview_view(
             {activity(overview.activity, now, me.can(Permission::AuditRead))}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// From nothing to the first call. A call proves that there was a key, even if it is gone by now.
@@ -122,12 +124,13 @@ fn onboarding(
                 </PostForm>
             </div>
         }
+        .erase()
     });
     let next = steps.iter().find(|step| !step.done).map(|step| {
         // The only primary action of the page, until all is done.
         let allowed = keys || step.href == paths::new_connector();
         allowed.then(|| {
-            view! { <LinkButton href=step.href.clone() label=step.title.clone() kind=ButtonKind::Primary /> }
+            view! { <LinkButton href=step.href.clone() label=step.title.clone() kind=ButtonKind::Primary /> }.erase()
         })
     });
     let close = view! {
@@ -142,7 +145,7 @@ fn onboarding(
             />
         </PostForm>
     }
-    .into_any();
+    .erase();
     view! {
         <Card title="First steps" action=close class="onboarding">
             <ErrorSummary form=add_demo />
@@ -152,13 +155,13 @@ fn onboarding(
             {demo}
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn endpoint(url: String, connect: bool, steps_open: bool) -> AnyView {
     let kind = if steps_open { ButtonKind::Secondary } else { ButtonKind::Primary };
     let connect = connect
-        .then(|| view! { <LinkButton href=paths::connect_agent() label="Connect a client" kind=kind icon="plug" /> });
+        .then(|| view! { <LinkButton href=paths::connect_agent() label="Connect a client" kind=kind icon="plug" /> }.erase());
     view! {
         <Card title="Your MCP endpoint" about="Every agent reaches all enabled connectors at this one URL.">
             <div class="stack">
@@ -170,7 +173,7 @@ fn endpoint(url: String, connect: bool, steps_open: bool) -> AnyView {
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn stats(overview: &Overview, now: i64) -> AnyView {
@@ -181,8 +184,8 @@ fn stats(overview: &Overview, now: i64) -> AnyView {
         (_, off) => format!("{} healthy · {off} disabled", counts.healthy),
     };
     let call = match overview.last_call_at {
-        Some(at) => view! { <Time at=at now=now /> }.into_any(),
-        None => view! { "No call yet" }.into_any(),
+        Some(at) => view! { <Time at=at now=now /> }.erase(),
+        None => "No call yet".into_any(),
     };
     let keys =
         if overview.active_keys == 0 { "None works at this moment" } else { "Enabled and not expired" };
@@ -205,7 +208,7 @@ fn stats(overview: &Overview, now: i64) -> AnyView {
             </div>
         </dl>
     }
-    .into_any()
+    .erase()
 }
 
 fn first_call(endpoint: &str) -> AnyView {
@@ -217,7 +220,7 @@ fn first_call(endpoint: &str) -> AnyView {
             <CodeBlock label="Terminal (bash)" text=curl />
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn activity(lines: Vec<Activity>, now: i64, allowed: bool) -> AnyView {
@@ -229,13 +232,13 @@ fn activity(lines: Vec<Activity>, now: i64, allowed: bool) -> AnyView {
                 {who} "."
             </p>
         }
-        .into_any()
+        .erase()
     } else if lines.is_empty() {
-        view! { <p class="muted">"Nothing has happened yet. Changes and log-ins appear here."</p> }.into_any()
+        view! { <p class="muted">"Nothing has happened yet. Changes and log-ins appear here."</p> }.erase()
     } else {
-        view! { <ActivityList lines=lines now=now /> }.into_any()
+        view! { <ActivityList lines=lines now=now /> }.erase()
     };
-    view! { <Card title="Recent activity">{body}</Card> }.into_any()
+    view! { <Card title="Recent activity">{body}</Card> }.erase()
 }
 
 #[cfg(test)]

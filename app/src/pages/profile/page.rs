@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{
@@ -97,7 +98,7 @@ fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String,
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// Sessions.
@@ -136,12 +137,12 @@ fn sessions_view(
     let gone = gone
         .value_of("id")
         .is_some_and(|id| sessions.iter().all(|session| session.id.to_string() != id))
-        .then(|| view! { <ErrorSummary form=gone /> });
+        .then(|| view! { <ErrorSummary form=gone /> }.erase());
     let (rows, failures): (Vec<_>, Vec<_>) = sessions
         .into_iter()
         .map(|session| {
             let end = use_form_for::<RevokeSession>("id", session.id);
-            (row(&session, end, now), view! { <ErrorSummary form=end /> })
+            (row(&session, end, now), view! { <ErrorSummary form=end /> }.erase())
         })
         .unzip();
     let about = match count {
@@ -166,14 +167,14 @@ fn sessions_view(
             {all}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn row(session: &SessionInfo, end: Form<RevokeSession>, now: i64) -> AnyView {
     let device = device(&session.user_agent);
     let address = if session.address.is_empty() { "Unknown".to_owned() } else { session.address.clone() };
     let act = if session.current {
-        view! { <Badge label="This session" tone=Tone::Ok /> }.into_any()
+        view! { <Badge label="This session" tone=Tone::Ok /> }.erase()
     } else {
         let name = format!("Revoke the session of {device} at {address}");
         view! {
@@ -181,7 +182,7 @@ fn row(session: &SessionInfo, end: Form<RevokeSession>, now: i64) -> AnyView {
                 <SubmitButton form=end label="Revoke" name=name busy="Revoking…" kind=ButtonKind::Secondary />
             </PostForm>
         }
-        .into_any()
+        .erase()
     };
     view! {
         <tr>
@@ -196,7 +197,7 @@ fn row(session: &SessionInfo, end: Form<RevokeSession>, now: i64) -> AnyView {
             </td>
         </tr>
     }
-    .into_any()
+    .erase()
 }
 
 fn end_others(form: Form<RevokeOtherSessions>, asked: Signal<bool>, count: usize) -> AnyView {
@@ -220,5 +221,5 @@ fn end_others(form: Form<RevokeOtherSessions>, asked: Signal<bool>, count: usize
             </PostForm>
         </Dialog>
     }
-    .into_any()
+    .erase()
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, Role, orgs::Org, paths};
@@ -40,7 +41,7 @@ impl LazyRoute for SettingsPage {
                     {address(org.slug.to_string(), endpoint)}
                 </div>
             }
-            .into_any()
+            .erase()
         })
     }
 }
@@ -70,7 +71,7 @@ fn general_form(save: Form<UpdateOrg>, org: Org) -> AnyView {
             </PostForm>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn general_facts(org: Org) -> AnyView {
@@ -92,7 +93,7 @@ fn general_facts(org: Org) -> AnyView {
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn address(slug: String, endpoint: String) -> AnyView {
@@ -111,5 +112,5 @@ fn address(slug: String, endpoint: String) -> AnyView {
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }

@@ -1,4 +1,5 @@
-//! The rules of Gatehouse: accounts, organisations, connectors, API keys, OAuth clients and connections, and the audit event of every change.
+//! The rules of Gatehouse: accounts, organisations, connectors, API keys, OAuth clients and connections, and the audit
+//! event of every change.
 //!
 //! Owns: who may do what ([`authz`]), how a change becomes lasting ([`change`]), every secret's form at rest ([`sealer`],
 //! [`password`], [`key_format`], [`signing`], [`tokens`]), the only outbound HTTP client ([`net`]) and the MCP wire that both sides of the gateway
@@ -19,7 +20,6 @@ pub mod mcp;
 pub mod net;
 pub mod oauth;
 pub mod oauth_clients;
-pub mod oauth_redirects;
 pub mod orgs;
 pub mod password;
 pub mod request;

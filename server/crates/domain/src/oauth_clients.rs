@@ -21,7 +21,8 @@ use store::{
 use crate::{
     Env, Error, OrgActor, Result,
     change::{Change, Event},
-    connections, key_format, oauth_redirects,
+    connections, key_format,
+    oauth::redirect::{self, Application},
 };
 
 /// The most clients that an organisation may make.
@@ -233,21 +234,20 @@ async fn check_scope(tx: &mut Tx, org: OrgId, scope: &Scope) -> Result<()> {
     }
 }
 
-/// An organisation may name the schemes of apps, whatever they are: it knows its own.
-fn check_redirects(uris: &[String]) -> Result<()> {
-    let at = |why: oauth_redirects::Refused| {
-        AppError::field("redirect_uris", "invalid_redirect_uri", why.to_string())
-    };
-    for uri in uris {
-        oauth_redirects::check(uri, true).map_err(|why| {
-            let mut error = at(why);
-            let message = format!("{uri}: {}", error.message);
-            error.fields[0].message.clone_from(&message);
-            error.message = message;
-            error
-        })?;
+/// The most redirect URIs of one client (OAD-02).
+const MOST_REDIRECTS: usize = 10;
+
+fn check_redirects(env: &Env, uris: &[String]) -> Result<()> {
+    let at = |message: String| AppError::field("redirect_uris", "invalid_redirect_uri", message);
+    if uris.is_empty() || uris.len() > MOST_REDIRECTS {
+        return Err(at(format!("Enter 1 to {MOST_REDIRECTS} redirect URIs, one a line")).into());
     }
-    Ok(oauth_redirects::check_all(uris.iter().map(String::as_str), true).map_err(at)?)
+    let settings = &env.settings;
+    for uri in uris {
+        redirect::check(uri, Application::Native, &settings.native_schemes, env.outbound.allow())
+            .map_err(|why| at(format!("{uri}: {why}")))?;
+    }
+    Ok(())
 }
 
 fn new_secret(env: &Env, client: &str, by: &str) -> (SecretRow, String) {
@@ -280,7 +280,7 @@ pub async fn create(
     }
     let redirect_uris = new.redirect_uris.clone().unwrap_or_default();
     if kind == ClientKind::Code {
-        check_redirects(&redirect_uris)?;
+        check_redirects(env, &redirect_uris)?;
     }
     let now = env.now();
     let org = actor.org();
@@ -413,7 +413,7 @@ pub async fn update(
     new.name = name;
     new.scope = changes.scope.to_string();
     if old.kind == ClientKind::Code {
-        check_redirects(&changes.redirect_uris)?;
+        check_redirects(env, &changes.redirect_uris)?;
         new.redirect_uris = json!(changes.redirect_uris).to_string();
     }
     if new == old {
