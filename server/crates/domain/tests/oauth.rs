@@ -481,6 +481,7 @@ env_test!(oat_02_a_code_is_bound_to_everything_and_a_failed_attempt_uses_it_up, 
 });
 
 env_test!(oat_04_a_client_authenticates_as_it_registered, |t| async {
+    use AuthMethod::{Basic, None, Post};
     let member = t.org("acme").await;
     let public = register(&t, json!({})).await.client;
     let post = register(&t, json!({"token_endpoint_auth_method": "client_secret_post"})).await;
@@ -490,7 +491,6 @@ env_test!(oat_04_a_client_authenticates_as_it_registered, |t| async {
         let given = Credentials { id: id.to_owned(), method, secret: secret.to_owned() };
         authenticate(&t.env, &given).await.is_ok()
     };
-    use AuthMethod::{Basic, None, Post};
     assert!(try_it(&public.id, None, "").await);
     assert!(try_it(&post.client.id, Post, &secret).await);
     assert!(try_it(&basic.id, Basic, &basic.secret).await);

@@ -144,23 +144,20 @@ async fn connect(
     };
     let host = Destination::of(&code.redirect_uri).host;
     let renewed = known.is_some();
-    let connection = match known {
-        Some(known) => {
-            let connection = Connection {
-                scope: code.scope.clone(),
-                client_name: client.name.clone(),
-                redirect_host: host,
-                expires_at,
-                ..known
-            };
-            store::connections::regrant(&mut tx, code.org, &connection).await?;
-            connection
-        }
-        None => {
-            let connection = new_connection(env, client, code, &user, host, expires_at);
-            store::connections::insert(&mut tx, code.org, &connection).await?;
-            connection
-        }
+    let connection = if let Some(known) = known {
+        let connection = Connection {
+            scope: code.scope.clone(),
+            client_name: client.name.clone(),
+            redirect_host: host,
+            expires_at,
+            ..known
+        };
+        store::connections::regrant(&mut tx, code.org, &connection).await?;
+        connection
+    } else {
+        let connection = new_connection(env, client, code, &user, host, expires_at);
+        store::connections::insert(&mut tx, code.org, &connection).await?;
+        connection
     };
     let grant = Grant {
         id: GrantId::from_uuid(env.uuid()),
