@@ -164,7 +164,7 @@ fn NavLink(
     #[prop(optional)] locked: bool,
 ) -> impl IntoView {
     let lock = locked.then(|| {
-        view! { <span class="nav-lock"><Icon name="lock" /> <span class="visually-hidden">"(no permission)"</span></span> }.into_any()
+        view! { <span class="nav-lock"><Icon name="lock" /> <span class="visually-hidden">"(no permission)"</span></span> }.erase()
     });
     let path = use_location().pathname;
     let current = move || path.with(|path| path == href).then_some("page");

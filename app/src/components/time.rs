@@ -98,7 +98,7 @@ pub fn Ago(
     /// The server's clock, Unix milliseconds.
     now: i64,
 ) -> impl IntoView {
-    view! { <time datetime=machine(at) title=absolute(at)>{ago(at, now)}</time> }.into_any()
+    view! { <time datetime=machine(at) title=absolute(at)>{ago(at, now)}</time> }.erase()
 }
 
 /// A day in the calendar, `Jan 15, 2026`, with the exact time for those who ask.
@@ -107,7 +107,7 @@ pub fn Day(
     /// Unix milliseconds.
     at: i64,
 ) -> impl IntoView {
-    view! { <time datetime=machine(at) title=absolute(at)>{date(&civil(at))}</time> }.into_any()
+    view! { <time datetime=machine(at) title=absolute(at)>{date(&civil(at))}</time> }.erase()
 }
 
 #[cfg(test)]

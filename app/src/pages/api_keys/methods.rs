@@ -97,11 +97,11 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
 
 /// How to connect a client by signing in.
 pub(crate) fn oauth_way(way: OauthWay) -> AnyView {
-    let steps = way.steps.into_iter().map(|step| view! { <li>{step}</li> }.into_any()).collect_view();
+    let steps = way.steps.into_iter().map(|step| view! { <li>{step}</li> }.erase()).collect_view();
     let snippets = way.snippets.into_iter().map(snippet).collect_view();
     let link = way.link.map(|href| {
         view! { <p><a class="button" href=href rel="external">{format!("Add to {}", way.title)}</a></p> }
-            .into_any()
+            .erase()
     });
     view! {
         <div class="stack">
@@ -110,7 +110,7 @@ pub(crate) fn oauth_way(way: OauthWay) -> AnyView {
             {snippets}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn make_key(form: Form<OpenConnectHelper>, method: &InstallMethod) -> AnyView {

@@ -54,7 +54,7 @@ fn next_of(asked: Option<&str>) -> String {
 
 fn sign_in_form(form: Form<SignIn>, csrf: String, client: Option<String>, next: String) -> AnyView {
     let client = client.map(|client| {
-        view! { <p class="auth-client">"Log in to connect " <strong>{client}</strong> " to " {copy::PRODUCT} "."</p> }.into_any()
+        view! { <p class="auth-client">"Log in to connect " <strong>{client}</strong> " to " {copy::PRODUCT} "."</p> }.erase()
     });
     view! {
         <div class="alone">

@@ -13,6 +13,7 @@ use crate::{
         Ago, ButtonKind, Callout, Card, Crumb, Day, DeniedState, Fact, Facts, PageHeader, SubmitButton, Time,
         Tone,
     },
+    erase::Erase as _,
     form::{ErrorSummary, FormCore, PostForm, use_form},
     page::{Loaded, load_by, page},
 };
@@ -98,11 +99,11 @@ struct Question {
 
 fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question: Question) -> AnyView {
     if !allowed {
-        return view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.into_any();
+        return view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.erase();
     }
     let body = if connection.is_active() {
         let lines =
-            question.consequences.iter().map(|line| view! { <li>{*line}</li> }.into_any()).collect_view();
+            question.consequences.iter().map(|line| view! { <li>{*line}</li> }.erase()).collect_view();
         view! {
             <p>{question.words}</p>
             <ul class="consequences">{lines}</ul>
@@ -115,7 +116,7 @@ fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question
                 </div>
             </PostForm>
         }
-        .into_any()
+        .erase()
     } else {
         view! {
             <Callout tone=Tone::Neutral title="This connection is revoked already">
@@ -123,7 +124,7 @@ fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question
             </Callout>
             <p><a class="button" href=paths::settings_connections()>"Back to the connections"</a></p>
         }
-        .into_any()
+        .erase()
     };
     let title = format!("{} {}?", question.title, connection.client_name);
     let facts = facts(connection, now);
@@ -142,18 +143,18 @@ fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question
             <Card title="The connection">{facts}</Card>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn facts(connection: Connection, now: i64) -> AnyView {
     let last = match connection.last_token_at {
-        Some(at) => view! { <Ago at=at now=now /> }.into_any(),
+        Some(at) => view! { <Ago at=at now=now /> }.erase(),
         None => "Never".into_any(),
     };
     let used = match connection.last_used_at {
         Some(at) => {
             let from = connection.last_used_address.clone().map(|from| format!(" from {from}"));
-            view! { <Time at=at now=now /> {from} }.into_any()
+            view! { <Time at=at now=now /> {from} }.erase()
         }
         None => "Never".into_any(),
     };
@@ -180,5 +181,5 @@ fn facts(connection: Connection, now: i64) -> AnyView {
             <Fact term="Last request">{used}</Fact>
         </Facts>
     }
-    .into_any()
+    .erase()
 }

@@ -5,6 +5,7 @@ use model::{oauth::OauthWay, paths};
 use super::{api::LoadOauthWays, list::three_steps};
 use crate::{
     components::{Card, Crumb, Disclosure, PageHeader},
+    erase::Erase as _,
     page::{Loaded, load, page},
     pages::api_keys::oauth_way,
 };
@@ -32,7 +33,7 @@ fn how_to(ways: Vec<OauthWay>) -> AnyView {
         .into_iter()
         .map(|way| {
             let title = way.title.clone();
-            view! { <Disclosure title=title group="ways">{oauth_way(way)}</Disclosure> }.into_any()
+            view! { <Disclosure title=title group="ways">{oauth_way(way)}</Disclosure> }.erase()
         })
         .collect_view();
     view! {
@@ -53,5 +54,5 @@ fn how_to(ways: Vec<OauthWay>) -> AnyView {
             </p>
         </div>
     }
-    .into_any()
+    .erase()
 }

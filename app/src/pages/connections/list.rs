@@ -8,6 +8,7 @@ use crate::{
         Ago, Badge, ButtonKind, CodeBlock, DataTable, Day, Dialog, EmptyState, Icon, OpenDialog, PageHeader,
         Tone,
     },
+    erase::Erase as _,
     page::{Loaded, load, page},
 };
 
@@ -48,7 +49,7 @@ impl LazyRoute for ConnectionsPage {
                 </p>
                 {how_to_dialog(desktop)}
             }
-            .into_any()
+            .erase()
         })
     }
 }
@@ -62,7 +63,7 @@ fn totals(connections: &[Connection]) -> String {
 
 fn open_how_to() -> AnyView {
     view! { <OpenDialog dialog=HOW_TO label="How to Connect" kind=ButtonKind::Primary icon="plug" href=paths::how_to_connect() /> }
-        .into_any()
+        .erase()
 }
 
 fn how_to_dialog(desktop: Option<Snippet>) -> AnyView {
@@ -72,13 +73,12 @@ fn how_to_dialog(desktop: Option<Snippet>) -> AnyView {
             <p><a href=paths::how_to_connect()>"Other clients"</a></p>
         </Dialog>
     }
-    .into_any()
+    .erase()
 }
 
 /// The three steps for Claude Desktop, with its configuration file.
 pub(super) fn three_steps(desktop: Option<Snippet>) -> AnyView {
-    let file =
-        desktop.map(|snippet| view! { <CodeBlock label=snippet.label text=snippet.text /> }.into_any());
+    let file = desktop.map(|snippet| view! { <CodeBlock label=snippet.label text=snippet.text /> }.erase());
     view! {
         <div class="stack">
             <ol class="steps">
@@ -89,7 +89,7 @@ pub(super) fn three_steps(desktop: Option<Snippet>) -> AnyView {
             {file}
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn empty() -> AnyView {
@@ -103,7 +103,7 @@ fn empty() -> AnyView {
             <a href=paths::help_claude_ai()>"Connect to Claude.ai"</a>
         </EmptyState>
     }
-    .into_any()
+    .erase()
 }
 
 /// What the address asks for.
@@ -139,20 +139,20 @@ fn filled(connections: &[Connection], filter: &Filter, may_revoke: bool, now: i6
                 <a class="button" href=paths::settings_connections()>"Clear filters"</a>
             </EmptyState>
         }
-        .into_any()
+        .erase()
     } else {
         let mut columns = vec!["Client", "Status", "User", "API key prefix", "Connected", "Last token"];
         if may_revoke {
             columns.push("");
         }
         let rows = found.into_iter().map(|connection| row(connection, may_revoke, now)).collect_view();
-        view! { <DataTable caption="MCP connections" columns=columns>{rows}</DataTable> }.into_any()
+        view! { <DataTable caption="MCP connections" columns=columns>{rows}</DataTable> }.erase()
     };
     view! {
         {filter_bar(connections, filter)}
         {table}
     }
-    .into_any()
+    .erase()
 }
 
 fn filter_bar(connections: &[Connection], filter: &Filter) -> AnyView {
@@ -164,7 +164,7 @@ fn filter_bar(connections: &[Connection], filter: &Filter) -> AnyView {
     };
     let states = ["active", "revoked"].map(|state| (state.to_owned(), state.to_owned())).to_vec();
     let clear = (*filter != Filter::default()).then(|| {
-        view! { <a class="button quiet" href=paths::settings_connections()>"Clear filters"</a> }.into_any()
+        view! { <a class="button quiet" href=paths::settings_connections()>"Clear filters"</a> }.erase()
     });
     view! {
         <form class="filter filter-bar" method="get" role="search" aria-label="Filter connections">
@@ -175,7 +175,7 @@ fn filter_bar(connections: &[Connection], filter: &Filter) -> AnyView {
             {clear}
         </form>
     }
-    .into_any()
+    .erase()
 }
 
 fn select(
@@ -189,7 +189,7 @@ fn select(
         .into_iter()
         .map(|(value, text)| {
             let selected = value == chosen;
-            view! { <option value=value selected=selected>{text}</option> }.into_any()
+            view! { <option value=value selected=selected>{text}</option> }.erase()
         })
         .collect_view();
     view! {
@@ -198,7 +198,7 @@ fn select(
             {options}
         </select>
     }
-    .into_any()
+    .erase()
 }
 
 /// What a connection reaches, in words.
@@ -206,16 +206,16 @@ pub(super) fn reach(scope: &Scope) -> String {
     if scope.all {
         return "All connectors".to_owned();
     }
-    scope.connectors.iter().map(|slug| slug.as_str()).collect::<Vec<_>>().join(", ")
+    scope.connectors.iter().map(model::ConnectorSlug::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn row(connection: &Connection, may_revoke: bool, now: i64) -> AnyView {
     let about = format!("{} · {}", connection.redirect_host, reach(&connection.scope));
     let last = match connection.last_token_at {
-        Some(at) => view! { <Ago at=at now=now /> }.into_any(),
+        Some(at) => view! { <Ago at=at now=now /> }.erase(),
         None => "Never".into_any(),
     };
-    let actions = may_revoke.then(|| view! { <td>{actions(connection)}</td> }.into_any());
+    let actions = may_revoke.then(|| view! { <td>{actions(connection)}</td> }.erase());
     view! {
         <tr>
             <th scope="row" data-label="Client">
@@ -232,17 +232,16 @@ fn row(connection: &Connection, may_revoke: bool, now: i64) -> AnyView {
             {actions}
         </tr>
     }
-    .into_any()
+    .erase()
 }
 
 /// The badge, and of a revoked one when, by whom and why.
 pub(super) fn status(connection: &Connection) -> AnyView {
     let Some(at) = connection.revoked_at else {
-        return view! { <Badge label="active" tone=Tone::Ok /> }.into_any();
+        return view! { <Badge label="active" tone=Tone::Ok /> }.erase();
     };
     let by = connection.revoked_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
-    let why =
-        connection.revoked_reason.clone().map(|why| view! { <span class="fine">{why}</span> }.into_any());
+    let why = connection.revoked_reason.clone().map(|why| view! { <span class="fine">{why}</span> }.erase());
     view! {
         <span class="two-lines">
             <Badge label="revoked" tone=Tone::Bad />
@@ -250,7 +249,7 @@ pub(super) fn status(connection: &Connection) -> AnyView {
             {why}
         </span>
     }
-    .into_any()
+    .erase()
 }
 
 fn actions(connection: &Connection) -> Option<AnyView> {
@@ -270,7 +269,7 @@ fn actions(connection: &Connection) -> Option<AnyView> {
                 </a>
             </div>
         }
-        .into_any()
+        .erase()
     })
 }
 

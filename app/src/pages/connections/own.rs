@@ -14,6 +14,7 @@ use crate::{
     components::{
         Ago, ButtonKind, Card, Crumb, DataTable, Day, EmptyState, LinkButton, PageHeader, SubmitButton,
     },
+    erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page},
 };
@@ -54,7 +55,7 @@ impl LazyRoute for OwnConnectionsPage {
                     {body}
                 </div>
             }
-            .into_any()
+            .erase()
         })
     }
 }
@@ -69,11 +70,11 @@ fn empty() -> AnyView {
             <LinkButton href=paths::how_to_connect() label="How to Connect" kind=ButtonKind::Primary icon="plug" />
         </EmptyState>
     }
-    .into_any()
+    .erase()
 }
 
 fn question(form: Form<RevokeOwnConnection>, own: &OwnConnection) -> AnyView {
-    let lines = REVOKED.map(|line| view! { <li>{line}</li> }.into_any()).collect_view();
+    let lines = REVOKED.map(|line| view! { <li>{line}</li> }.erase()).collect_view();
     let title = format!("Revoke {} for {}?", own.connection.client_name, own.org);
     let id = own.connection.id.to_string();
     view! {
@@ -91,7 +92,7 @@ fn question(form: Form<RevokeOwnConnection>, own: &OwnConnection) -> AnyView {
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn table(own: Vec<OwnConnection>, now: i64) -> AnyView {
@@ -104,13 +105,13 @@ fn table(own: Vec<OwnConnection>, now: i64) -> AnyView {
             {rows}
         </DataTable>
     }
-    .into_any()
+    .erase()
 }
 
 fn row(org: &str, connection: &Connection, now: i64) -> AnyView {
     let about = format!("{} · {}", connection.redirect_host, reach(&connection.scope));
     let last = match connection.last_token_at {
-        Some(at) => view! { <Ago at=at now=now /> }.into_any(),
+        Some(at) => view! { <Ago at=at now=now /> }.erase(),
         None => "Never".into_any(),
     };
     let act = connection.is_active().then(|| {
@@ -119,7 +120,7 @@ fn row(org: &str, connection: &Connection, now: i64) -> AnyView {
         view! {
             <div class="row-actions"><LinkButton href=href label="Revoke" icon="trash-2" kind=ButtonKind::Quiet name=name /></div>
         }
-        .into_any()
+        .erase()
     });
     view! {
         <tr>
@@ -136,5 +137,5 @@ fn row(org: &str, connection: &Connection, now: i64) -> AnyView {
             <td>{act}</td>
         </tr>
     }
-    .into_any()
+    .erase()
 }

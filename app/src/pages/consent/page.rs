@@ -12,6 +12,7 @@ use crate::{
         Avatar, Badge, ButtonForm, ButtonKind, Callout, Day, HealthBadge, Icon, LinkButton, PageHeader, Tone,
         relative,
     },
+    erase::Erase as _,
     form::{Form, use_form},
     page::{Loaded, load_by_query, page},
     pages::auth::api::SignOut,
@@ -55,7 +56,7 @@ fn gone(error: &AppError) -> AnyView {
             <p class="auth-note"><LinkButton href=paths::overview() label="Go to the overview" /></p>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn client_name(consent: &Consent) -> String {
@@ -83,7 +84,7 @@ fn ask(consent: &Consent, chosen: Option<&str>, sign_out: Form<SignOut>) -> AnyV
             <Icon name="arrow-right" />
             <Avatar name=org.name.clone() />
         }
-        .into_any()
+        .erase()
     });
     view! {
         <div class="alone consent">
@@ -99,19 +100,19 @@ fn ask(consent: &Consent, chosen: Option<&str>, sign_out: Form<SignOut>) -> AnyV
             </div>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// Who asks, and where the answer goes: never folded away.
 fn who_asks(consent: &Consent, client: &str) -> AnyView {
     let host = consent.redirect_host.clone();
     let back = if consent.loopback {
-        view! { "Sends you back to an app on this computer (" <strong>{host}</strong> ")." }.into_any()
+        view! { "Sends you back to an app on this computer (" <strong>{host}</strong> ")." }.erase()
     } else if consent.other_app {
         view! { "Sends you to another app on this device, the one that opens " <strong>{format!("{host}:")}</strong> " links." }
-            .into_any()
+            .erase()
     } else {
-        view! { "Sends you back to " <strong>{host}</strong> "." }.into_any()
+        view! { "Sends you back to " <strong>{host}</strong> "." }.erase()
     };
     let warning = match consent.client_kind {
         ClientKind::Registered => {
@@ -121,18 +122,16 @@ fn who_asks(consent: &Consent, client: &str) -> AnyView {
                     <p>"Its name is what it says of itself. Allow it only if you started this."</p>
                 </Callout>
             }
-            .into_any()
+            .erase()
         }
         ClientKind::Document => {
             let from = consent.client_id.trim_start_matches("https://").split('/').next().unwrap_or_default();
-            view! { <p>"Described by a document of " <strong>{from.to_owned()}</strong> "."</p> }.into_any()
+            view! { <p>"Described by a document of " <strong>{from.to_owned()}</strong> "."</p> }.erase()
         }
-        ClientKind::Code | ClientKind::Machine => {
-            view! { <p>"Registered by your organisation."</p> }.into_any()
-        }
+        ClientKind::Code | ClientKind::Machine => view! { <p>"Registered by your organisation."</p> }.erase(),
     };
     let loopback = (consent.loopback && consent.client_kind != ClientKind::Registered).then(|| {
-        view! { <p class="muted">"Any program on this computer can pretend to be it. Allow it only if you started this."</p> }.into_any()
+        view! { <p class="muted">"Any program on this computer can pretend to be it. Allow it only if you started this."</p> }.erase()
     });
     view! {
         <section class="stack" aria-labelledby="who-asks">
@@ -142,7 +141,7 @@ fn who_asks(consent: &Consent, client: &str) -> AnyView {
             {loopback}
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 /// Nothing but "no" can be said here.
@@ -155,7 +154,7 @@ fn deny_only(consent: &Consent) -> AnyView {
             </div>
         </form>
     }
-    .into_any()
+    .erase()
 }
 
 fn nowhere(consent: &Consent) -> AnyView {
@@ -165,7 +164,7 @@ fn nowhere(consent: &Consent) -> AnyView {
         </Callout>
         {deny_only(consent)}
     }
-    .into_any()
+    .erase()
 }
 
 /// Several organisations: one has to be chosen before its connectors are shown. A link and not a script, so that it
@@ -190,7 +189,7 @@ fn choose(consent: &Consent) -> AnyView {
                     </a>
                 </li>
             }
-            .into_any()
+            .erase()
         })
         .collect_view();
     view! {
@@ -203,12 +202,12 @@ fn choose(consent: &Consent) -> AnyView {
         </section>
         {deny_only(consent)}
     }
-    .into_any()
+    .erase()
 }
 
 fn decide(consent: &Consent, org: &ConsentOrg) -> AnyView {
     let other = (consent.orgs.len() > 1).then(|| {
-        view! { <p><a href=paths::consent(&consent.request)>"Choose another organisation"</a></p> }.into_any()
+        view! { <p><a href=paths::consent(&consent.request)>"Choose another organisation"</a></p> }.erase()
     });
     if let Some(refused) = org.refused.clone() {
         return view! {
@@ -216,7 +215,7 @@ fn decide(consent: &Consent, org: &ConsentOrg) -> AnyView {
             {other}
             {deny_only(consent)}
         }
-        .into_any();
+        .erase();
     }
     if !consent.scope.all && org.connectors.is_empty() {
         let none = format!("{} has none of the connectors that it asks for.", org.name);
@@ -227,10 +226,10 @@ fn decide(consent: &Consent, org: &ConsentOrg) -> AnyView {
             {other}
             {deny_only(consent)}
         }
-        .into_any();
+        .erase();
     }
     let again = org.connected_at.map(|at| {
-        view! { <p class="muted">"You connected it here on " <Day at=at /> ". Allowing it again renews that connection."</p> }.into_any()
+        view! { <p class="muted">"You connected it here on " <Day at=at /> ". Allowing it again renews that connection."</p> }.erase()
     });
     let days = if org.days == 1 { "1 day".to_owned() } else { format!("{} days", org.days) };
     view! {
@@ -251,7 +250,7 @@ fn decide(consent: &Consent, org: &ConsentOrg) -> AnyView {
             </div>
         </form>
     }
-    .into_any()
+    .erase()
 }
 
 /// What it would reach. Of what is asked for each part can be left out.
@@ -265,11 +264,11 @@ fn what(consent: &Consent, org: &ConsentOrg) -> AnyView {
                 <p class="hint" id="consent-all-hint">"Also those that are added later. Untick to choose."</p>
             </div>
         }
-        .into_any()
+        .erase()
     });
     let list = if org.connectors.is_empty() {
         view! { <p class="muted">"There are no connectors yet. It will reach those that are added."</p> }
-            .into_any()
+            .erase()
     } else {
         let legend = if consent.scope.all { "Connectors of now" } else { "Connectors that it asks for" };
         view! {
@@ -278,7 +277,7 @@ fn what(consent: &Consent, org: &ConsentOrg) -> AnyView {
                 {connectors}
             </fieldset>
         }
-        .into_any()
+        .erase()
     };
     view! {
         <section class="stack" aria-labelledby="what">
@@ -288,7 +287,7 @@ fn what(consent: &Consent, org: &ConsentOrg) -> AnyView {
             {list}
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 fn connector(connector: &ConsentConnector) -> AnyView {
@@ -304,13 +303,13 @@ fn connector(connector: &ConsentConnector) -> AnyView {
             <p class="hint consent-badges" id=hint>{tools} {badges}</p>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// What the tools say of themselves, and the connector's health where it matters.
 fn badges(connector: &ConsentConnector) -> AnyView {
     let changing = connector.tools - connector.read_only - connector.destructive;
-    let badge = |label: &'static str, tone: Tone| view! { <Badge label=label tone=tone /> }.into_any();
+    let badge = |label: &'static str, tone: Tone| view! { <Badge label=label tone=tone /> }.erase();
     let mut badges = Vec::new();
     if connector.tools > 0 && connector.read_only == connector.tools {
         badges.push(badge("read-only", Tone::Ok));
@@ -322,7 +321,7 @@ fn badges(connector: &ConsentConnector) -> AnyView {
         badges.push(badge("destructive", Tone::Warn));
     }
     if matches!(connector.health, model::connectors::Health::Down | model::connectors::Health::Degraded) {
-        badges.push(view! { <HealthBadge health=connector.health /> }.into_any());
+        badges.push(view! { <HealthBadge health=connector.health /> }.erase());
     }
     badges.into_any()
 }

@@ -5,6 +5,7 @@ use model::paths;
 use super::page::{Endpoint, endpoint};
 use crate::{
     components::{Callout, CopyField, PageHeader, Tone},
+    erase::Erase as _,
     page::page_for_all,
 };
 
@@ -31,7 +32,7 @@ fn walkthrough(endpoint: Endpoint) -> AnyView {
                 " to see the URL of your organisation here."
             </p>
         }
-        .into_any()
+        .erase()
     });
     let troubles = [
         (
@@ -60,7 +61,7 @@ fn walkthrough(endpoint: Endpoint) -> AnyView {
         ),
     ]
     .into_iter()
-    .map(|(trouble, remedy)| view! { <h3>{trouble}</h3> <p>{remedy}</p> }.into_any())
+    .map(|(trouble, remedy)| view! { <h3>{trouble}</h3> <p>{remedy}</p> }.erase())
     .collect_view();
     view! {
         <PageHeader title="Connect to Claude.ai" about="No key, no registration: you log in and allow it." />
@@ -92,5 +93,5 @@ fn walkthrough(endpoint: Endpoint) -> AnyView {
             <p>"Other clients: " <a href=paths::how_to_connect()>"how to connect"</a> "."</p>
         </div>
     }
-    .into_any()
+    .erase()
 }

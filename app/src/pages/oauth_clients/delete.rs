@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     components::{ButtonKind, Card, DeniedState, PageHeader, SubmitButton, TextField},
+    erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load_by, page},
 };
@@ -29,7 +30,7 @@ impl LazyRoute for DeleteOauthClientPage {
             if me.can(Permission::OauthClientsWrite) {
                 question(delete, &one, &me)
             } else {
-                view! { <DeniedState permission=Some(Permission::OauthClientsWrite) /> }.into_any()
+                view! { <DeniedState permission=Some(Permission::OauthClientsWrite) /> }.erase()
             }
         })
     }
@@ -57,14 +58,14 @@ fn question(delete: Form<DeleteOauthClient>, one: &OneClient, me: &Me) -> AnyVie
         ];
         (format!("Revoke all connections of {}?", client.name), lines, "Revoke all connections", "Revoking…")
     };
-    let lines = lines.into_iter().map(|line| view! { <li>{line}</li> }.into_any()).collect_view();
+    let lines = lines.into_iter().map(|line| view! { <li>{line}</li> }.erase()).collect_view();
     let confirm = own.then(|| {
         let label = format!("Type {} to confirm", client.name);
         view! {
             {cut(delete.into(), "Deleting", &org, one.live)}
             <TextField form=delete name="confirm" label=label />
         }
-        .into_any()
+        .erase()
     });
     let (id, back) = (client.id.clone(), paths::oauth_client(&client.id));
     view! {
@@ -86,5 +87,5 @@ fn question(delete: Form<DeleteOauthClient>, one: &OneClient, me: &Me) -> AnyVie
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }

@@ -16,6 +16,7 @@ use crate::{
         Ago, Badge, ButtonKind, Callout, Card, Choice, CopyField, DataTable, Day, Fact, Facts, LinkButton,
         PageHeader, SelectField, SubmitButton, TextField, Time, Tone,
     },
+    erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load_by, page},
 };
@@ -56,26 +57,26 @@ impl LazyRoute for OauthClientPage {
                     </div>
                 </div>
             }
-            .into_any()
+            .erase()
         })
     }
 }
 
 fn facts(client: &OauthClient, now: i64) -> AnyView {
     let used = match client.last_used_at {
-        Some(at) => view! { <Ago at=at now=now /> }.into_any(),
+        Some(at) => view! { <Ago at=at now=now /> }.erase(),
         None => "Never".into_any(),
     };
     let uris = client
         .redirect_uris
         .iter()
-        .map(|uri| view! { <li><code class="mono">{uri.clone()}</code></li> }.into_any())
+        .map(|uri| view! { <li><code class="mono">{uri.clone()}</code></li> }.erase())
         .collect_view();
     let uris = (!client.redirect_uris.is_empty())
-        .then(|| view! { <Fact term="Sent back to"><ul class="plain-list">{uris}</ul></Fact> }.into_any());
+        .then(|| view! { <Fact term="Sent back to"><ul class="plain-list">{uris}</ul></Fact> }.erase());
     let live = connections(client.connections);
-    let live = (client.kind != ClientKind::Machine)
-        .then(|| view! { <Fact term="Live here">{live}</Fact> }.into_any());
+    let live =
+        (client.kind != ClientKind::Machine).then(|| view! { <Fact term="Live here">{live}</Fact> }.erase());
     let (since, from) = if client.kind.is_own() {
         ("Created", format!(" by {}", client.created_by))
     } else {
@@ -104,18 +105,18 @@ fn facts(client: &OauthClient, now: i64) -> AnyView {
             <Fact term="Last token">{used}</Fact>
         </Facts>
     }
-    .into_any()
+    .erase()
 }
 
 fn own(save: Form<UpdateOauthClient>, rotate: Form<RotateOauthClient>, one: OneClient, me: &Me) -> AnyView {
     let OneClient { client, connectors, now, .. } = one;
     let may_write = me.can(Permission::OauthClientsWrite);
     let facts = facts(&client, now);
-    let facts = view! { <Card title="Client">{facts}</Card> }.into_any();
+    let facts = view! { <Card title="Client">{facts}</Card> }.erase();
     let has_secret = client.auth_method != "none";
     let secrets = has_secret.then(|| secrets(rotate, &client, may_write, now));
     if !may_write {
-        return view! { {facts} {secrets} }.into_any();
+        return view! { {facts} {secrets} }.erase();
     }
     let uris = (client.kind == ClientKind::Code).then(|| redirect_uris(save.into(), &client.redirect_uris));
     let delete = paths::delete_oauth_client(&client.id);
@@ -137,7 +138,7 @@ fn own(save: Form<UpdateOauthClient>, rotate: Form<RotateOauthClient>, one: OneC
             <LinkButton href=delete label="Delete client" icon="trash-2" />
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn secrets(rotate: Form<RotateOauthClient>, client: &OauthClient, may_write: bool, now: i64) -> AnyView {
@@ -171,7 +172,7 @@ fn secrets(rotate: Form<RotateOauthClient>, client: &OauthClient, may_write: boo
                 <SubmitButton form=rotate label="Rotate secret" busy="Rotating…" kind=ButtonKind::Secondary icon="refresh-cw" />
             </PostForm>
         }
-        .into_any()
+        .erase()
     });
     view! {
         <Card title="Secrets" about="Only hashes are kept. A lost secret is replaced, not found.">
@@ -181,16 +182,16 @@ fn secrets(rotate: Form<RotateOauthClient>, client: &OauthClient, may_write: boo
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn secret_row(secret: &ClientSecret, now: i64) -> AnyView {
     let state = match secret.expires_at {
-        None => view! { <Badge label="current" tone=Tone::Ok /> }.into_any(),
-        Some(at) => view! { <Badge label="ends" tone=Tone::Warn /> " " <Time at=at now=now /> }.into_any(),
+        None => view! { <Badge label="current" tone=Tone::Ok /> }.erase(),
+        Some(at) => view! { <Badge label="ends" tone=Tone::Warn /> " " <Time at=at now=now /> }.erase(),
     };
     let used = match secret.last_used_at {
-        Some(at) => view! { <Ago at=at now=now /> }.into_any(),
+        Some(at) => view! { <Ago at=at now=now /> }.erase(),
         None => "Never".into_any(),
     };
     view! {
@@ -201,7 +202,7 @@ fn secret_row(secret: &ClientSecret, now: i64) -> AnyView {
             <td data-label="Last used">{used}</td>
         </tr>
     }
-    .into_any()
+    .erase()
 }
 
 /// A client that belongs to nobody. All of it is text that the client wrote.
@@ -212,7 +213,7 @@ fn other(one: OneClient, me: &Me) -> AnyView {
         .iter()
         .map(|(name, value)| {
             let value = value.clone();
-            view! { <Fact term=name.clone()><span class="server-text">{value}</span></Fact> }.into_any()
+            view! { <Fact term=name.clone()><span class="server-text">{value}</span></Fact> }.erase()
         })
         .collect_view();
     let claims = (!client.claims.is_empty()).then(|| {
@@ -221,7 +222,7 @@ fn other(one: OneClient, me: &Me) -> AnyView {
                 <Facts>{claims}</Facts>
             </Card>
         }
-        .into_any()
+        .erase()
     });
     let revoke = (me.can(Permission::OauthClientsWrite) && client.connections > 0).then(|| {
         let href = paths::delete_oauth_client(&client.id);
@@ -230,7 +231,7 @@ fn other(one: OneClient, me: &Me) -> AnyView {
                 <LinkButton href=href label="Revoke all its connections" icon="trash-2" />
             </Card>
         }
-        .into_any()
+        .erase()
     });
     let facts = facts(&client, now);
     view! {
@@ -241,5 +242,5 @@ fn other(one: OneClient, me: &Me) -> AnyView {
         {claims}
         {revoke}
     }
-    .into_any()
+    .erase()
 }

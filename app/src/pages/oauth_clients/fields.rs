@@ -13,6 +13,7 @@ use crate::{
         ButtonKind, Callout, Card, Checkbox, CheckboxGroup, Choice, CodeBlock, CopyField, Crumb, LinkButton,
         RadioGroup, TextArea, Tone,
     },
+    erase::Erase as _,
     form::FormCore,
 };
 
@@ -50,7 +51,7 @@ pub(super) fn access(form: FormCore, scope: &Scope, connectors: Vec<(ConnectorSl
             <input type="hidden" name="access" value="all" />
             <p class="hint">"There are no connectors yet. The client will reach all that are added."</p>
         }
-        .into_any();
+        .erase();
     }
     let ways = vec![
         Choice::new("all", "All connectors").hint("The scope mcp:call. Also those that are added later."),
@@ -67,7 +68,7 @@ pub(super) fn access(form: FormCore, scope: &Scope, connectors: Vec<(ConnectorSl
             <CheckboxGroup form=form name="connectors[]" label="Selected connectors" values=values choices=choices />
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 /// Where a client for people may be sent back to.
@@ -81,14 +82,14 @@ pub(super) fn redirect_uris(form: FormCore, uris: &[String]) -> AnyView {
             value=uris.join("\n")
         />
     }
-    .into_any()
+    .erase()
 }
 
 /// The box that says what making or deleting a client does to all others. Without live connections there is nothing to
 /// choose.
 pub(super) fn cut(form: FormCore, act: &str, org: &str, live: i64) -> AnyView {
     if live == 0 {
-        return view! { <input type="hidden" name="cut" value="on" /> }.into_any();
+        return view! { <input type="hidden" name="cut" value="on" /> }.erase();
     }
     let have = if live == 1 { "has" } else { "have" };
     let about = format!(
@@ -107,7 +108,7 @@ pub(super) fn cut(form: FormCore, act: &str, org: &str, live: i64) -> AnyView {
             />
         </Callout>
     }
-    .into_any()
+    .erase()
 }
 
 /// The answer that holds a secret: the only time that the whole secret is on a page.
@@ -121,17 +122,17 @@ pub(super) fn shown(shown: ShownSecret, title: String, about: String) -> AnyView
                 <p>"Only its hash is kept. Copy it now, and store it where your other secrets are."</p>
             </Callout>
         }
-        .into_any(),
+        .erase(),
         None => view! {
             <Callout tone=Tone::Info title="This client has no secret">
                 <p>"It is a public client: it proves itself with PKCE, in every flow anew."</p>
             </Callout>
         }
-        .into_any(),
+        .erase(),
     };
     let cut = (revoked > 0).then(|| {
         let (count, have) = (connections(revoked), if revoked == 1 { "has" } else { "have" });
-        view! { <p>{format!("{count} {have} to authorise again.")}</p> }.into_any()
+        view! { <p>{format!("{count} {have} to authorise again.")}</p> }.erase()
     });
     let token = token.map(|token| {
         view! {
@@ -139,7 +140,7 @@ pub(super) fn shown(shown: ShownSecret, title: String, about: String) -> AnyView
                 <CodeBlock label=token.label text=token.text shown=token.shown />
             </Card>
         }
-        .into_any()
+        .erase()
     });
     view! {
         <Card title=title about=about>
@@ -154,7 +155,7 @@ pub(super) fn shown(shown: ShownSecret, title: String, about: String) -> AnyView
         </Card>
         {token}
     }
-    .into_any()
+    .erase()
 }
 
 #[cfg(test)]

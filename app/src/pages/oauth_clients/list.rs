@@ -16,6 +16,7 @@ use crate::{
         Ago, ButtonKind, Card, Checkbox, Choice, CopyButton, DataTable, Day, EmptyState, Fact, Facts,
         LinkButton, PageHeader, RadioGroup, SubmitButton,
     },
+    erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page},
 };
@@ -57,14 +58,14 @@ impl LazyRoute for OauthClientsPage {
                     <a href=paths::settings_connections()>"MCP connections"</a>
                 </p>
             }
-            .into_any()
+            .erase()
         })
     }
 }
 
 fn new_client() -> AnyView {
     view! { <LinkButton href=paths::new_oauth_client() label="New OAuth client" kind=ButtonKind::Primary icon="plus" /> }
-        .into_any()
+        .erase()
 }
 
 fn own(clients: &Clients, may_write: bool) -> AnyView {
@@ -76,7 +77,7 @@ fn own(clients: &Clients, may_write: bool) -> AnyView {
                 <a href=paths::help_claude_ai()>"Connect to Claude.ai"</a>
             </EmptyState>
         }
-        .into_any();
+        .erase();
     }
     let now = clients.now;
     let rows = clients
@@ -101,7 +102,7 @@ fn own(clients: &Clients, may_write: bool) -> AnyView {
                     <td data-label="Last token">{last_token(client, now)}</td>
                 </tr>
             }
-            .into_any()
+            .erase()
         })
         .collect_view();
     view! {
@@ -115,12 +116,12 @@ fn own(clients: &Clients, may_write: bool) -> AnyView {
             </DataTable>
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 fn last_token(client: &OauthClient, now: i64) -> AnyView {
     match client.last_used_at {
-        Some(at) => view! { <Ago at=at now=now /> }.into_any(),
+        Some(at) => view! { <Ago at=at now=now /> }.erase(),
         None => "Never".into_any(),
     }
 }
@@ -146,7 +147,7 @@ fn others(clients: &Clients) -> AnyView {
                     <td data-label="Last token">{last_token(client, now)}</td>
                 </tr>
             }
-            .into_any()
+            .erase()
         })
         .collect_view();
     view! {
@@ -163,7 +164,7 @@ fn others(clients: &Clients) -> AnyView {
             </DataTable>
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 fn settings(form: Form<SetOauthSettings>, clients: &Clients, me: &Me) -> AnyView {
@@ -187,7 +188,7 @@ fn settings(form: Form<SetOauthSettings>, clients: &Clients, me: &Me) -> AnyView
                 </Facts>
             </Card>
         }
-        .into_any();
+        .erase();
     }
     let lifetimes = RefreshLifetime::ALL
         .iter()
@@ -229,5 +230,5 @@ fn settings(form: Form<SetOauthSettings>, clients: &Clients, me: &Me) -> AnyView
             </PostForm>
         </Card>
     }
-    .into_any()
+    .erase()
 }

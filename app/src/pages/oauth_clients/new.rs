@@ -16,6 +16,7 @@ use crate::{
         Callout, Card, Choice, DeniedState, PageHeader, RadioGroup, SelectField, SubmitButton, TextField,
         Tone,
     },
+    erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page},
 };
@@ -35,7 +36,7 @@ impl LazyRoute for NewOauthClientPage {
         let create = use_form::<CreateOauthClient>();
         page(this.clients, move |clients, me| {
             if !me.can(Permission::OauthClientsWrite) {
-                return view! { <DeniedState permission=Some(Permission::OauthClientsWrite) /> }.into_any();
+                return view! { <DeniedState permission=Some(Permission::OauthClientsWrite) /> }.erase();
             }
             (move || match create.ok().get() {
                 Some(made) => {
@@ -46,7 +47,7 @@ impl LazyRoute for NewOauthClientPage {
                             {shown(made, name, "It works now.".to_owned())}
                         </div>
                     }
-                    .into_any()
+                    .erase()
                 }
                 None => form(create, &clients, &me),
             })
@@ -109,5 +110,5 @@ fn form(create: Form<CreateOauthClient>, clients: &Clients, me: &Me) -> AnyView 
             </Card>
         </div>
     }
-    .into_any()
+    .erase()
 }

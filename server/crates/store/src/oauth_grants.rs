@@ -10,8 +10,7 @@ statements! {
                      FROM refresh_tokens t JOIN oauth_grants g ON g.id = t.grant_id WHERE t.hash = $1";
     FIND = "SELECT id, org_id, connection_id, client_id, scope, resource, generation, rotated_at, repeats, used_generation, \
             created_at, expires_at, revoked_at, generation AS presented FROM oauth_grants WHERE org_id = $1 AND id = $2";
-    LIST_LIVE = "SELECT g.id, g.connection_id, n.key_id, g.client_id, n.client_name, n.user_id, g.scope, g.created_at, \
-                 g.expires_at \
+    LIST_LIVE = "SELECT g.id, g.connection_id, n.key_id, g.client_id, n.client_name, n.user_id, g.scope, g.created_at, g.expires_at \
                  FROM oauth_grants g JOIN connections n ON n.id = g.connection_id \
                  JOIN members m ON m.org_id = g.org_id AND m.user_id = n.user_id \
                  WHERE g.org_id = $1 AND g.revoked_at IS NULL AND g.expires_at > $2 AND n.revoked_at IS NULL";
