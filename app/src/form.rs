@@ -16,7 +16,7 @@ use leptos::{
     web_sys::UrlSearchParams,
 };
 use leptos_router::hooks::use_location;
-use model::{AppError, ErrorKind};
+use model::{AppError, ErrorKind, error::OTHER_ORGANISATION};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use server_fn::ServerFn;
 
@@ -45,6 +45,10 @@ impl PostOutcome {
         self.status < 400
     }
 }
+
+/// The hidden field with the organisation that a form was made in: it changes that one or, if another is in view by
+/// then, none.
+pub(crate) const MADE_IN: &str = "made_in_org";
 
 /// Whether what was typed into the field `name` must not travel back: passwords, secrets and header values.
 pub fn is_secret_field(name: &str) -> bool {
@@ -297,16 +301,29 @@ fn urlencoded(event: &SubmitEvent) -> Option<String> {
     pairs.to_string().as_string()
 }
 
-/// What the page was rendered with, if it was this form's doing. In the browser only while hydrating: on a later visit
-/// to the page it is an old story.
-fn outcome_for(function: &str, key: Option<&(&'static str, String)>) -> Option<PostOutcome> {
+/// What the page was rendered with. In the browser only while hydrating: on a later visit to the page it is an old story.
+fn fresh_outcome() -> Option<PostOutcome> {
     let fresh = cfg!(feature = "ssr")
         || Owner::current_shared_context().is_some_and(|context| context.during_hydration());
     let Outcome(outcome) = use_context::<Outcome>().filter(|_| fresh)?;
-    outcome.filter(|o| {
+    outcome
+}
+
+/// What the page was rendered with, if it was this form's doing.
+fn outcome_for(function: &str, key: Option<&(&'static str, String)>) -> Option<PostOutcome> {
+    fresh_outcome().filter(|o| {
         o.function == function
             && key.is_none_or(|(field, value)| o.fields.iter().any(|(n, v)| n == field && v == value))
     })
+}
+
+/// The refusal of a form that was made in another organisation, and the id of that one, if that is what the page was
+/// rendered with. The page would belong to the one in view.
+pub(crate) fn made_elsewhere() -> Option<(AppError, String)> {
+    let outcome = fresh_outcome().filter(|outcome| outcome.status == 409)?;
+    let error = Some(read_error(&outcome.result)).filter(|error| error.code == OTHER_ORGANISATION)?;
+    let org = outcome.fields.into_iter().find_map(|(name, value)| (name == MADE_IN).then_some(value));
+    Some((error, org.unwrap_or_default()))
 }
 
 /// The outcome as the app hands it down to forms, the same on both sides of hydration.
@@ -337,6 +354,8 @@ pub fn PostForm(
     let key = form.key.with_value(|key| {
         key.clone().map(|(name, value)| view! { <input type="hidden" name=name value=value /> }.erase())
     });
+    let org = form.refresh.map(|refresh| refresh.org.get_value()).filter(|org| !org.is_empty());
+    let org = org.map(|org| view! { <input type="hidden" name=MADE_IN value=org /> }.erase());
     view! {
         <form
             class=class
@@ -346,6 +365,7 @@ pub fn PostForm(
             aria-busy=move || form.pending.get().then_some("true")
             on:submit=move |event| form.submit(event)
         >
+            {org}
             {key}
             {children()}
         </form>

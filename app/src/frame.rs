@@ -182,8 +182,12 @@ fn NavLink(
 }
 
 /// Pages below the settings that are entries of their own.
-const OF_SETTINGS: &[&str] =
-    &[paths::settings_api_keys(), paths::settings_oauth_clients(), paths::settings_connections()];
+const OF_SETTINGS: &[&str] = &[
+    paths::settings_api_keys(),
+    paths::settings_oauth_clients(),
+    paths::settings_connections(),
+    paths::settings_sso(),
+];
 
 /// Whether a page belongs to a navigation entry.
 fn within(path: &str, href: &str) -> bool {
@@ -224,6 +228,12 @@ fn side_bar(me: Me) -> AnyView {
                         label="MCP connections"
                         icon="link"
                         locked=!me.can(Permission::ApiKeysRead)
+                    />
+                    <NavLink
+                        href=paths::settings_sso()
+                        label="Single sign-on"
+                        icon="shield-check"
+                        locked=!me.can(Permission::SsoRead)
                     />
                 </nav>
                 <div class="side-end">

@@ -121,6 +121,7 @@ use crate::{
         overview::OverviewPage,
         profile::{ProfilePage, SessionsPage},
         settings::SettingsPage,
+        sso::SsoPage,
     },
     route::At,
     state::{GivenError, MeResource, Refresh},
@@ -221,6 +222,7 @@ fn Pages() -> impl IntoView {
                 ssr=SsrMode::Async
             />
             <Route path=At("/oauth/consent") view={Lazy::<ConsentPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/sso") view={Lazy::<SsoPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/connections") view={Lazy::<OwnConnectionsPage>::new()} ssr=SsrMode::Async />

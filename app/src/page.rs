@@ -13,6 +13,8 @@ use server_fn::ServerFn;
 use crate::{
     call::{Answer, Call, call, read},
     components::error_page,
+    form::made_elsewhere,
+    pages::auth::other_org,
     state::{Refresh, use_me},
 };
 
@@ -133,12 +135,16 @@ pub fn page_of_data<T: DeserializeOwned + 'static>(
     show(Some(data.json), None, Arc::new(move |json, _| read(&json).map(&render)))
 }
 
-type Render = Arc<dyn Fn(String, Result<Me, AppError>) -> Result<AnyView, AppError> + Send + Sync>;
+pub(crate) type Render = Arc<dyn Fn(String, Result<Me, AppError>) -> Result<AnyView, AppError> + Send + Sync>;
 type Coming = Pin<Box<dyn Future<Output = AnyView> + Send>>;
 
 /// What waits is the same code for all pages: each of their chunks has only what makes its own view.
 #[inline(never)]
 fn show(data: Option<Json>, me: Option<Loaded<Me>>, render: Render) -> AnyView {
+    let (data, me, render) = match made_elsewhere() {
+        Some((error, org)) => (None, Some(use_me()), other_org(error, org)),
+        None => (data, me, render),
+    };
     when_there(Arc::new(move || {
         let coming = coming(data, me, Arc::clone(&render));
         Box::pin(async move {
@@ -165,6 +171,7 @@ fn mark_hydrated() {}
 /// Waits for data and person, and makes the view.
 #[inline(never)]
 pub(crate) fn coming(data: Option<Json>, me: Option<Loaded<Me>>, render: Render) -> Coming {
+    let refresh: Refresh = expect_context();
     Box::pin(async move {
         let json = match data {
             Some(data) => data.await.0,
@@ -174,6 +181,9 @@ pub(crate) fn coming(data: Option<Json>, me: Option<Loaded<Me>>, render: Render)
             Some(me) => me.json.await.0.and_then(|json| read_me(&json)),
             None => Err(AppError::new(model::ErrorKind::Internal, "nobody", "")),
         };
+        let org = me.as_ref().ok().and_then(|me| me.org.as_ref()).map(|org| org.org.to_string());
+        // For the forms in the view, which is made now.
+        refresh.org.set_value(org.unwrap_or_default());
         json.and_then(|json| render(json, me)).unwrap_or_else(error_page)
     })
 }

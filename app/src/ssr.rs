@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use domain::request::{RequestContext, RequestId};
+use domain::request::{RequestContext, RequestId, Wants};
 use leptos::{nonce::use_nonce, prelude::*, reactive::owner::Owner};
 use leptos_axum::ResponseOptions;
 use leptos_meta::ServerMetaContext;
@@ -23,7 +23,7 @@ use server_fn::redirect::REDIRECT_HEADER;
 
 use crate::{
     App,
-    form::{PostOutcome, is_secret_field},
+    form::{MADE_IN, PostOutcome, is_secret_field},
     shell,
     state::GivenError,
 };
@@ -334,11 +334,22 @@ impl Called {
     }
 }
 
+/// Whether a server function only looks: they are named so.
+fn only_reads(path: &str) -> bool {
+    path.starts_with("/api/load_")
+}
+
 /// Runs a server function. Leptos answers every error with 500: here it gets the status of its kind.
-async fn call<C>(context: C, parts: Parts, body: Bytes) -> Called
+async fn call<C>(context: C, mut parts: Parts, body: Bytes) -> Called
 where
     C: Fn() + Clone + Send + Sync + 'static,
 {
+    if !only_reads(parts.uri.path())
+        && let Some(ctx) = parts.extensions.get_mut::<RequestContext>()
+    {
+        let field = parse_form(&body).into_iter().find(|(name, _)| name == MADE_IN);
+        ctx.wants = Wants::Change { made_in: field.and_then(|(_, org)| org.parse().ok()) };
+    }
     let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone());
     let request = Request::from_parts(parts, Body::from(body));
     let response = leptos_axum::handle_server_fns_with_context(context, request).await.into_response();

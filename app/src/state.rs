@@ -26,6 +26,8 @@ pub(crate) struct Refresh {
     pub(crate) redirect: RwSignal<Option<String>>,
     /// Whether the last submission on this page failed; the title says so.
     pub(crate) failed: RwSignal<bool>,
+    /// The organisation that what is being rendered belongs to; empty if to none. Forms take it with them.
+    pub(crate) org: StoredValue<String>,
 }
 
 impl Refresh {
@@ -35,6 +37,7 @@ impl Refresh {
             page: RwSignal::new(0),
             redirect: RwSignal::new(None),
             failed: RwSignal::new(false),
+            org: StoredValue::new(String::new()),
         }
     }
 

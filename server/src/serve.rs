@@ -6,6 +6,7 @@ use domain::{
     Env, Settings,
     dataplane::Planes,
     env::{Changes, SystemClock, SystemRng},
+    idp::Jwks,
     net::{Outbound, OutboundSettings},
     password::{PasswordSettings, Passwords},
     signing::KeyRing,
@@ -70,6 +71,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         rng,
         sealer: Arc::new(sealer),
         keys: Arc::new(KeyRing::default()),
+        jwks: Arc::new(Jwks::default()),
         passwords: Arc::new(Passwords::new(PasswordSettings::default())),
         outbound,
         settings: Arc::new(Settings {
@@ -109,6 +111,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
         directory: planes.clone(),
         exchange: Arc::new(env.outbound.clone()),
         tokens: Arc::new(env.clone()),
+        judge: Arc::new(env.clone()),
         meter: meter.clone(),
         clock: env.clock.clone(),
         rng: env.rng.clone(),

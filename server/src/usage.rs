@@ -87,8 +87,9 @@ impl UsageMeter {
             return Ok(());
         }
         // In one order on every node, so that two of them never wait for each other's rows.
-        notes.sort_unstable_by_key(|(key, _)| *key);
+        notes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let written = async {
+            write_grants(env, &notes).await?;
             let mut tx = env.db.write().await?;
             for ((org, principal), note) in &notes {
                 write(&mut tx, *org, principal, note).await?;
@@ -130,10 +131,24 @@ async fn write(tx: &mut Tx, org: OrgId, principal: &Principal, note: &Note) -> s
         Principal::Connection(connection) => {
             store::connections::set_used(tx, org, *connection, &used).await?;
         }
+        // Nothing here stands for them that could show when it was used.
+        Principal::Provider { .. } => {}
         Principal::Machine(client) => store::oauth_clients::set_used(tx, client, note.at).await?,
     }
-    for (grant, generation) in &note.grants {
-        store::oauth_grants::set_used(tx, org, *grant, *generation).await?;
-    }
     Ok(())
+}
+
+/// A transaction of its own: a refresh holds a grant while it asks for its connection, and a revocation the other way round.
+async fn write_grants(env: &Env, notes: &[((OrgId, Principal), Note)]) -> store::Result<()> {
+    let used = notes.iter().flat_map(|((org, _), note)| note.grants.iter().map(move |used| (*org, used)));
+    let mut used: Vec<_> = used.collect();
+    if used.is_empty() {
+        return Ok(());
+    }
+    used.sort_unstable();
+    let mut tx = env.db.write().await?;
+    for (org, (grant, generation)) in used {
+        store::oauth_grants::set_used(&mut tx, org, *grant, *generation).await?;
+    }
+    tx.commit().await
 }

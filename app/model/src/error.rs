@@ -8,6 +8,9 @@ use server_fn::{
     error::{FromServerFnError, ServerFnErrorErr},
 };
 
+/// The code of the refusal of a form that was made in another organisation than the one in view.
+pub const OTHER_ORGANISATION: &str = "other_organisation";
+
 /// What kind of failure it was; decides the HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -7,6 +7,7 @@
 
 pub mod api_keys;
 pub mod connectors;
+pub mod doctor;
 pub mod error;
 pub mod ids;
 pub mod oauth;
@@ -16,6 +17,7 @@ pub mod permissions;
 pub mod plan;
 pub mod scope;
 pub mod slug;
+pub mod sso;
 pub mod text;
 
 pub use error::{AppError, ErrorKind, FieldError};

@@ -14,11 +14,10 @@ pub const fn sign_in() -> &'static str {
 pub const fn sign_out() -> &'static str {
     "/sign-out"
 }
-/// Log in, then go on to `next`, which must be a path of ours.
+/// Log in, then go on to `next`, which must be a path of ours. Going on to here would be a circle.
 pub fn sign_in_then(next: &str) -> String {
-    // From here to here would be a circle.
-    let leads_on = next != "/" && next.split(['?', '#']).next() != Some(sign_in());
-    if leads_on { format!("{}?next={}", sign_in(), encode(next)) } else { sign_in().to_owned() }
+    let here = next.split(['?', '#']).next() == Some(sign_in());
+    if next == "/" || here { sign_in().to_owned() } else { format!("{}?next={}", sign_in(), encode(next)) }
 }
 /// Log in although somebody is logged in, then go on to `next`.
 pub fn sign_in_again_then(next: &str) -> String {
@@ -258,9 +257,9 @@ mod tests {
     #[test]
     fn the_place_to_return_to_is_encoded() {
         assert_eq!(sign_in_then("/a?b=c&d"), "/sign-in?next=/a%3Fb%3Dc%26d");
-        for circle in ["/", "/sign-in", "/sign-in?next=/sign-in"] {
+        for circle in ["/", "/sign-in", "/sign-in?next=/sign-in", "/sign-in?notice=signed-out"] {
             assert_eq!(sign_in_then(circle), "/sign-in");
         }
-        assert_eq!(sign_in_then("/"), "/sign-in");
+        assert_eq!(sign_in_then("/sign-ins"), "/sign-in?next=/sign-ins");
     }
 }

@@ -12,3 +12,4 @@ pub mod oauth_clients;
 pub mod overview;
 pub mod profile;
 pub mod settings;
+pub mod sso;

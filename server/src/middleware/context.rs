@@ -10,7 +10,7 @@ use axum::{
 };
 use domain::{
     Env, Error,
-    request::{ClientIp, Origin, RequestContext, RequestId, SessionControl},
+    request::{ClientIp, Origin, RequestContext, RequestId, SessionControl, Wants},
 };
 use futures_util::future::BoxFuture;
 use model::{OrgId, UserId};
@@ -108,6 +108,8 @@ pub async fn provide(
     let (form, fresh) = known.map_or_else(|| (env.token(), true), |value| (value, false));
     let context = RequestContext {
         signed_in,
+        // The app knows better when it has read the form.
+        wants: Wants::default(),
         form_token: form_token(&env, &form),
         device: cookie(headers, device_cookie(&env)).map(ToOwned::to_owned),
         session: Arc::new(BrowserSession { session, env: env.clone(), origin: origin.clone() }),

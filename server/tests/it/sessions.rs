@@ -4,9 +4,11 @@ use axum::{
     body::Body,
     http::{Request, StatusCode, header},
 };
+use domain::OrgActor;
+use model::Role;
 use store::Kind;
 
-use crate::support::{HOST, TestApp};
+use crate::support::{HOST, TestApp, input_value};
 
 const HOUR: i64 = 60 * 60 * 1000;
 
@@ -173,4 +175,43 @@ async fn ses_08_a_session_cookie_opens_no_mcp_endpoint() {
         .body(Body::from(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#))
         .unwrap();
     assert_eq!(app.send(request).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_form_changes_the_organisation_that_it_was_made_in_or_none() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    let beta = app.org("beta").await;
+    let both = OrgActor::operator(beta.org_id());
+    domain::orgs::put_member(&app.test.env, &both, "owner@acme.example", Role::Owner).await.unwrap();
+    let mut browser = app.signed_in(&acme).await;
+    browser.post("/?do=switch_org", &[("org", &acme.org_id().to_string())]).await;
+    let page = browser.get("/settings").await;
+    let made_in = input_value(&page.text, "made_in_org").expect("forms say where they were made");
+    assert_eq!(made_in, acme.org_id().to_string());
+
+    // In another tab.
+    browser.post("/?do=switch_org", &[("org", &beta.org_id().to_string())]).await;
+    let fields = [("made_in_org", made_in.as_str()), ("name", "Typed for Acme"), ("description", "")];
+    for path in ["/settings?do=update_org", "/api/update_org"] {
+        let answer = browser.post(path, &fields).await;
+        assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.text);
+        assert!(answer.text.contains("Nothing was changed"), "{}", answer.text);
+        assert!(answer.text.contains(&format!("This form belongs to {}", acme.org.name)));
+        assert!(!answer.text.contains("value=\"Typed for Acme"), "it is not offered to the other one");
+        if path.starts_with("/settings") {
+            assert!(answer.text.contains(&format!("Switch back to {}", acme.org.name)));
+        }
+    }
+    for org in [&acme, &beta] {
+        let mut tx = app.test.env.db.read().await.unwrap();
+        let now = store::orgs::find(&mut tx, org.org_id()).await.unwrap().unwrap();
+        assert_eq!(now.name, org.org.name);
+    }
+    // What belongs to no organisation goes on.
+    let theme = [("made_in_org", made_in.as_str()), ("theme", "dark"), ("next", "/")];
+    assert_eq!(browser.post("/?do=set_theme", &theme).await.status, StatusCode::SEE_OTHER);
+
+    browser.post("/?do=switch_org", &[("org", &acme.org_id().to_string())]).await;
+    assert_eq!(browser.post("/settings?do=update_org", &fields).await.status, StatusCode::SEE_OTHER);
 }

@@ -85,3 +85,15 @@ async fn ses_09_nobody_is_led_to_another_site() {
         assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/"), "{next}");
     }
 }
+
+#[tokio::test]
+async fn before_anybody_has_an_account_the_log_in_page_tells_where_the_set_up_link_is() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let page = app.browser().get("/sign-in").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text.contains("Where the set-up link is"));
+    assert!(!page.text.contains("name=\"password\""));
+    app.org("acme").await;
+    let page = app.browser().get("/sign-in").await;
+    assert!(page.text.contains("name=\"password\"") && !page.text.contains("Where the set-up link is"));
+}

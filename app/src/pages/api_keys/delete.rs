@@ -65,7 +65,7 @@ fn question(
                 {instead}
             </Callout>
         };
-        (Some(warning.into_any()), None)
+        (Some(warning.erase()), None)
     } else {
         let instead = instead.map(|button| {
             view! {

@@ -41,7 +41,7 @@ impl LazyRoute for SignInPage {
             if start.signed_in && !again {
                 go(&next);
             }
-            sign_in_form(form, start.csrf, start.client, next)
+            if start.set_up { sign_in_form(form, start.csrf, start.client, next) } else { nobody_yet() }
         })
     }
 }
@@ -78,6 +78,29 @@ fn sign_in_form(form: Form<SignIn>, csrf: String, client: Option<String>, next: 
             <p class="auth-note muted">
                 "Forgot your password? Whoever operates this instance can set a new one for you."
             </p>
+        </div>
+    }
+    .erase()
+}
+
+/// There is nobody who could log in.
+fn nobody_yet() -> AnyView {
+    view! {
+        <div class="alone">
+            <PageHeader
+                title=format!("Set up {}", copy::PRODUCT)
+                about="Nobody has an account here yet. Whoever opens the set-up link becomes the first owner."
+            />
+            <Card title="Where the set-up link is">
+                <ol class="steps">
+                    <li>
+                        "Look at what " {copy::PRODUCT} " printed when it started: in its terminal, with "
+                        <code>"docker logs"</code> ", or with " <code>"journalctl"</code> "."
+                    </li>
+                    <li>"Open the address with " <code>"/setup/"</code> " in it. It works once."</li>
+                </ol>
+                <p class="hint">"Lost it? Each start prints a new one, and the one before stops working."</p>
+            </Card>
         </div>
     }
     .erase()

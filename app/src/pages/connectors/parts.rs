@@ -35,7 +35,7 @@ fn lower(text: &str) -> String {
         let by = match c {
             'A'..='Z' | 'À'..='Ö' | 'Ø'..='Þ' | 'Α'..='Ϋ' | 'А'..='Я' => 32,
             'Ѐ'..='Џ' => 80,
-            'Ā'..='ķ' | 'Ŋ'..='ŷ' => u32::from(c) % 2 ^ 1,
+            'Ā'..='ķ' | 'Ŋ'..='ŷ' => 1 - (u32::from(c) % 2),
             'Ĺ'..='ň' | 'Ź'..='ž' => u32::from(c) % 2,
             _ => 0,
         };
@@ -203,11 +203,6 @@ mod tests {
         assert!(!may_pass(&AppError::field("url", "upstream_blocked", "")));
         assert!(!may_pass(&AppError::field("url", "url", "")));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_filter_does_not_mind_upper_and_lower_case() {

@@ -36,6 +36,12 @@ pub async fn setup_link(env: &Env) -> Result<Option<String>> {
     Ok(Some(env.settings.absolute(&paths::setup(&token))))
 }
 
+/// Whether somebody has an account.
+pub async fn is_set_up(env: &Env) -> Result<bool> {
+    let mut tx = env.db.read().await?;
+    Ok(store::users::count(&mut tx).await? > 0)
+}
+
 /// Whether this is the set-up link's token. Looking changes nothing.
 pub async fn setup_link_works(env: &Env, token: &str) -> Result<bool> {
     let mut tx = env.db.read().await?;

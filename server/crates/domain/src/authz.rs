@@ -2,11 +2,13 @@
 
 use core::marker::PhantomData;
 
-use model::{AppError, ErrorKind, OrgId, Permission, Role, UserId, permissions::Grant};
+use model::{
+    AppError, ErrorKind, OrgId, Permission, Role, UserId, error::OTHER_ORGANISATION, permissions::Grant,
+};
 
 use crate::{
     Error, Result,
-    request::{Origin, RequestContext},
+    request::{Origin, RequestContext, Wants},
 };
 
 /// Who acts.
@@ -68,12 +70,18 @@ impl<P: Grant> OrgActor<P> {
     ///
     /// # Errors
     /// `Unauthenticated` when nobody is signed in, `NotFound` when the person is in no organisation (or no longer in
-    /// this one), `Forbidden` naming the permission and who can grant it.
+    /// this one), `Forbidden` naming the permission and who can grant it, `Conflict` when a form was made in another
+    /// organisation than the one in view.
     pub async fn require(ctx: &RequestContext) -> Result<Self> {
         let signed_in = ctx.signed_in.as_ref().ok_or_else(unauthenticated)?;
         let mut tx = ctx.env.db.read().await?;
         let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(unauthenticated)?;
         let (org, role) = membership(&mut tx, &user, signed_in.org).await?;
+        if let Wants::Change { made_in } = ctx.wants
+            && let Some(meant) = made_in.or(signed_in.org).filter(|meant| *meant != org)
+        {
+            return Err(other_org(&mut tx, &user, meant, org).await?.into());
+        }
         Self::of_member(org, role, Principal::User { id: user.id, name: user.name }, ctx.origin.clone())
     }
 
@@ -162,6 +170,29 @@ pub(crate) async fn membership(
     .into())
 }
 
+/// The refusal of a form that was made in another organisation than the one in view, as with two tabs.
+async fn other_org(
+    tx: &mut store::Tx,
+    user: &store::users::User,
+    meant: OrgId,
+    in_view: OrgId,
+) -> Result<AppError> {
+    let here = store::orgs::find(tx, in_view).await?.map(|org| org.name).unwrap_or_default();
+    // Its name is for its members only.
+    let message = match store::members::find_role(tx, meant, user.id).await? {
+        Some(_) => {
+            let there = store::orgs::find(tx, meant).await?.map(|org| org.name).unwrap_or_default();
+            format!(
+                "This form belongs to {there}, and you are now in {here}. Nothing was changed. Switch back to {there}, then send it again."
+            )
+        }
+        None => format!(
+            "This form belongs to an organisation that you are not a member of. You are now in {here}. Nothing was changed."
+        ),
+    };
+    Ok(AppError::new(ErrorKind::Conflict, OTHER_ORGANISATION, message))
+}
+
 pub(crate) fn unauthenticated() -> Error {
     AppError::new(
         ErrorKind::Unauthenticated,
@@ -185,4 +216,31 @@ pub fn denied(permission: Permission) -> AppError {
             holders.join(" or ")
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use model::permissions::can;
+    use store::Kind;
+
+    use super::*;
+    use crate::testing::TestEnv;
+
+    #[tokio::test]
+    async fn a_change_never_falls_back_to_another_organisation() {
+        let test = TestEnv::new(Kind::Sqlite).await;
+        let (acme, beta) = (test.org("acme").await, test.org("beta").await);
+        // A member of acme whose session still shows beta.
+        let mut ctx = test.signed_in(acme.user, beta.org_id());
+        let looks = OrgActor::<can::OrgUpdate>::require(&ctx).await.expect("looking goes on");
+        assert_eq!(looks.org(), acme.org_id());
+        for made_in in [None, Some(beta.org_id())] {
+            ctx.wants = Wants::Change { made_in };
+            let error = OrgActor::<can::OrgUpdate>::require(&ctx).await.expect_err("a refusal").into_app("");
+            assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Conflict, OTHER_ORGANISATION));
+            assert!(!error.message.contains(&beta.org.name), "{}", error.message);
+        }
+        ctx.wants = Wants::Change { made_in: Some(acme.org_id()) };
+        assert!(OrgActor::<can::OrgUpdate>::require(&ctx).await.is_ok());
+    }
 }

@@ -21,7 +21,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
 
 use crate::{
-    Env, Error, Result, connectors, orgs,
+    Env, Error, Result, connectors,
+    idp::{self, IdpSubject, PlaneIdp},
+    orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
 };
 
@@ -46,13 +48,15 @@ pub struct OrgPlane {
     pub revoked_tokens: HashSet<String>,
     /// Its enabled connectors, by slug.
     pub connectors: Vec<Arc<PlaneConnector>>,
+    /// Its own identity provider, while that is enabled.
+    pub idp: Option<Arc<PlaneIdp>>,
     /// The version that this snapshot was made of.
     pub version: i64,
 }
 
 /// Who authenticated on the data plane: what sessions, limits, usage and logs go by. It is always seen together with
 /// its organisation, and says nothing of what it may do: that is [`Access`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Principal {
     /// Whoever holds an API key.
     ApiKey(ApiKeyId),
@@ -60,15 +64,23 @@ pub enum Principal {
     Connection(ConnectionId),
     /// A machine client, by its client id.
     Machine(String),
+    /// Somebody whom the organisation's own identity provider knows (IDP-05).
+    Provider {
+        /// The issuer.
+        issuer: Arc<str>,
+        /// The `sub` of their tokens.
+        subject: Arc<str>,
+    },
 }
 
 impl Principal {
-    /// `api_key`, `connection` or `oauth_client`: the word in logs.
+    /// `api_key`, `connection`, `oauth_client` or `identity_provider`: the word in logs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::ApiKey(_) => "api_key",
             Self::Connection(_) => "connection",
             Self::Machine(_) => "oauth_client",
+            Self::Provider { .. } => "identity_provider",
         }
     }
 }
@@ -80,6 +92,8 @@ impl fmt::Display for Principal {
             Self::ApiKey(id) => id.fmt(f),
             Self::Connection(id) => id.fmt(f),
             Self::Machine(id) => id.fmt(f),
+            // Text of somebody else, which may hold anything.
+            Self::Provider { subject, .. } => subject.escape_debug().fmt(f),
         }
     }
 }
@@ -222,6 +236,31 @@ impl OrgPlane {
             scope: self.resolve(&token.scope.narrowed(&grant.scope)),
             expires_at: Some(grant.expires_at),
             grant: Some((id, generation)),
+        })
+    }
+
+    /// What somebody has here whose token the organisation's own provider issued and [`idp::verify`] found good, as long
+    /// as that provider is configured just so.
+    ///
+    /// # Errors
+    /// [`Refused::Invalid`] when it is switched off, deleted or changed.
+    pub fn admit_subject(
+        &self,
+        provider: &PlaneIdp,
+        subject: &IdpSubject,
+    ) -> core::result::Result<Access, Refused> {
+        if subject.org != self.org || self.idp.as_deref() != Some(provider) {
+            return Err(Refused::Invalid("its provider is not configured so any more"));
+        }
+        Ok(Access {
+            principal: Principal::Provider {
+                issuer: subject.issuer.as_str().into(),
+                subject: subject.subject.as_str().into(),
+            },
+            scope: PlaneScope::All,
+            // A call that was allowed to begin may end.
+            expires_at: None,
+            grant: None,
         })
     }
 
@@ -478,6 +517,16 @@ impl Planes {
             }
         }
         connectors.sort_by(|a, b| a.slug.cmp(&b.slug));
+        let idp = match store::identity_providers::find(&mut tx, id).await?.filter(|row| row.enabled) {
+            // Without it its tokens are refused; everything else must not suffer from it.
+            Some(row) => idp::config::plane(id, &row)
+                .inspect_err(
+                    |error| tracing::error!(%error, org.id = %id, "an identity provider is left out"),
+                )
+                .ok()
+                .map(Arc::new),
+            None => None,
+        };
         let url_keys = org.url_keys;
         Ok(Some(Arc::new(OrgPlane {
             org: id,
@@ -489,6 +538,7 @@ impl Planes {
             machines,
             revoked_tokens: revoked.into_iter().collect(),
             connectors,
+            idp,
             version,
         })))
     }
@@ -611,6 +661,7 @@ mod tests {
             grants: [(named().grant, grant)].into(),
             machines: [("machine".to_owned(), machine)].into(),
             revoked_tokens: HashSet::new(),
+            idp: None,
             connectors: vec![connector(1, "x"), connector(2, "xy")],
             version: 1,
         }

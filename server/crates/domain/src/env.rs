@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use url::Url;
 use uuid::Uuid;
 
-use crate::{net::Outbound, oauth, password::Passwords, sealer::Sealer, signing::KeyRing};
+use crate::{idp::Jwks, net::Outbound, oauth, password::Passwords, sealer::Sealer, signing::KeyRing};
 
 /// Where time comes from. Tests move it; nothing else in the product reads the ambient clock.
 pub trait Clock: Send + Sync {
@@ -116,6 +116,8 @@ pub struct Env {
     pub sealer: Arc<Sealer>,
     /// Signs access tokens and verifies them.
     pub keys: Arc<KeyRing>,
+    /// The keys of organisations' own identity providers.
+    pub jwks: Arc<Jwks>,
     /// Hashes and verifies passwords.
     pub passwords: Arc<Passwords>,
     /// The only way out to the network.

@@ -3,7 +3,7 @@
 //!
 //! Owns: who may do what ([`authz`]), how a change becomes lasting ([`change`]), every secret's form at rest ([`sealer`],
 //! [`password`], [`key_format`], [`signing`], [`tokens`]), the only outbound HTTP client ([`net`]) and the MCP wire that both sides of the gateway
-//! share ([`mcp`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
+//! share ([`mcp`]), and which tokens of others are good ([`idp`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
 
 pub mod accounts;
 pub mod api_keys;
@@ -14,6 +14,7 @@ pub mod connectors;
 pub mod dataplane;
 pub mod env;
 pub mod error;
+pub mod idp;
 pub mod install;
 pub mod key_format;
 pub mod mcp;

@@ -44,6 +44,20 @@ pub struct SignedIn {
     pub org: Option<OrgId>,
 }
 
+/// What a request wants of an organisation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wants {
+    /// To look at whichever is in view.
+    #[default]
+    Read,
+    /// To change the one that its form was made in, or if the form does not say so, the one that the session remembers;
+    /// never another, whichever is in view by now.
+    Change {
+        /// Where the form was made.
+        made_in: Option<OrgId>,
+    },
+}
+
 /// What a request may do to the browser's session. The edge implements it; rules never see a cookie.
 pub trait SessionControl: Send + Sync {
     /// Makes the session a signed-in one, under a new identifier (SES-02).
@@ -65,6 +79,8 @@ pub struct RequestContext {
     pub origin: Origin,
     /// The browser's session.
     pub session: Arc<dyn SessionControl>,
+    /// What it wants of an organisation.
+    pub wants: Wants,
     /// What the hidden field `csrf` of a form that signs somebody in must hold (SES-06).
     pub form_token: String,
     /// The cookie of an earlier sign-in from this browser (PWD-06).

@@ -18,6 +18,7 @@ use store::{Kind, testing::TestDb};
 use crate::{
     Env, OrgActor, Rng, Settings, accounts,
     env::{Changes, ManualClock},
+    idp::Jwks,
     net::{Outbound, OutboundSettings},
     oauth::Shared,
     orgs,
@@ -104,6 +105,7 @@ impl TestEnv {
             sealer: Arc::new(Sealer::new(MasterKey::generate(rng.as_ref()))),
             rng,
             keys: Arc::new(KeyRing::for_tests()),
+            jwks: Arc::new(Jwks::default()),
             passwords: Arc::new(Passwords::new(PasswordSettings::for_tests())),
             outbound,
             settings: Arc::new(Settings {
@@ -232,6 +234,7 @@ impl TestEnv {
         RequestContext {
             env: self.env.clone(),
             signed_in: None,
+            wants: crate::request::Wants::default(),
             origin: Origin {
                 address: Some("203.0.113.7".parse().expect("an address")),
                 user_agent: Some("test".to_owned()),

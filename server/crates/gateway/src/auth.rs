@@ -1,15 +1,17 @@
 //! Who asks: an API key in one of the places where it may stand (APK-03, APK-09), or an access token as a bearer.
 //!
-//! What looks like an API key is judged as one and nothing else; every other bearer is judged as an access token. Neither
-//! falls back to the other, or to nobody (RSV-05).
+//! What looks like an API key is judged as one and nothing else; a bearer that says it is by somebody else is judged by the
+//! organisation's own identity provider; every other bearer is judged as an access token of ours. None falls back to
+//! another, or to nobody (RSV-05).
 
 use std::sync::Arc;
 
 use domain::{
     dataplane::{Access, Resource},
+    idp::{IdpSubject, Judge, PlaneIdp},
     key_format,
     mcp::code,
-    tokens::{AccessToken, Reader, Refused},
+    tokens::{AccessToken, Reader, Refused, claimed_issuer},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use model::{Scope, paths};
@@ -186,6 +188,14 @@ impl Endpoint<'_> {
         self.forbidden(&format!("mcp:call:{connector}"), message)
     }
 
+    /// A good token of the organisation's own provider that lacks what the organisation asks for (IDP-06).
+    fn not_by_rules(self, provider: &PlaneIdp) -> RpcError {
+        let scope = provider.rules.scope.as_str();
+        let scope = if scope.is_empty() { Scope::ALL } else { scope };
+        let message = "This token is valid, but the organisation asks for another claim or scope in it.";
+        self.forbidden(scope, message.to_owned())
+    }
+
     /// A valid access token that may call nothing at all.
     fn no_scope(self) -> RpcError {
         self.forbidden(Scope::ALL, "This access token may not call anything.".to_owned())
@@ -224,6 +234,13 @@ pub(crate) enum Credential {
         /// The connector of that endpoint.
         connector: Option<String>,
     },
+    /// A good token of the organisation's own identity provider.
+    Subject {
+        /// The provider, as it was configured then.
+        provider: Arc<PlaneIdp>,
+        /// Who it is.
+        subject: Arc<IdpSubject>,
+    },
 }
 
 impl Credential {
@@ -252,6 +269,33 @@ impl Credential {
         }
     }
 
+    /// The token, if it is none of ours but may be one of the organisation's own provider. Which provider that is says the
+    /// path alone (IDP-01); what the token says of itself only tells it from ours.
+    pub(crate) fn of_provider<'p>(presented: &Presented<'p>, endpoint: &Endpoint<'_>) -> Option<&'p str> {
+        let Presented::Bearer(token) = presented else { return None };
+        let issuer = claimed_issuer(token)?;
+        (issuer != endpoint.site.absolute("")).then_some(*token)
+    }
+
+    /// Judges a token of the organisation's own provider.
+    pub(crate) async fn judge(
+        ready: &Ready,
+        judge: &dyn Judge,
+        token: &str,
+        endpoint: Endpoint<'_>,
+    ) -> Result<Self, RpcError> {
+        let provider = ready.plane.idp.as_ref().ok_or_else(|| endpoint.invalid())?;
+        match judge.judge(provider, token).await {
+            Ok(subject) => Ok(Self::Subject { provider: Arc::clone(provider), subject: Arc::new(subject) }),
+            Err(refused) => {
+                // The detail may quote the token, so it stays out.
+                let why = refused.condition.code();
+                tracing::debug!(org.slug = endpoint.slug, why, "a token of an identity provider was refused");
+                Err(if refused.is_forbidden() { endpoint.not_by_rules(provider) } else { endpoint.invalid() })
+            }
+        }
+    }
+
     /// What it gives in this organisation, if it works there now.
     pub(crate) fn authenticate(
         &self,
@@ -274,13 +318,14 @@ impl Credential {
                 let resource = Resource { main, connector: connector.as_deref() };
                 ready.plane.admit(token, resource, now).map(Arc::new)
             }
+            Self::Subject { provider, subject } => ready.plane.admit_subject(provider, subject).map(Arc::new),
         }
     }
 
     /// Whether nothing is known against it that no snapshot tells.
     pub(crate) fn stands(&self, tokens: &dyn Reader) -> bool {
         match self {
-            Self::ApiKey { .. } => true,
+            Self::ApiKey { .. } | Self::Subject { .. } => true,
             Self::Token { token, .. } => tokens.stands(token),
         }
     }

@@ -28,6 +28,7 @@ use axum::{
 use domain::{
     Clock, Rng,
     dataplane::{Access, Directory},
+    idp::Judge,
     mcp::{exchange::Exchange, upstream::UpstreamSettings},
     tokens::Reader,
 };
@@ -112,6 +113,8 @@ pub struct Parts {
     pub exchange: Arc<dyn Exchange>,
     /// What reads access tokens.
     pub tokens: Arc<dyn Reader>,
+    /// What judges tokens of organisations' own identity providers.
+    pub judge: Arc<dyn Judge>,
     /// Who hears of credentials being used.
     pub meter: Arc<dyn Meter>,
     /// Time.
@@ -131,6 +134,7 @@ struct Inner {
     sessions: Sessions,
     limits: Limits,
     tokens: Arc<dyn Reader>,
+    judge: Arc<dyn Judge>,
     meter: Arc<dyn Meter>,
     clock: Arc<dyn Clock>,
     site: Site,
@@ -140,12 +144,13 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, exchange, tokens, meter, clock, rng, settings } = parts;
+        let Parts { directory, exchange, tokens, judge, meter, clock, rng, settings } = parts;
         Self(Arc::new(Inner {
             planes: Arc::new(Planes::new(directory, exchange, Arc::clone(&clock), settings.clone())),
             sessions: Sessions::new(Arc::clone(&clock), rng),
             limits: Limits::new(&settings),
             tokens,
+            judge,
             meter,
             clock,
             site: Site::new(&settings.public_url),

@@ -24,8 +24,8 @@ pub(crate) async fn org(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let known = well_formed(&slug);
-    document(&gateway, &uri, &headers, known.then(|| paths::mcp(&slug)))
+    let path = well_formed(&slug).then(|| paths::mcp(&slug));
+    document(&gateway, &uri, &headers, &slug, path).await
 }
 
 pub(crate) async fn connector(
@@ -35,7 +35,8 @@ pub(crate) async fn connector(
     headers: HeaderMap,
 ) -> Response {
     let known = well_formed(&slug) && well_formed(&connector);
-    document(&gateway, &uri, &headers, known.then(|| paths::mcp_connector(&slug, &connector)))
+    let path = known.then(|| paths::mcp_connector(&slug, &connector));
+    document(&gateway, &uri, &headers, &slug, path).await
 }
 
 /// Any page may read it: it says nothing that is not public, and browser clients need it.
@@ -58,15 +59,35 @@ pub(crate) async fn preflight() -> Response {
     open(response)
 }
 
-fn document(gateway: &Gateway, uri: &Uri, headers: &HeaderMap, path: Option<String>) -> Response {
+/// The issuer of the organisation's own identity provider, if there are both. When that cannot be read just now, ours
+/// stands alone: the document is fetched again.
+async fn provider(gateway: &Gateway, slug: &str) -> Option<String> {
+    let org = gateway.0.planes.lookup(slug)?;
+    let ready = gateway.0.planes.ready(org).await.ok()??;
+    ready.plane.idp.as_ref().map(|provider| provider.issuer.clone())
+}
+
+async fn document(
+    gateway: &Gateway,
+    uri: &Uri,
+    headers: &HeaderMap,
+    slug: &str,
+    path: Option<String>,
+) -> Response {
     let site = &gateway.0.site;
     if let Err(error) = site.check_host(uri, headers) {
         return error.respond(None);
     }
     let Some(path) = path else { return open(StatusCode::NOT_FOUND.into_response()) };
-    let (resource, issuer) = (json::quoted(&site.absolute(&path)), json::quoted(&site.absolute("")));
+    let resource = json::quoted(&site.absolute(&path));
+    // Ours first: clients that take only one sign in here (OAM-02).
+    let mut issuers = json::quoted(&site.absolute(""));
+    if let Some(issuer) = provider(gateway, slug).await {
+        issuers.push(',');
+        issuers.push_str(&json::quoted(&issuer));
+    }
     let body = format!(
-        r#"{{"resource":{resource},"authorization_servers":[{issuer}],"scopes_supported":["mcp:call"],"bearer_methods_supported":["header"],"resource_name":"Gatehouse"}}"#
+        r#"{{"resource":{resource},"authorization_servers":[{issuers}],"scopes_supported":["mcp:call"],"bearer_methods_supported":["header"],"resource_name":"Gatehouse"}}"#
     );
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),

@@ -13,8 +13,10 @@ mod error;
 
 pub mod api_keys;
 pub mod audit;
+pub mod connect_events;
 pub mod connections;
 pub mod connectors;
+pub mod identity_providers;
 pub mod instance_facts;
 pub mod maintenance;
 pub mod members;
@@ -41,8 +43,10 @@ pub type Result<T> = core::result::Result<T, Error>;
 pub const STATEMENTS: &[&[db::Statement]] = &[
     api_keys::STATEMENTS,
     audit::STATEMENTS,
+    connect_events::STATEMENTS,
     connections::STATEMENTS,
     connectors::STATEMENTS,
+    identity_providers::STATEMENTS,
     instance_facts::STATEMENTS,
     members::STATEMENTS,
     oauth_clients::STATEMENTS,

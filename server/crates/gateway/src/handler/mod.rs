@@ -171,10 +171,18 @@ async fn authenticate(
         Refused::Unavailable => unavailable(),
     };
     let tokens = inner.tokens.as_ref();
-    let credential = Credential::read(&presented, &endpoint, tokens).await.map_err(refused)?;
+    let foreign = Credential::of_provider(&presented, &endpoint);
+    let read = match foreign {
+        Some(_) => None,
+        None => Some(Credential::read(&presented, &endpoint, tokens).await.map_err(refused)?),
+    };
     let org = inner.planes.lookup(endpoint.slug).ok_or_else(invalid)?;
     let ready = inner.planes.ready(org).await.map_err(|_| unavailable())?;
     let ready = ready.ok_or_else(invalid)?;
+    let credential = match (read, foreign) {
+        (None, Some(token)) => Credential::judge(&ready, inner.judge.as_ref(), token, endpoint).await?,
+        (read, _) => read.ok_or_else(invalid)?,
+    };
     let now = inner.clock.now();
     let access = credential.authenticate(&ready, tokens, now).map_err(refused)?;
     if ready.plane.suspended {

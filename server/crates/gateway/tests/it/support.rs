@@ -25,6 +25,7 @@ use domain::{
         PlaneTool, Principal, Unavailable,
     },
     env::ManualClock,
+    idp::{self, Condition, IdpSubject, Judge, PlaneIdp},
     key_format,
     mcp::exchange::{BodyStream, Exchange, NetError},
     tokens::{AccessToken, Reader, Refused, TokenGrant},
@@ -34,7 +35,8 @@ use gateway::{Gateway, Meter, Parts, Settings, router};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use model::{
-    ApiKeyId, ConnectionId, ConnectionKeyId, ConnectorId, GrantId, OrgId, UserId, connectors::Transport,
+    ApiKeyId, ConnectionId, ConnectionKeyId, ConnectorId, GrantId, IdentityProviderId, OrgId, UserId,
+    connectors::Transport, sso::IdpRules,
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -174,6 +176,7 @@ pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
         machines: HashMap::new(),
         revoked_tokens: HashSet::new(),
         connectors: connectors.into_iter().map(Arc::new).collect(),
+        idp: None,
         version: 1,
     }
 }
@@ -246,6 +249,47 @@ impl FakeTokens {
     pub(crate) fn add(&self, name: &str, token: AccessToken) {
         self.known.lock().unwrap().insert(name.to_owned(), Arc::new(token));
     }
+}
+
+/// Knows the subject of a token by its signature, and who lacks a claim.
+struct FakeJudge;
+
+impl Judge for FakeJudge {
+    fn judge<'a>(
+        &'a self,
+        provider: &'a PlaneIdp,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<IdpSubject, idp::Refused>> {
+        let refused = |condition| Err(idp::Refused { condition, detail: "secret detail".into() });
+        let judged = match token.rsplit('.').next() {
+            Some("good") => Ok(IdpSubject {
+                org: provider.org,
+                issuer: provider.issuer.clone(),
+                subject: "agent-7".into(),
+                expires_at: i64::MAX,
+            }),
+            Some("claimless") => refused(Condition::Claims),
+            _ => refused(Condition::Signature),
+        };
+        Box::pin(async move { judged })
+    }
+}
+
+/// A token that says it is by this issuer. The fake judge goes by its third part.
+pub(crate) fn foreign(issuer: &str, signature: &str) -> String {
+    let part = |text: &str| data_encoding::BASE64URL_NOPAD.encode(text.as_bytes());
+    format!("{}.{}.{signature}", part("{}"), part(&json!({"iss": issuer}).to_string()))
+}
+
+pub(crate) fn provider(number: u64, issuer: &str) -> Arc<PlaneIdp> {
+    Arc::new(PlaneIdp {
+        org: org_id(number),
+        id: IdentityProviderId::from_uuid(Uuid::from_u128(u128::from(number))),
+        issuer: issuer.to_owned(),
+        jwks_uri: format!("{issuer}/keys"),
+        audience: "acme".to_owned(),
+        rules: IdpRules::default(),
+    })
 }
 
 impl Reader for FakeTokens {
@@ -577,6 +621,7 @@ impl Bench {
             directory: directory.clone(),
             exchange: Arc::new(InProcess(server)),
             tokens: tokens.clone(),
+            judge: Arc::new(FakeJudge),
             meter: meter.clone(),
             clock: clock.clone(),
             rng: Arc::new(SeededRng::new(7)),
