@@ -435,7 +435,8 @@ async fn oaz_07_a_get_issues_no_code_and_other_sites_cannot_decide() {
     let policy = page.header("content-security-policy");
     assert!(policy.contains("form-action 'self' http://localhost:4444;"), "{policy}");
     assert!(policy.contains("frame-ancestors 'none'") && page.header("x-frame-options") == "DENY");
-    assert!(page.text.contains("&lt;b&gt;App") && !page.text.contains("<b>App"));
+    let around: Vec<_> = page.text.match_indices("App").map(|(at, _)| &page.text[at - 12..at + 8]).collect();
+    assert!(page.text.contains("&lt;b&gt;App&lt;/b&gt;") && !page.text.contains("<b>App"), "{around:?}");
     assert!(!browser.get("/settings").await.header("content-security-policy").contains("localhost:4444"));
 
     let body = pairs(&[("request", &request), ("decision", "allow"), ("all", "on")]);
