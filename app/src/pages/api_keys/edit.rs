@@ -12,7 +12,7 @@ use super::{
     fields::{access, expiry, in_urls},
 };
 use crate::{
-    components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextField},
+    components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextField, Unsaved},
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load_by, page},
 };
@@ -42,7 +42,7 @@ impl LazyRoute for EditApiKeyPage {
 
 fn form(one: OneKey, save: Form<UpdateApiKey>) -> AnyView {
     let OneKey { key, connectors, url_keys, .. } = one;
-    let about = format!("{} Changes apply to the next request.", key.masked());
+    let about = format!("{}. Changes apply to the next request.", key.masked());
     let (all, chosen) = match key.scope {
         KeyScope::All => (true, Vec::new()),
         KeyScope::Only(chosen) => (false, chosen),
@@ -70,6 +70,7 @@ fn form(one: OneKey, save: Form<UpdateApiKey>) -> AnyView {
                     <div class="actions">
                         <SubmitButton form=save label="Save changes" />
                         <a class="button" href=paths::settings_api_keys()>"Cancel"</a>
+                        <Unsaved />
                     </div>
                 </PostForm>
             </Card>
