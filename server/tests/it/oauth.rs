@@ -371,7 +371,9 @@ async fn oaz_05_later_errors_go_to_the_client_with_state_and_issuer() {
     let mut browser = app.signed_in(&member).await;
     let long = "s".repeat(2049);
     let short = "a".repeat(42);
-    let cases: &[(&[(&str, Option<&str>)], &str)] = &[
+    /// What is changed in a good request (`None`: left out), and the error that it earns.
+    type Case<'a> = (&'a [(&'a str, Option<&'a str>)], &'a str);
+    let cases: &[Case<'_>] = &[
         (&[("response_type", None)], "invalid_request"),
         (&[("response_type", Some("token"))], "unsupported_response_type"),
         (&[("response_type", Some("code id_token"))], "unsupported_response_type"),
