@@ -361,6 +361,9 @@ async fn oaz_01_without_a_known_client_and_its_address_there_is_a_page_and_no_re
     }
 }
 
+/// What is changed in a good request (`None`: left out), and the error that it earns.
+type Case<'a> = (&'a [(&'a str, Option<&'a str>)], &'a str);
+
 #[tokio::test]
 async fn oaz_05_later_errors_go_to_the_client_with_state_and_issuer() {
     let app = TestApp::new(Kind::Sqlite).await;
@@ -371,8 +374,6 @@ async fn oaz_05_later_errors_go_to_the_client_with_state_and_issuer() {
     let mut browser = app.signed_in(&member).await;
     let long = "s".repeat(2049);
     let short = "a".repeat(42);
-    /// What is changed in a good request (`None`: left out), and the error that it earns.
-    type Case<'a> = (&'a [(&'a str, Option<&'a str>)], &'a str);
     let cases: &[Case<'_>] = &[
         (&[("response_type", None)], "invalid_request"),
         (&[("response_type", Some("token"))], "unsupported_response_type"),
