@@ -362,6 +362,29 @@ async fn oaz_01_without_a_known_client_and_its_address_there_is_a_page_and_no_re
 }
 
 #[tokio::test]
+async fn oaz_04_only_codes_by_query_are_answered() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let client = client_of(&app, json!({})).await;
+    let id = text(&client, "client_id");
+    let mut browser = app.browser();
+    let cases: &[(&[(&str, Option<&str>)], &str)] = &[
+        (&[("response_type", None)], "invalid_request"),
+        (&[("response_type", Some("token"))], "unsupported_response_type"),
+        (&[("response_type", Some("code id_token"))], "unsupported_response_type"),
+        (&[("response_mode", Some("fragment"))], "invalid_request"),
+        (&[("response_mode", Some("form_post"))], "invalid_request"),
+        (&[("request", Some("x.y.z"))], "request_not_supported"),
+        (&[("request_uri", Some("https://evil.example/r"))], "request_not_supported"),
+    ];
+    for (changes, error) in cases {
+        let told = told(&browser.get(&authorize(id, changes)).await);
+        assert_eq!(of(&told, "error"), Some(*error), "{changes:?}");
+    }
+    let plain = browser.get(&authorize(id, &[("response_mode", Some("query"))])).await;
+    assert!(plain.header("location").starts_with("/sign-in?"));
+}
+
+#[tokio::test]
 async fn oaz_05_later_errors_go_to_the_client_with_state_and_issuer() {
     let app = TestApp::new(Kind::Sqlite).await;
     let member = app.org("acme").await;
@@ -372,13 +395,6 @@ async fn oaz_05_later_errors_go_to_the_client_with_state_and_issuer() {
     let long = "s".repeat(2049);
     let short = "a".repeat(42);
     let cases: &[(&[(&str, Option<&str>)], &str)] = &[
-        (&[("response_type", None)], "invalid_request"),
-        (&[("response_type", Some("token"))], "unsupported_response_type"),
-        (&[("response_type", Some("code id_token"))], "unsupported_response_type"),
-        (&[("response_mode", Some("fragment"))], "invalid_request"),
-        (&[("response_mode", Some("form_post"))], "invalid_request"),
-        (&[("request", Some("x.y.z"))], "request_not_supported"),
-        (&[("request_uri", Some("https://evil.example/r"))], "request_not_supported"),
         (&[("code_challenge", None)], "invalid_request"),
         (&[("code_challenge", Some(&short))], "invalid_request"),
         (&[("code_challenge_method", None)], "invalid_request"),
