@@ -208,7 +208,7 @@ test('an OAuth client is made with a warning, gets a second secret, and goes', a
   await expect(page.getByRole('heading', { level: 1, name: 'nightly' })).toBeVisible();
   expect(await page.content()).not.toContain(secret);
   await hydrated(page);
-  await page.getByLabel('The secret of now works').selectOption('24h');
+  await page.getByLabel('Keep the current secret working').selectOption('24h');
   await page.getByRole('button', { name: 'Rotate secret' }).click();
   await expect(page.getByRole('heading', { name: 'New secret' })).toBeVisible();
   const second = await page.getByLabel('client secret', { exact: true }).innerText();
@@ -316,7 +316,7 @@ test('every page of OAuth has its heading, fits a phone, and axe finds nothing',
 });
 
 async function shoot(page: Page, heading: string | RegExp) {
-  const name = String(heading).replace(/[^A-Za-z]+/g, '-');
+  const name = `${String(heading)} ${new URL(page.url()).search}`.replace(/[^A-Za-z]+/g, '-').slice(0, 60);
   for (const [width, scheme] of [[1440, 'light'], [390, 'light'], [1440, 'dark'], [390, 'dark']] as const) {
     await page.setViewportSize({ width, height: 900 });
     await page.emulateMedia({ colorScheme: scheme });
