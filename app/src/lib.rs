@@ -116,6 +116,7 @@ use crate::{
             ConnectorPage, ConnectorsPage, DeleteConnectorPage, EditConnectorPage, NewConnectorPage,
         },
         consent::ConsentPage,
+        doctor::DoctorPage,
         help::{AuthenticationHelpPage, ClaudeAiHelpPage, QuickstartPage},
         oauth_clients::{DeleteOauthClientPage, NewOauthClientPage, OauthClientPage, OauthClientsPage},
         overview::OverviewPage,
@@ -197,6 +198,7 @@ fn Pages() -> impl IntoView {
                 view={Lazy::<DeleteApiKeyPage>::new()}
                 ssr=SsrMode::Async
             />
+            <Route path=At("/settings/mcp-connections/doctor") view={Lazy::<DoctorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/oauth-clients") view={Lazy::<OauthClientsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/oauth-clients/new") view={Lazy::<NewOauthClientPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/oauth-clients/:id") view={Lazy::<OauthClientPage>::new()} ssr=SsrMode::Async />

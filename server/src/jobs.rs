@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Env, dataplane::Planes, throttle};
+use domain::{Env, dataplane::Planes, doctor::Journal, throttle};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gateway::Gateway;
 use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
@@ -110,6 +110,9 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
         Box::pin(async move { w.write_path.check(&w.env).await })
     }));
     jobs.spawn(repeated("cleaning", CLEAN, |w| Box::pin(async move { clean(&w.env).await })));
+    jobs.spawn(repeated("steps of clients", FLUSH, |w| {
+        Box::pin(async move { w.env.journal.flush(&w.env).await })
+    }));
     let flushing =
         repeated("last-used times", FLUSH, |w| Box::pin(async move { w.meter.flush(&w.env).await }));
     jobs.spawn(async move {
@@ -178,6 +181,7 @@ async fn forward_changes(work: Work, stop: CancellationToken) {
 
 /// Removes sessions that ended, failures that no longer count, and outbox rows that nobody can have subscribed to.
 pub async fn clean(env: &Env) -> domain::Result<()> {
+    Journal::clean(env).await?;
     let now = env.now();
     let mut tx = env.db.write().await?;
     store::sessions::delete_expired(&mut tx, now, now - env.settings.session_idle_ms).await?;

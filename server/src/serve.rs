@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use domain::{
     Env, Settings,
     dataplane::Planes,
+    doctor::Journal,
     env::{Changes, SystemClock, SystemRng},
     idp::Jwks,
     net::{Outbound, OutboundSettings},
@@ -72,6 +73,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         sealer: Arc::new(sealer),
         keys: Arc::new(KeyRing::default()),
         jwks: Arc::new(Jwks::default()),
+        journal: Arc::new(Journal::default()),
         passwords: Arc::new(Passwords::new(PasswordSettings::default())),
         outbound,
         settings: Arc::new(Settings {
@@ -112,6 +114,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
         exchange: Arc::new(env.outbound.clone()),
         tokens: Arc::new(env.clone()),
         judge: Arc::new(env.clone()),
+        journal: env.journal.clone(),
         meter: meter.clone(),
         clock: env.clock.clone(),
         rng: env.rng.clone(),

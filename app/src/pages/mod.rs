@@ -6,6 +6,7 @@ pub mod connections;
 pub mod connectors;
 pub mod consent;
 mod deletion;
+pub mod doctor;
 pub mod gallery;
 pub mod help;
 pub mod oauth_clients;

@@ -11,7 +11,9 @@ use tokio::sync::broadcast;
 use url::Url;
 use uuid::Uuid;
 
-use crate::{idp::Jwks, net::Outbound, oauth, password::Passwords, sealer::Sealer, signing::KeyRing};
+use crate::{
+    doctor::Journal, idp::Jwks, net::Outbound, oauth, password::Passwords, sealer::Sealer, signing::KeyRing,
+};
 
 /// Where time comes from. Tests move it; nothing else in the product reads the ambient clock.
 pub trait Clock: Send + Sync {
@@ -118,6 +120,8 @@ pub struct Env {
     pub keys: Arc<KeyRing>,
     /// The keys of organisations' own identity providers.
     pub jwks: Arc<Jwks>,
+    /// Where steps of clients on their way to a connection are noted.
+    pub journal: Arc<Journal>,
     /// Hashes and verifies passwords.
     pub passwords: Arc<Passwords>,
     /// The only way out to the network.

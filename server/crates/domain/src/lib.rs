@@ -3,7 +3,8 @@
 //!
 //! Owns: who may do what ([`authz`]), how a change becomes lasting ([`change`]), every secret's form at rest ([`sealer`],
 //! [`password`], [`key_format`], [`signing`], [`tokens`]), the only outbound HTTP client ([`net`]) and the MCP wire that both sides of the gateway
-//! share ([`mcp`]), and which tokens of others are good ([`idp`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
+//! share ([`mcp`]), and which tokens of others are good ([`idp`]); what becomes of
+//! clients on their way to a connection ([`doctor`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
 
 pub mod accounts;
 pub mod api_keys;
@@ -12,6 +13,7 @@ pub mod change;
 pub mod connections;
 pub mod connectors;
 pub mod dataplane;
+pub mod doctor;
 pub mod env;
 pub mod error;
 pub mod idp;

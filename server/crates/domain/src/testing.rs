@@ -17,6 +17,7 @@ use store::{Kind, testing::TestDb};
 
 use crate::{
     Env, OrgActor, Rng, Settings, accounts,
+    doctor::Journal,
     env::{Changes, ManualClock},
     idp::Jwks,
     net::{Outbound, OutboundSettings},
@@ -106,6 +107,7 @@ impl TestEnv {
             rng,
             keys: Arc::new(KeyRing::for_tests()),
             jwks: Arc::new(Jwks::default()),
+            journal: Arc::new(Journal::default()),
             passwords: Arc::new(Passwords::new(PasswordSettings::for_tests())),
             outbound,
             settings: Arc::new(Settings {

@@ -15,6 +15,7 @@ mod limits;
 mod metadata;
 mod planes;
 mod reply;
+mod seen;
 mod sessions;
 mod stream;
 mod tools;
@@ -28,6 +29,7 @@ use axum::{
 use domain::{
     Clock, Rng,
     dataplane::{Access, Directory},
+    doctor::Journal,
     idp::Judge,
     mcp::{exchange::Exchange, upstream::UpstreamSettings},
     tokens::Reader,
@@ -115,6 +117,8 @@ pub struct Parts {
     pub tokens: Arc<dyn Reader>,
     /// What judges tokens of organisations' own identity providers.
     pub judge: Arc<dyn Judge>,
+    /// Where steps of clients on their way to a connection are noted.
+    pub journal: Arc<Journal>,
     /// Who hears of credentials being used.
     pub meter: Arc<dyn Meter>,
     /// Time.
@@ -135,6 +139,7 @@ struct Inner {
     limits: Limits,
     tokens: Arc<dyn Reader>,
     judge: Arc<dyn Judge>,
+    journal: Arc<Journal>,
     meter: Arc<dyn Meter>,
     clock: Arc<dyn Clock>,
     site: Site,
@@ -144,13 +149,14 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, exchange, tokens, judge, meter, clock, rng, settings } = parts;
+        let Parts { directory, exchange, tokens, judge, journal, meter, clock, rng, settings } = parts;
         Self(Arc::new(Inner {
             planes: Arc::new(Planes::new(directory, exchange, Arc::clone(&clock), settings.clone())),
             sessions: Sessions::new(Arc::clone(&clock), rng),
             limits: Limits::new(&settings),
             tokens,
             judge,
+            journal,
             meter,
             clock,
             site: Site::new(&settings.public_url),

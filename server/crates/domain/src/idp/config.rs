@@ -380,7 +380,7 @@ fn is_shared(issuer: &Url) -> bool {
     }
 }
 
-/// The discovery document of an issuer: that of OpenID Connect, else that of RFC 8414. Whether there is one is the
+/// The discovery document of an issuer: that of `OpenID` Connect, else that of RFC 8414. Whether there is one is the
 /// inner result; one that names another issuer is refused.
 async fn discovered(env: &Env, issuer: &str) -> Result<core::result::Result<Discovered, FetchError>> {
     let base = issuer.trim_end_matches('/');

@@ -118,16 +118,14 @@ impl State {
     }
 
     fn find(&self, kid: Option<&str>) -> Result<Vec<Arc<PublicKey>>, KeyProblem> {
-        let named: Vec<&Entry> = match kid {
-            Some(kid) => self.entries.iter().filter(|entry| entry.kid.as_deref() == Some(kid)).collect(),
-            None => {
-                let usable: Vec<_> = self.entries.iter().filter(|entry| entry.key.is_ok()).collect();
-                if usable.len() > 1 {
-                    return Err(KeyProblem::NotNamed);
-                }
-                usable
-            }
+        let fits = |entry: &&Entry| match kid {
+            Some(kid) => entry.kid.as_deref() == Some(kid),
+            None => entry.key.is_ok(),
         };
+        let named: Vec<&Entry> = self.entries.iter().filter(fits).collect();
+        if kid.is_none() && named.len() > 1 {
+            return Err(KeyProblem::NotNamed);
+        }
         let usable: Vec<_> = named.iter().filter_map(|entry| entry.key.clone().ok()).collect();
         match named.first() {
             _ if !usable.is_empty() => Ok(usable),

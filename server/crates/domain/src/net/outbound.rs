@@ -166,6 +166,21 @@ impl Outbound {
         Ok(outbound)
     }
 
+    /// A client that may also reach this URL's own host and port, whatever they resolve to: for looking at ourselves, never
+    /// for an address that a tenant chose.
+    #[must_use]
+    pub fn reaching(&self, url: &Url) -> Self {
+        let inner = &self.0;
+        Self(Arc::new(Inner {
+            allow: inner.allow.with_origin(url),
+            user_agent: inner.user_agent.clone(),
+            certificates: inner.certificates.clone(),
+            resolver: inner.resolver.clone(),
+            connect_timeout: inner.connect_timeout,
+            clients: Mutex::default(),
+        }))
+    }
+
     /// What the operator has allowed besides public addresses.
     pub fn allow(&self) -> &EgressAllow {
         &self.0.allow

@@ -38,6 +38,7 @@ use crate::{
     metadata::well_formed,
     planes::{Ready, ReadyConnector},
     reply::{self, RpcError},
+    seen,
     sessions::Holder,
 };
 
@@ -107,7 +108,14 @@ pub(crate) struct Caller {
 async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts, body: Body) -> Response {
     let caller = match authenticate(inner, endpoint, &head).await {
         Ok(caller) => caller,
-        Err(error) => return error.respond(None),
+        Err(error) => {
+            if error.status == StatusCode::UNAUTHORIZED
+                && let Ok(presented) = auth::presented(&head.headers, head.uri.query(), &endpoint)
+            {
+                seen::refused(inner, &endpoint, &head, &presented);
+            }
+            return error.respond(None);
+        }
     };
     let only = match endpoint.connector {
         None => None,
@@ -193,6 +201,10 @@ async fn authenticate(
     let address: Option<IpAddr> = head.extensions.get::<ClientIp>().map(|ip| ip.0);
     let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     inner.meter.used(&access, ready.plane.org, now, address, agent);
+    if let Credential::Token { token, .. } = &credential {
+        let grant = token.grant.and_then(|grant| ready.plane.grants.get(&grant.grant));
+        seen::called(inner, ready.plane.org, token, grant.map(|grant| grant.client_name.as_str()), head);
+    }
     Ok(Caller { inner: Arc::clone(inner), ready, access, credential })
 }
 

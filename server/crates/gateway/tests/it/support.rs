@@ -622,6 +622,7 @@ impl Bench {
             exchange: Arc::new(InProcess(server)),
             tokens: tokens.clone(),
             judge: Arc::new(FakeJudge),
+            journal: Arc::default(),
             meter: meter.clone(),
             clock: clock.clone(),
             rng: Arc::new(SeededRng::new(7)),
