@@ -270,7 +270,7 @@ fn what(consent: &Consent, org: &ConsentOrg) -> AnyView {
         view! { <p class="muted">"There are no connectors yet. It will reach those that are added."</p> }
             .erase()
     } else {
-        let legend = if consent.scope.all { "Connectors of now" } else { "Connectors that it asks for" };
+        let legend = if consent.scope.all { "Connectors today" } else { "Connectors that it asks for" };
         view! {
             <fieldset class="field consent-connectors">
                 <legend>{legend}</legend>

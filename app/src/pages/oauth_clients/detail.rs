@@ -147,10 +147,10 @@ fn secrets(rotate: Form<RotateOauthClient>, client: &OauthClient, may_write: boo
         .iter()
         .map(|overlap| {
             let label = match overlap {
-                Overlap::None => "It ends now",
-                Overlap::Hour => "1 hour more",
-                Overlap::Day => "24 hours more",
-                Overlap::Week => "7 days more",
+                Overlap::None => "No, it ends now",
+                Overlap::Hour => "For 1 hour",
+                Overlap::Day => "For 24 hours",
+                Overlap::Week => "For 7 days",
             };
             Choice::new(overlap.as_str(), label)
         })
@@ -164,7 +164,7 @@ fn secrets(rotate: Form<RotateOauthClient>, client: &OauthClient, may_write: boo
                 <SelectField
                     form=rotate
                     name="overlap"
-                    label="The secret of now works"
+                    label="Keep the current secret working"
                     hint="A new secret is made at once. At most two work side by side: one that is older still ends now."
                     value="24h"
                     choices=overlaps

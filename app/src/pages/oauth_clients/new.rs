@@ -74,6 +74,7 @@ fn form(create: Form<CreateOauthClient>, clients: &Clients, me: &Me) -> AnyView 
     view! {
         <div class="narrow">
             <PageHeader title="New OAuth client" crumbs=crumbs() />
+            <div class="stack-wide">
             <Callout tone=Tone::Info title="Connecting Claude.ai, Cursor or another MCP client?">
                 <p>
                     "They register themselves: no client is needed. "
@@ -108,6 +109,7 @@ fn form(create: Form<CreateOauthClient>, clients: &Clients, me: &Me) -> AnyView 
                     </div>
                 </PostForm>
             </Card>
+            </div>
         </div>
     }
     .erase()
