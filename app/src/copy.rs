@@ -14,6 +14,8 @@ pub const UNREADABLE_ANSWER: &str =
     "The answer could not be read. Reload the page to see whether the change was made.";
 /// Under an error of ours.
 pub const NOTHING_CHANGED: &str = "Nothing was changed.";
+/// In a form that was changed.
+pub const UNSAVED: &str = "Unsaved changes";
 /// After a copy button worked.
 pub const COPIED: &str = "Copied";
 

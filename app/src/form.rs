@@ -196,6 +196,9 @@ impl FormCore {
     /// The page may be gone by now, and the signals with it: hence `try_`.
     fn finish(self, answer: Result<String, AppError>) {
         let failed = answer.is_err();
+        if !failed {
+            mark_saved();
+        }
         _ = self.pending.try_set(false);
         let error = match answer {
             Ok(json) => {
@@ -214,6 +217,13 @@ impl FormCore {
                 refresh.after_change();
             }
         }
+    }
+}
+
+/// Takes from the form that is under way what boot.js marks changed forms with.
+fn mark_saved() {
+    if let Ok(Some(form)) = document().query_selector("form[data-dirty][aria-busy]") {
+        _ = form.remove_attribute("data-dirty");
     }
 }
 

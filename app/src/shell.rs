@@ -40,13 +40,14 @@ pub fn shell() -> impl IntoView {
 }
 
 /// Hydrates when the page has been painted and the browser is idle, or at the first touch. Until then forms and links
-/// work as they are, so nothing is preloaded for it.
+/// work as they are, so nothing is preloaded for it. Starting the wasm and hydrating are two tasks, so that the browser can
+/// answer a touch in between.
 fn loader(base: &str) -> String {
     format!(
         "let begun;\
          const go=()=>{{if(begun)return;begun=1;\
          import('{base}/pkg/gatehouse.js')\
-         .then(m=>m.default({{module_or_path:'{base}/pkg/gatehouse.wasm'}}).then(()=>m.hydrate()))}};\
+         .then(m=>m.default({{module_or_path:'{base}/pkg/gatehouse.wasm'}}).then(()=>setTimeout(m.hydrate)))}};\
          for(const t of ['pointerdown','keydown','focusin'])\
          addEventListener(t,go,{{once:true,passive:true,capture:true}});\
          const idle=()=>window.requestIdleCallback?requestIdleCallback(go,{{timeout:1500}}):setTimeout(go,200);\

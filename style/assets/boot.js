@@ -92,12 +92,36 @@
     }
   });
 
+  // A form that edits something stored, and was touched: `.unsaved` in it says so. Leaving asks first.
+  const touched = () => d.querySelectorAll('form[data-dirty]');
+  on('input', (event) => {
+    const form = event.target.form;
+    if (!form?.querySelector('.unsaved') || 'dirty' in form.dataset) return;
+    form.dataset.dirty = '';
+    say('Unsaved changes');
+  });
+  on('reset', (event) => { delete event.target.dataset.dirty; });
+  on('click', (event) => {
+    const link = event.target.closest?.('a[href]');
+    if (!link || link.target || 'dialog' in link.dataset || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (!touched().length || link.href.split('#')[0] === location.href.split('#')[0]) return;
+    if (confirm('Leave without saving your changes?')) touched().forEach((form) => { delete form.dataset.dirty; });
+    else {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+    }
+  }, true);
+  addEventListener('beforeunload', (event) => { if (touched().length) event.preventDefault(); });
+
   // A form that leaves the page is sent once. The app's own handler has cancelled the event if it took it.
   on('submit', (event) => {
     const form = event.target;
     if (event.defaultPrevented || form.method !== 'post') return;
     if ('sent' in form.dataset) event.preventDefault();
-    else form.dataset.sent = '';
+    else {
+      form.dataset.sent = '';
+      delete form.dataset.dirty;
+    }
   });
   addEventListener('pageshow', () => {
     for (const form of d.querySelectorAll('form[data-sent]')) delete form.dataset.sent;

@@ -107,6 +107,19 @@ pub fn SubmitButton(
     .erase()
 }
 
+/// Beside the button of a form that edits what is stored: says that something was changed and not saved, and takes it
+/// back. boot.js shows it, and asks before the page is left. Without scripts it is not seen.
+#[component]
+pub fn Unsaved() -> impl IntoView {
+    view! {
+        <p class="unsaved">
+            <span>{crate::copy::UNSAVED}</span>
+            <button class="button quiet" type="reset">"Discard"</button>
+        </p>
+    }
+    .erase()
+}
+
 /// A form that is one button: a reversible act on a row, an entry of a menu. Hidden fields are its children.
 #[component]
 pub fn ButtonForm(

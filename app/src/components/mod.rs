@@ -15,7 +15,7 @@ mod table;
 mod time;
 
 pub use badge::{Avatar, Badge, HealthBadge, Tone};
-pub use button::{ButtonForm, ButtonKind, LinkButton, OpenDialog, SubmitButton};
+pub use button::{ButtonForm, ButtonKind, LinkButton, OpenDialog, SubmitButton, Unsaved};
 pub use callout::Callout;
 pub use card::{Card, Checklist, Disclosure, Fact, Facts, Step};
 pub use checks::{CheckItem, CheckList};

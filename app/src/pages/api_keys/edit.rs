@@ -8,7 +8,7 @@ use super::{
     fields::{Limits, limits},
 };
 use crate::{
-    components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextField},
+    components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextField, Unsaved},
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load_by, page},
 };
@@ -38,7 +38,7 @@ impl LazyRoute for EditApiKeyPage {
 
 fn form(one: OneKey, save: Form<UpdateApiKey>) -> AnyView {
     let OneKey { key, connectors, url_keys, .. } = one;
-    let about = format!("{} Changes apply to the next request.", key.masked());
+    let about = format!("{}. Changes apply to the next request.", key.masked());
     let now = Limits { scope: key.scope, ends: key.expires_at, in_urls: key.url_key };
     let limits = limits(save.into(), now, connectors, url_keys);
     view! {
@@ -59,6 +59,7 @@ fn form(one: OneKey, save: Form<UpdateApiKey>) -> AnyView {
                     <div class="actions">
                         <SubmitButton form=save label="Save changes" />
                         <a class="button" href=paths::settings_api_keys()>"Cancel"</a>
+                        <Unsaved />
                     </div>
                 </PostForm>
             </Card>

@@ -8,7 +8,7 @@ use model::{
 
 use super::api::SetKeySettings;
 use crate::{
-    components::{ButtonKind, Card, Checkbox, Choice, Fact, Facts, RadioGroup, SubmitButton},
+    components::{ButtonKind, Card, Checkbox, Choice, Fact, Facts, RadioGroup, SubmitButton, Unsaved},
     form::{ErrorSummary, Form, PostForm},
 };
 
@@ -91,7 +91,10 @@ pub(super) fn settings(page: &ApiKeysPage, me: &Me, form: Form<SetKeySettings>) 
                         )
                         checked=url_keys
                     />
-                    <SubmitButton form=form label="Save key settings" kind=ButtonKind::Secondary />
+                    <div class="actions">
+                        <SubmitButton form=form label="Save key settings" kind=ButtonKind::Secondary />
+                        <Unsaved />
+                    </div>
                 </PostForm>
             </Card>
         </div>

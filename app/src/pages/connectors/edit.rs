@@ -12,7 +12,7 @@ use super::{
     parts::{HeaderRows, KeepAnyway, field_error, row_id},
 };
 use crate::{
-    components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextArea, TextField, Time},
+    components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextArea, TextField, Time, Unsaved},
     form::{ErrorSummary, Form, FormCore, PostForm, use_form},
     page::{Loaded, load_by, page},
 };
@@ -95,6 +95,7 @@ fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView 
                     <div class="actions">
                         <SubmitButton form=save label="Save changes" />
                         <a class="button" href=back>"Cancel"</a>
+                        <Unsaved />
                     </div>
                 </PostForm>
             </Card>

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     components::{
         Badge, ButtonKind, Card, Choice, Crumb, DataTable, Dialog, DialogActions, LinkButton, OpenDialog,
-        PageHeader, RadioGroup, SubmitButton, TextField, Time, Tone,
+        PageHeader, RadioGroup, SubmitButton, TextField, Time, Tone, Unsaved,
     },
     form::{ErrorSummary, Form, PostForm, use_form, use_form_for},
     page::{Loaded, load, page},
@@ -79,7 +79,10 @@ fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String,
                         <p class="hint">"You log in with it. It cannot be changed here."</p>
                         <p class="profile-value">{me.email}</p>
                     </div>
-                    <SubmitButton form=save label="Save name" />
+                    <div class="actions">
+                        <SubmitButton form=save label="Save name" />
+                        <Unsaved />
+                    </div>
                 </PostForm>
             </Card>
             <Card title="Appearance" about="For this browser only.">

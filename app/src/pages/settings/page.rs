@@ -6,7 +6,7 @@ use model::{Permission, Role, orgs::Org, paths};
 use super::api::{LoadSettings, UpdateOrg};
 use crate::{
     components::{
-        Callout, Card, CopyField, Fact, Facts, PageHeader, SubmitButton, TextArea, TextField, Tone,
+        Callout, Card, CopyField, Fact, Facts, PageHeader, SubmitButton, TextArea, TextField, Tone, Unsaved,
     },
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page},
@@ -67,7 +67,10 @@ fn general_form(save: Form<UpdateOrg>, org: Org) -> AnyView {
                     value=org.description
                     max=DESCRIPTION_MAX
                 />
-                <SubmitButton form=save label="Save changes" />
+                <div class="actions">
+                    <SubmitButton form=save label="Save changes" />
+                    <Unsaved />
+                </div>
             </PostForm>
         </Card>
     }

@@ -166,10 +166,11 @@ async fn own_client(
         updated_at: now,
         last_used_at: None,
     };
+    let plain = format!("secret of {}", row.id);
     let secret = ClientSecret {
         id: ClientSecretId::from_uuid(t.env.uuid()),
         client: row.id.clone(),
-        hash: domain::key_format::hash("the secret").to_vec(),
+        hash: domain::key_format::hash(&plain).to_vec(),
         last4: "cret".to_owned(),
         created_at: now,
         created_by: "test".to_owned(),
@@ -180,7 +181,7 @@ async fn own_client(
     store::oauth_clients::insert(&mut tx, &row).await.unwrap();
     store::oauth_clients::insert_secret(&mut tx, row.org, &secret).await.unwrap();
     tx.commit().await.unwrap();
-    let given = Credentials { id: row.id, method: AuthMethod::Basic, secret: "the secret".to_owned() };
+    let given = Credentials { id: row.id, method: AuthMethod::Basic, secret: plain };
     (authenticate(&t.env, &given).await.unwrap(), given)
 }
 
@@ -480,6 +481,7 @@ env_test!(oat_02_a_code_is_bound_to_everything_and_a_failed_attempt_uses_it_up, 
 });
 
 env_test!(oat_04_a_client_authenticates_as_it_registered, |t| async {
+    use AuthMethod::{Basic, None, Post};
     let member = t.org("acme").await;
     let public = register(&t, json!({})).await.client;
     let post = register(&t, json!({"token_endpoint_auth_method": "client_secret_post"})).await;
@@ -489,22 +491,23 @@ env_test!(oat_04_a_client_authenticates_as_it_registered, |t| async {
         let given = Credentials { id: id.to_owned(), method, secret: secret.to_owned() };
         authenticate(&t.env, &given).await.is_ok()
     };
-    use AuthMethod::{Basic, None, Post};
     assert!(try_it(&public.id, None, "").await);
     assert!(try_it(&post.client.id, Post, &secret).await);
-    assert!(try_it(&basic.id, Basic, "the secret").await);
+    assert!(try_it(&basic.id, Basic, &basic.secret).await);
     assert!(!try_it(&public.id, Post, "x").await && !try_it(&public.id, Basic, "x").await);
     assert!(!try_it(&post.client.id, Basic, &secret).await && !try_it(&post.client.id, None, "").await);
-    assert!(!try_it(&basic.id, Post, "the secret").await && !try_it(&basic.id, Basic, "The secret").await);
+    assert!(
+        !try_it(&basic.id, Post, &basic.secret).await && !try_it(&basic.id, Basic, "secret of another").await
+    );
     assert!(!try_it("nobody", None, "").await && !try_it("", Basic, "x").await);
     // Two secrets live side by side until the overlap ends.
     let mut tx = t.env.db.write().await.unwrap();
     let old = store::oauth_clients::list_secrets(&mut tx, &basic.id).await.unwrap().remove(0);
     store::oauth_clients::expire_secret(&mut tx, old.id, t.env.now() + MINUTE).await.unwrap();
     tx.commit().await.unwrap();
-    assert!(try_it(&basic.id, Basic, "the secret").await);
+    assert!(try_it(&basic.id, Basic, &basic.secret).await);
     t.clock.advance(MINUTE);
-    assert!(!try_it(&basic.id, Basic, "the secret").await);
+    assert!(!try_it(&basic.id, Basic, &basic.secret).await);
 });
 
 env_test!(oat_05_machines_get_a_token_of_their_organisation, |t| async {

@@ -8,7 +8,7 @@ use axum::{
 use domain::{
     Env,
     oauth::{
-        Failure, Fault, Outcome,
+        Fault, Outcome,
         clients::AuthMethod,
         register::{self, Registered},
     },
@@ -95,7 +95,7 @@ fn token(headers: &HeaderMap) -> Outcome<&str> {
 fn answer(env: &Env, parts: &Parts, status: StatusCode, done: Outcome<Registered>) -> Response {
     match done {
         Ok(registered) => secret(status, &document(env, registered)),
-        Err(failure) => Refused::of(Failure::from(failure), &request_id(parts)).into_response(),
+        Err(failure) => Refused::of(failure, &request_id(parts)).into_response(),
     }
 }
 

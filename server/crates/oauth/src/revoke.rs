@@ -4,10 +4,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
-use domain::{
-    Env,
-    oauth::{Failure, revoke},
-};
+use domain::{Env, oauth::revoke};
 use http::StatusCode;
 
 use crate::{
@@ -29,6 +26,6 @@ pub(crate) async fn answer(State(env): State<Env>, request: Request) -> Response
     };
     match revoked.await {
         Ok(()) => nothing(StatusCode::OK),
-        Err(failure) => Refused::of(Failure::from(failure), &request_id(&parts)).into_response(),
+        Err(failure) => Refused::of(failure, &request_id(&parts)).into_response(),
     }
 }

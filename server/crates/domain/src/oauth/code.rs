@@ -14,7 +14,7 @@ use crate::{
     Env, Result,
     authz::Principal,
     change::{Change, Event},
-    key_format,
+    connections,
     request::Origin,
     tokens::{self, Minting, TokenGrant},
 };
@@ -144,23 +144,20 @@ async fn connect(
     };
     let host = Destination::of(&code.redirect_uri).host;
     let renewed = known.is_some();
-    let connection = match known {
-        Some(known) => {
-            let connection = Connection {
-                scope: code.scope.clone(),
-                client_name: client.name.clone(),
-                redirect_host: host,
-                expires_at,
-                ..known
-            };
-            store::connections::regrant(&mut tx, code.org, &connection).await?;
-            connection
-        }
-        None => {
-            let connection = new_connection(env, client, code, &user, host, expires_at);
-            store::connections::insert(&mut tx, code.org, &connection).await?;
-            connection
-        }
+    let connection = if let Some(known) = known {
+        let connection = Connection {
+            scope: code.scope.clone(),
+            client_name: client.name.clone(),
+            redirect_host: host,
+            expires_at,
+            ..known
+        };
+        store::connections::regrant(&mut tx, code.org, &connection).await?;
+        connection
+    } else {
+        let connection = new_connection(env, client, code, &user, host, expires_at);
+        store::connections::insert(&mut tx, code.org, &connection).await?;
+        connection
     };
     let grant = Grant {
         id: GrantId::from_uuid(env.uuid()),
@@ -200,7 +197,7 @@ fn new_connection(
 ) -> Connection {
     let now = env.now();
     // Nobody is shown this key; whoever wants to use it has one made anew.
-    let secret = key_format::generate_as(key_format::CONNECTION_PREFIX, |bytes| env.rng.fill(bytes));
+    let key = connections::new_key(env);
     Connection {
         id: ConnectionId::from_uuid(env.uuid()),
         user: Some(code.user),
@@ -210,9 +207,9 @@ fn new_connection(
         client_kind: client.kind,
         redirect_host,
         scope: code.scope.clone(),
-        key: ConnectionKeyId::from_uuid(env.uuid()),
-        key_hash: key_format::hash(&secret).to_vec(),
-        key_prefix: key_format::shown(key_format::CONNECTION_PREFIX, &secret),
+        key: key.id,
+        key_hash: key.hash,
+        key_prefix: key.prefix,
         key_made_at: now,
         created_at: now,
         created_address: code.address.clone(),

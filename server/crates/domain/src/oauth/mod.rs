@@ -29,7 +29,7 @@ use crate::{Env, Error, Result, key_format};
 const MINUTE: i64 = 60 * 1000;
 const DAY: i64 = 24 * 60 * MINUTE;
 
-/// The errors of RFC 6749, 6750, 7591, 8707, OpenID Connect and RFC 9101, as far as they are given here.
+/// The errors of RFC 6749, 6750, 7591, 8707, of `OpenID` Connect and RFC 9101, as far as they are given here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Something is missing, malformed or there twice.

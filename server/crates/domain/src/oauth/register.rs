@@ -302,7 +302,7 @@ pub async fn put(env: &Env, id: &str, token: &str, object: &Map<String, Value>) 
     row.metadata = Value::Object(metadata.claims).to_string();
     row.updated_at = env.now();
     let had_secret = AuthMethod::parse(&row.auth_method) != Some(AuthMethod::None);
-    row.auth_method = metadata.auth_method.as_str().to_owned();
+    metadata.auth_method.as_str().clone_into(&mut row.auth_method);
     let secret = match (had_secret, metadata.auth_method) {
         (false, AuthMethod::Basic | AuthMethod::Post) => Some(add_secret(env, &mut tx, id).await?),
         (true, AuthMethod::None) => {
@@ -320,11 +320,11 @@ pub async fn put(env: &Env, id: &str, token: &str, object: &Map<String, Value>) 
 
 /// Deletes a registration; its connections are revoked with it.
 pub async fn delete(env: &Env, origin: &Origin, id: &str, token: &str) -> Outcome<()> {
-    {
+    let client = {
         let mut tx = env.db.read().await?;
-        managed(&mut tx, id, token).await?;
-    }
-    revoke::connections_of(env, origin, id, "The client withdrew its registration").await?;
+        Client::read(&managed(&mut tx, id, token).await?)?
+    };
+    revoke::connections_of(env, origin, &client, "The client withdrew its registration").await?;
     let mut tx = env.db.write().await?;
     store::oauth_clients::delete(&mut tx, id).await?;
     tx.commit().await?;

@@ -2,7 +2,7 @@
 
 use model::{GrantId, OrgId};
 use serde_json::{Value, json};
-use store::{Tx, oauth_grants::Grant};
+use store::Tx;
 
 use super::{
     Fault, Outcome,
@@ -13,6 +13,7 @@ use crate::{
     Env, Error, Result,
     authz::Principal,
     change::{Change, Event},
+    connections,
     request::Origin,
     tokens::{self, AccessToken, Refused},
 };
@@ -60,88 +61,40 @@ async fn revoke_grant(env: &Env, origin: &Origin, client: &Client, token: &str) 
     }
     let others = store::oauth_grants::list_live(&mut tx, org, now).await?;
     let was_last = !others.iter().any(|other| other.connection == grant.connection);
-    let event = if was_last {
-        end_connection(env, &mut tx, org, &grant, &client.name, BY_CLIENT).await?
-    } else {
-        None
-    };
-    let event = event.unwrap_or_else(|| {
-        Event::new("oauth.grant_revoked")
-            .target("connection", grant.connection, &client.name)
+    let row = store::connections::find(&mut tx, org, grant.connection).await?;
+    let row = row.filter(|row| was_last && row.revoked_at.is_none());
+    let mut change = Change::within(env, tx, org, Principal::System, origin.clone());
+    let name = connections::named(&client.name);
+    let event = match row {
+        Some(row) => connections::cut(env, &mut change, org, &row, name, BY_CLIENT).await?,
+        None => Event::new("oauth.grant_revoked")
+            .target("connection", grant.connection, name)
             .with("grant_id", grant.id.to_string())
-            .with("reason", BY_CLIENT)
-    });
-    Change::within(env, tx, org, Principal::System, origin.clone()).commit(event).await
-}
-
-async fn end_connection(
-    env: &Env,
-    tx: &mut Tx,
-    org: OrgId,
-    grant: &Grant,
-    by: &str,
-    reason: &str,
-) -> Result<Option<Event>> {
-    let now = env.now();
-    if !store::connections::revoke(tx, org, grant.connection, now, by, reason).await? {
-        return Ok(None);
-    }
-    store::oauth_grants::revoke_of_connection(tx, org, grant.connection, now, reason).await?;
-    let data = json!({
-        "connection_id": grant.connection,
-        "client_id": grant.client,
-        "client_name": by,
-        "reason": reason,
-    });
-    let event = Event::new("connection.revoked")
-        .target("connection", grant.connection, by)
-        .with("client_id", grant.client.as_str())
-        .with("reason", reason)
-        .publish("connection.revoked", data);
-    Ok(Some(event))
+            .with("reason", BY_CLIENT),
+    };
+    change.commit(event).await
 }
 
 /// Revokes every connection of a client that belongs to nobody, in every organisation.
-pub(crate) async fn connections_of(env: &Env, origin: &Origin, client: &str, reason: &str) -> Result<()> {
+pub(crate) async fn connections_of(env: &Env, origin: &Origin, client: &Client, reason: &str) -> Result<()> {
     let orgs = {
         let mut tx = env.db.read().await?;
-        store::connections::list_orgs_of_client(&mut tx, client).await?
+        store::connections::list_orgs_of_client(&mut tx, &client.id).await?
     };
     for org in orgs {
         let mut tx = env.db.write().await?;
         store::orgs::lock(&mut tx, org).await?;
-        let live: Vec<_> = store::connections::list(&mut tx, org)
-            .await?
-            .into_iter()
-            .filter(|connection| connection.client == client && connection.revoked_at.is_none())
-            .collect();
+        let mut rows = store::connections::list(&mut tx, org).await?;
+        rows.retain(|row| row.client == client.id && row.revoked_at.is_none());
         let mut change = Change::within(env, tx, org, Principal::System, origin.clone());
-        let mut last = None;
-        for connection in live {
-            let now = env.now();
-            let by = connection.client_name.as_str();
-            store::connections::revoke(change.tx(), org, connection.id, now, by, reason).await?;
-            store::oauth_grants::revoke_of_connection(change.tx(), org, connection.id, now, reason).await?;
-            let data = json!({
-                "connection_id": connection.id,
-                "client_id": client,
-                "client_name": connection.client_name,
-                "user_email": connection.user_email,
-                "reason": reason,
-            });
-            let event = Event::new("connection.revoked")
-                .target("connection", connection.id, &connection.client_name)
-                .with("client_id", client)
-                .with("user", connection.user_email.as_str())
-                .with("reason", reason)
-                .publish("connection.revoked", data);
-            if let Some(event) = last.replace(event) {
-                change.record(&event).await?;
-            }
+        let Some(last) = rows.pop() else { continue };
+        let name = connections::named(&client.name);
+        for row in rows {
+            let event = connections::cut(env, &mut change, org, &row, name, reason).await?;
+            change.record(&event).await?;
         }
-        if let Some(event) = last {
-            change.commit(event).await?;
-        }
+        let event = connections::cut(env, &mut change, org, &last, name, reason).await?;
+        change.commit(event).await?;
     }
     Ok(())
 }
