@@ -99,6 +99,38 @@ export async function startEverything(): Promise<Everything> {
   return { url: `http://${output().match(address)![1]}/mcp`, stop: () => end(child) };
 }
 
+export interface Provider {
+  issuer: string;
+  /** A token of its machine client for this resource. */
+  token(resource: string): Promise<string>;
+  stop(): Promise<void>;
+}
+
+/** An OpenID provider with one machine client. */
+export async function startProvider(): Promise<Provider> {
+  const child = spawn(process.execPath, [path.join(here, 'clients/identity-provider.mjs')], {
+    cwd: here, env: { PATH: process.env.PATH, PORT: '0' }, stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  const output = collect(child);
+  const address = /listening on (http:\/\/127\.0\.0\.1:\d+)/;
+  try {
+    await until('the identity provider', child, output, () => address.test(output()));
+  } catch (error) {
+    await end(child);
+    throw error;
+  }
+  const issuer = output().match(address)![1];
+  const token = async (resource: string) => {
+    const answer = await fetch(`${issuer}/token`, {
+      method: 'POST',
+      headers: { Authorization: `Basic ${btoa('agent:agent-secret')}` },
+      body: new URLSearchParams({ grant_type: 'client_credentials', scope: 'tools', resource }),
+    });
+    return ((await answer.json()) as { access_token: string }).access_token;
+  };
+  return { issuer, token, stop: () => end(child) };
+}
+
 function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = net.createServer();

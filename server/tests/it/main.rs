@@ -3,6 +3,7 @@
 
 mod clients;
 mod csrf_and_headers;
+mod doctor;
 mod idp;
 mod mcp;
 mod oauth;

@@ -45,7 +45,7 @@ async fn register(app: &TestApp, said: &Value) -> Answer {
     post(app, "/oauth/register", "application/json", &[], said.to_string()).await
 }
 
-async fn client_of(app: &TestApp, more: Value) -> Value {
+pub(crate) async fn client_of(app: &TestApp, more: Value) -> Value {
     let mut said = json!({"client_name": "Some app", "redirect_uris": [REDIRECT]});
     said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let answer = register(app, &said).await;
@@ -53,12 +53,12 @@ async fn client_of(app: &TestApp, more: Value) -> Value {
     answer.json()
 }
 
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_else(|| panic!("{name} is missing: {value}"))
 }
 
 /// The address of a good request, with other values for some parameters; `None` leaves one out.
-fn authorize(client: &str, changes: &[(&str, Option<&str>)]) -> String {
+pub(crate) fn authorize(client: &str, changes: &[(&str, Option<&str>)]) -> String {
     let mut fields = vec![
         ("client_id", client),
         ("redirect_uri", REDIRECT),
@@ -102,7 +102,7 @@ async fn consent(browser: &mut Browser<'_>, client: &str) -> (String, Answer) {
     (request, page)
 }
 
-async fn code(browser: &mut Browser<'_>, member: &TestMember, client: &str) -> String {
+pub(crate) async fn code(browser: &mut Browser<'_>, member: &TestMember, client: &str) -> String {
     let (request, _) = consent(browser, client).await;
     let org = member.org_id().to_string();
     let fields = [("request", request.as_str()), ("org", &org), ("decision", "allow"), ("all", "on")];
@@ -112,7 +112,7 @@ async fn code(browser: &mut Browser<'_>, member: &TestMember, client: &str) -> S
     of(&told, "code").expect("a code").to_owned()
 }
 
-async fn redeem(app: &TestApp, client: &str, code: &str) -> Answer {
+pub(crate) async fn redeem(app: &TestApp, client: &str, code: &str) -> Answer {
     let fields = [
         ("grant_type", "authorization_code"),
         ("client_id", client),
@@ -129,7 +129,7 @@ async fn refresh(app: &TestApp, client: &str, token: &str) -> Answer {
     post_form(app, "/oauth/token", &fields).await
 }
 
-async fn list_tools(app: &TestApp, token: &str) -> Answer {
+pub(crate) async fn list_tools(app: &TestApp, token: &str) -> Answer {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
     let request = Request::post("/mcp/acme")
         .header(header::HOST, HOST)

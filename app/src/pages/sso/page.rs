@@ -221,8 +221,7 @@ fn provider_form(save: Form<PutIdp>, old: Option<IdentityProvider>, endpoint: St
                     <SubmitButton form=save label=label />
                     <SubmitButton
                         form=save
-                        label="Discover"
-                        name="Discover the JWKS URI of this issuer"
+                        label="Discover JWKS URI"
                         busy="Working…"
                         kind=ButtonKind::Secondary
                         field="act"

@@ -66,8 +66,7 @@ env_test!(what_is_noted_is_bounded_and_gone_after_a_week, |t| async {
         t.env.journal.note(t.env.now(), noisy(n));
     }
     // The same again within a minute, and our own self-test, are not noted at all.
-    t.env.journal.note(t.env.now(), step(Stage::ResourceMetadata, None, None));
-    t.env.journal.note(t.env.now(), step(Stage::ResourceMetadata, None, None));
+    t.env.journal.note(t.env.now(), noisy(0));
     t.env.journal.note(
         t.env.now(),
         Step { user_agent: Some("gatehouse/0.1".into()), ..step(Stage::Challenge, Some(&acme), None) },
@@ -111,6 +110,37 @@ env_test!(only_who_may_see_clients_sees_attempts, |t| async {
             assert_eq!(error.kind, ErrorKind::Forbidden);
         }
     }
+});
+
+env_test!(steps_that_name_nobody_belong_to_whoever_was_asked_about_if_that_is_certain, |t| async {
+    let (acme, bolt) = (t.org("acme").await, t.org("bolt").await);
+    let from = |agent: &str, step: Step| {
+        t.clock.advance(1000);
+        t.env.journal.note(t.env.now(), Step { user_agent: Some(agent.to_owned()), ..step });
+    };
+    let failed = || Step { error: Some("invalid_redirect_uri".into()), ..Step::new(Stage::Register) };
+    let about = |org: &TestMember| Step { org: Some(org.org_id()), ..Step::new(Stage::ResourceMetadata) };
+    from("one/1", about(&acme));
+    from("one/1", Step::new(Stage::ServerMetadata));
+    from("one/1", failed());
+    // A program in a cloud works for both, so nobody is told what it did between.
+    from("cloud/1", about(&acme));
+    from("cloud/1", about(&bolt));
+    from("cloud/1", Step::new(Stage::ServerMetadata));
+    from("cloud/1", failed());
+    // Nobody asked, or too long ago.
+    from("other/1", Step::new(Stage::ServerMetadata));
+    t.clock.advance(3 * 60 * 1000);
+    from("one/1", Step::new(Stage::ServerMetadata));
+    let stages = |page: &DoctorPage, agent: &str| -> Vec<Stage> {
+        let found = page.attempts.iter().find(|attempt| attempt.named == agent);
+        found.map(|attempt| attempt.steps.iter().map(|step| step.stage).collect()).unwrap_or_default()
+    };
+    let ours = page(&t, &acme).await;
+    assert_eq!(stages(&ours, "one/1"), [Stage::ResourceMetadata, Stage::ServerMetadata, Stage::Register]);
+    assert_eq!(stages(&ours, "cloud/1"), [Stage::ResourceMetadata]);
+    assert_eq!(ours.attempts.len(), 2);
+    assert_eq!(stages(&page(&t, &bolt).await, "cloud/1"), [Stage::ResourceMetadata]);
 });
 
 /// A site that answers as it is told: by method and path the whole response, with `BASE` for its address.

@@ -46,7 +46,7 @@ pub(crate) fn refused(
         Presented::Key(_) | Presented::Bearer(_) => return,
     };
     if let Some(org) = inner.planes.lookup(endpoint.slug) {
-        let step = Step { org: Some(org), error, ..Step::new(stage) };
+        let step = Step { org: Some(org), error: error.map(str::to_owned), ..Step::new(stage) };
         inner.journal.note(inner.clock.now(), from(step, address(head), &head.headers));
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     People,
     params::{self, Params, encode},
     reply::{answer, described, request_id, see_other},
+    seen,
 };
 
 /// The longest `state` that is given back.
@@ -74,12 +75,20 @@ async fn respond(people: &People, parts: Parts, params: &Params) -> Response {
         Ok(trusted) => trusted,
         Err(error) => {
             let error = error.into_app(&request_id(&parts));
+            seen::authorize(&people.env, &ctx.origin, params, "", Some(&error.code)).await;
             return page(people, parts, error).await;
         }
     };
     // A state that cannot be given back as it came is not given back.
     let state = params.one("state").ok().flatten().filter(|state| state.len() <= LONGEST_STATE);
-    match next(&ctx, &trusted, params, state).await {
+    let next = next(&ctx, &trusted, params, state).await;
+    let error = match &next {
+        Ok(_) => None,
+        Err(Failure::Refused(refusal)) => Some(refusal.fault.as_str()),
+        Err(Failure::Failed(_)) => Some("server_error"),
+    };
+    seen::authorize(&people.env, &ctx.origin, params, &trusted.client.name, error).await;
+    match next {
         Ok(Next::Consent(request)) => see_other(&paths::consent(&request)),
         Ok(Next::LogIn { again: None }) => see_other(&paths::sign_in_then(&here(&again(params, None)))),
         Ok(Next::LogIn { again: Some(after) }) => {

@@ -19,6 +19,7 @@ mod params;
 mod register;
 mod reply;
 mod revoke;
+mod seen;
 mod token;
 
 use std::sync::Arc;

@@ -8,11 +8,14 @@ use domain::{
     Env,
     oauth::{Failure, clients::AuthMethod, register},
 };
-use http::{StatusCode, header};
+use http::{StatusCode, header, request::Parts};
 use model::paths;
 use serde_json::{Value, json};
 
-use crate::reply::Refused;
+use crate::{
+    reply::{Refused, origin},
+    seen,
+};
 
 fn document(env: &Env) -> Value {
     let url = |path: &str| env.settings.absolute(path);
@@ -48,13 +51,15 @@ fn public(body: String, cache: &'static str) -> Response {
 }
 
 /// `/.well-known/oauth-authorization-server`.
-pub(crate) async fn authorization_server(State(env): State<Env>) -> Response {
+pub(crate) async fn authorization_server(State(env): State<Env>, parts: Parts) -> Response {
+    seen::server_metadata(&env, &origin(&parts));
     public(document(&env).to_string(), "public, max-age=300")
 }
 
 /// `/.well-known/openid-configuration`: the same document. Its readers insist on two members more, though no ID token is
 /// ever issued.
-pub(crate) async fn openid(State(env): State<Env>) -> Response {
+pub(crate) async fn openid(State(env): State<Env>, parts: Parts) -> Response {
+    seen::server_metadata(&env, &origin(&parts));
     let mut document = document(&env);
     document["subject_types_supported"] = json!(["public"]);
     document["id_token_signing_alg_values_supported"] = json!(["RS256"]);

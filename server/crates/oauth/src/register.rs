@@ -8,7 +8,7 @@ use axum::{
 use domain::{
     Env,
     oauth::{
-        Fault, Outcome,
+        Failure, Fault, Outcome,
         clients::AuthMethod,
         register::{self, Registered},
     },
@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     params,
     reply::{Refused, nothing, origin, request_id, secret},
+    seen,
 };
 
 pub(crate) async fn create(State(env): State<Env>, request: Request) -> Response {
@@ -28,7 +29,17 @@ pub(crate) async fn create(State(env): State<Env>, request: Request) -> Response
         Ok(object) => object,
         Err(refused) => return refused.into_response(),
     };
-    let made = register::register(&env, &origin(&parts), &object).await;
+    let origin = origin(&parts);
+    let made = register::register(&env, &origin, &object).await;
+    seen::registered(
+        &env,
+        &origin,
+        match &made {
+            Ok(registered) => Ok(&registered.client),
+            Err(Failure::Refused(refusal)) => Err(refusal.fault.as_str()),
+            Err(Failure::Failed(_)) => Err("temporarily_unavailable"),
+        },
+    );
     answer(&env, &parts, StatusCode::CREATED, made)
 }
 

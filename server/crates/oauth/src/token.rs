@@ -1,7 +1,6 @@
 //! `POST /oauth/token`.
 
 use axum::{
-    body::Body,
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
@@ -13,32 +12,40 @@ use http::{StatusCode, request::Parts};
 use serde_json::json;
 
 use crate::{
-    client_auth, grants, params,
+    client_auth, grants,
+    params::{self, Params},
     reply::{Refused, origin, request_id, secret},
+    seen,
 };
 
 pub(crate) async fn answer(State(env): State<Env>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    match issue(&env, &parts, body).await {
+    let params = match params::form(&parts, body).await {
+        Ok(params) => params,
+        Err(refused) => return refused.into_response(),
+    };
+    let issued = issue(&env, &parts, &params).await;
+    let error = issued.as_ref().err().map(|refused| refused.error);
+    seen::token(&env, &origin(&parts), &params, error).await;
+    match issued {
         Ok(issued) => granted(&issued),
         Err(refused) => refused.into_response(),
     }
 }
 
-async fn issue(env: &Env, parts: &Parts, body: Body) -> Result<Issued, Refused> {
-    let params = params::form(parts, body).await?;
+async fn issue(env: &Env, parts: &Parts, params: &Params) -> Result<Issued, Refused> {
     let issued = async {
         let grant = params.need("grant_type")?;
         let known = ["authorization_code", "refresh_token", "client_credentials"];
         if !known.contains(&grant) {
             return Err(Fault::UnsupportedGrantType.because("This grant_type is not known here."));
         }
-        let client = client_auth::client(env, &parts.headers, &params).await?;
+        let client = client_auth::client(env, &parts.headers, params).await?;
         let origin = origin(parts);
         match grant {
-            "authorization_code" => grants::authorization_code::issue(env, &origin, &client, &params).await,
-            "refresh_token" => grants::refresh_token::issue(env, &origin, &client, &params).await,
-            _ => grants::client_credentials::issue(env, &client, &params).await,
+            "authorization_code" => grants::authorization_code::issue(env, &origin, &client, params).await,
+            "refresh_token" => grants::refresh_token::issue(env, &origin, &client, params).await,
+            _ => grants::client_credentials::issue(env, &client, params).await,
         }
     };
     issued.await.map_err(|failure: Failure| Refused::of(failure, &request_id(parts)))

@@ -9,8 +9,8 @@ statements! {
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     LIST = "SELECT id, at, step, error, detail, client_id, client_name, address, user_agent FROM connect_events \
             WHERE org_id = $1 AND at >= $2 ORDER BY at DESC, id DESC LIMIT $3";
-    LIST_OF_NOBODY = "SELECT e.id, e.at, e.step, e.error, e.detail, e.client_id, e.client_name, e.address, e.user_agent \
-                      FROM connect_events e WHERE e.org_id IS NULL AND e.at >= $2 AND e.client_id IN \
+    LIST_REGISTRATIONS = "SELECT e.id, e.at, e.step, e.error, e.detail, e.client_id, e.client_name, e.address, e.user_agent \
+                      FROM connect_events e WHERE e.org_id IS NULL AND e.step = 'register' AND e.at >= $2 AND e.client_id IN \
                       (SELECT o.client_id FROM connect_events o WHERE o.org_id = $1 AND o.client_id IS NOT NULL) \
                       ORDER BY e.at DESC, e.id DESC LIMIT $3";
     DELETE_BEFORE = "DELETE FROM connect_events WHERE at < $1";
@@ -102,12 +102,17 @@ pub async fn list(tx: &mut Tx, org: OrgId, since: i64, limit: i64) -> Result<Vec
     rows.into_iter().map(ConnectEvent::try_from).collect()
 }
 
-/// Steps that name no organisation, of clients that the organisation has seen itself, newest first. Those of other
-/// clients are nobody's business (TEN-01).
-pub async fn list_of_nobody(tx: &mut Tx, org: OrgId, since: i64, limit: i64) -> Result<Vec<ConnectEvent>> {
+/// Registrations, which name no organisation, of clients that the organisation has seen itself, newest first. Those of
+/// other clients are nobody's business (TEN-01).
+pub async fn list_registrations(
+    tx: &mut Tx,
+    org: OrgId,
+    since: i64,
+    limit: i64,
+) -> Result<Vec<ConnectEvent>> {
     let org = org.to_string();
     let rows: Vec<Row> =
-        on!(tx, |c| sqlx::query_as(LIST_OF_NOBODY).bind(org).bind(since).bind(limit).fetch_all(c).await)?;
+        on!(tx, |c| sqlx::query_as(LIST_REGISTRATIONS).bind(org).bind(since).bind(limit).fetch_all(c).await)?;
     rows.into_iter().map(ConnectEvent::try_from).collect()
 }
 

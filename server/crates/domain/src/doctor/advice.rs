@@ -116,7 +116,7 @@ pub(super) fn failure(client: Client, stage: Stage, error: &str) -> (String, Str
                 client.forget().to_owned(),
             );
         }
-        (Stage::Authorize, "invalid_redirect_uri" | "redirect_uri_mismatch") => {
+        (Stage::Authorize, "bad_redirect_uri" | "invalid_redirect_uri") => {
             return (
                 "It wanted to be sent back to another address than it registered.".to_owned(),
                 client.forget().to_owned(),
@@ -129,6 +129,14 @@ pub(super) fn failure(client: Client, stage: Stage, error: &str) -> (String, Str
         (Stage::Authorize | Stage::Token, "invalid_scope") => (
             "It asked for a scope that does not exist here.",
             "Let it ask for mcp:call, or for mcp:call:<connector> with a connector that exists.",
+        ),
+        (Stage::Authorize | Stage::Token, "access_denied") => (
+            "The person is no member of this organisation, or may not connect clients here.",
+            "Invite them, or let somebody connect it who may use the connectors. An owner or admin decides on the page of the MCP connections whether clients that nobody registered may be connected.",
+        ),
+        (Stage::Authorize, "login_required" | "consent_required") => (
+            "It asked without letting the person answer (prompt=none), which is never enough here.",
+            "Let it ask with a page: update the client, or take prompt=none out of its settings.",
         ),
         (Stage::Authorize, _) => (
             "Its request for access was not valid.",
@@ -193,7 +201,7 @@ pub(super) fn silence(client: Client, last: Stage) -> (String, String) {
             return ("It heard how to sign in, and did not begin to.".to_owned(), fix);
         }
         Stage::ResourceMetadata => (
-            "It read where to sign in, and never came there.",
+            "It read where to sign in, and was not seen going there.",
             "Run the self-test below: the paths under /.well-known have to reach Gatehouse.".to_owned(),
         ),
         Stage::ServerMetadata => (

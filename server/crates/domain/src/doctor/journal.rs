@@ -11,7 +11,7 @@ use model::{ConnectEventId, OrgId, doctor::Stage};
 use store::connect_events::{self, ConnectEvent};
 
 use super::KEPT;
-use crate::{Env, Result};
+use crate::{Env, Result, request::Origin};
 
 /// The most steps that wait to be written. Further ones are forgotten.
 const MOST_WAITING: usize = 4096;
@@ -23,6 +23,8 @@ const MOST_KEPT: i64 = 2000;
 const MOST_KEPT_OF_NOBODY: i64 = 10_000;
 /// For how long the same step of the same client is not noted again, milliseconds.
 const QUIET: i64 = 60 * 1000;
+/// For how long a program is taken to be on its way to the endpoint that it asked about, milliseconds.
+const FRESH: i64 = 2 * 60 * 1000;
 /// How many steps and first calls are remembered, to know them again.
 const REMEMBERED: usize = 10_000;
 /// The longest texts that are kept, characters.
@@ -36,7 +38,7 @@ pub struct Step {
     /// Whose endpoint it was about; `None` where that is not known, as at registration.
     pub org: Option<OrgId>,
     /// An error code when it failed.
-    pub error: Option<&'static str>,
+    pub error: Option<String>,
     /// What else is worth knowing, in our own words. Never a secret, nor what a token says.
     pub detail: String,
     /// The client's id, once it has one.
@@ -64,9 +66,29 @@ impl Step {
         }
     }
 
+    /// The same step, by whoever sent the request.
+    #[must_use]
+    pub fn by(self, origin: &Origin) -> Self {
+        Self { address: origin.address, user_agent: origin.user_agent.clone(), ..self }
+    }
+
+    /// The same step of a client.
+    #[must_use]
+    pub fn of(self, id: &str, name: &str) -> Self {
+        let name = (!name.is_empty()).then(|| name.to_owned());
+        Self { client_id: Some(id.to_owned()), client_name: name, ..self }
+    }
+
+    /// Which program it seems to be.
+    fn source(&self) -> u64 {
+        let mut digest = DefaultHasher::new();
+        (self.address, &self.user_agent).hash(&mut digest);
+        digest.finish()
+    }
+
     fn digest(&self) -> u64 {
         let mut digest = DefaultHasher::new();
-        (self.stage, self.org, self.error, &self.client_id).hash(&mut digest);
+        (self.stage, self.org, &self.error, &self.client_id).hash(&mut digest);
         (self.address, &self.user_agent).hash(&mut digest);
         digest.finish()
     }
@@ -80,6 +102,30 @@ struct Inner {
     noted: HashMap<u64, i64>,
     /// Whose first call was noted.
     called: HashSet<u64>,
+    /// About whose endpoint each program asked last, and when; `None` when it was about more than one.
+    asked: HashMap<u64, (Option<OrgId>, i64)>,
+}
+
+impl Inner {
+    /// Steps that name no organisation and no client belong to the one that the same program has just asked about, if
+    /// that is certain: programs in a cloud ask for many at once.
+    fn place(&mut self, at: i64, step: &mut Step) {
+        let source = step.source();
+        let before = self.asked.get(&source).filter(|(_, last)| (0..FRESH).contains(&(at - last))).copied();
+        match (step.org, step.stage) {
+            (Some(org), Stage::Challenge | Stage::ResourceMetadata) => {
+                let same = before.is_none_or(|(before, _)| before == Some(org));
+                if self.asked.len() >= REMEMBERED {
+                    self.asked.clear();
+                }
+                self.asked.insert(source, (same.then_some(org), at));
+            }
+            (None, Stage::ServerMetadata | Stage::Register) if step.client_id.is_none() => {
+                step.org = before.and_then(|(org, _)| org);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Where steps are noted. Noting never waits for anything but another note.
@@ -90,13 +136,18 @@ pub struct Journal {
 
 impl Journal {
     /// Notes a step at this time, Unix milliseconds. What comes too often, or too much of it, is left out.
-    pub fn note(&self, at: i64, step: Step) {
+    pub fn note(&self, at: i64, mut step: Step) {
         // Our own self-test is nobody's attempt.
         if step.user_agent.as_deref().is_some_and(|agent| agent.starts_with("gatehouse/")) {
             return;
         }
-        let digest = step.digest();
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.place(at, &mut step);
+        // What belongs to nobody is only ever told as the registration of a client that was seen somewhere.
+        if step.org.is_none() && (step.stage != Stage::Register || step.client_id.is_none()) {
+            return;
+        }
+        let digest = step.digest();
         if inner.noted.get(&digest).is_some_and(|last| (0..QUIET).contains(&(at - last))) {
             return;
         }
@@ -180,7 +231,7 @@ fn row(env: &Env, at: i64, step: &Step) -> ConnectEvent {
         id: ConnectEventId::from_uuid(env.uuid()),
         at,
         step: step.stage.as_str().to_owned(),
-        error: step.error.map(str::to_owned),
+        error: step.error.as_deref().map(short),
         detail: short(&step.detail),
         // Ids are compared whole, so they are not cut: one that is too long is none of ours.
         client_id: step.client_id.clone().filter(|id| id.len() <= 512),

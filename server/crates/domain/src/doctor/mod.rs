@@ -7,13 +7,16 @@ mod attempts;
 mod journal;
 mod self_test;
 
-use model::{doctor::DoctorPage, paths, permissions::can};
+use model::{OrgId, doctor::DoctorPage, paths, permissions::can};
 
 pub use attempts::group;
 pub use journal::{Journal, Step};
 pub use self_test::self_test;
 
-use crate::{Env, Error, OrgActor, Result};
+use crate::{
+    Env, Error, OrgActor, Result,
+    oauth::{hashed, resource::Named},
+};
 
 /// How long steps are kept, milliseconds: seven days.
 pub const KEPT: i64 = 7 * 24 * 60 * 60 * 1000;
@@ -21,6 +24,27 @@ pub const KEPT: i64 = 7 * 24 * 60 * 60 * 1000;
 const MOST_STEPS: i64 = 2000;
 /// The most attempts on the page.
 const MOST_ATTEMPTS: usize = 50;
+
+/// Whose organisation's endpoint a `resource` names, if there is one.
+pub async fn org_of_resource(env: &Env, resource: &str) -> Result<Option<OrgId>> {
+    let Some(named) = Named::parse(&env.settings, resource) else { return Ok(None) };
+    let mut tx = env.db.read().await?;
+    Ok(store::orgs::find_by_slug(&mut tx, &named.org).await?.map(|org| org.id))
+}
+
+/// To whom a code was given, and by which client: also when it is not good any more.
+pub async fn holder_of_code(env: &Env, code: &str) -> Result<Option<(OrgId, String)>> {
+    let mut tx = env.db.read().await?;
+    Ok(store::oauth_codes::find(&mut tx, &hashed(code)).await?.map(|code| (code.org, code.client)))
+}
+
+/// The same for a refresh token.
+pub async fn holder_of_refresh_token(env: &Env, token: &str) -> Result<Option<(OrgId, String)>> {
+    let mut tx = env.db.read().await?;
+    Ok(store::oauth_grants::find_by_token(&mut tx, &hashed(token))
+        .await?
+        .map(|grant| (grant.org, grant.client)))
+}
 
 /// Everything the page shows.
 pub async fn page(env: &Env, actor: &OrgActor<can::OauthClientsRead>) -> Result<DoctorPage> {
@@ -35,7 +59,7 @@ pub async fn page(env: &Env, actor: &OrgActor<can::OauthClientsRead>) -> Result<
         let mut events = store::connect_events::list(&mut tx, actor.org(), now - KEPT, MOST_STEPS).await?;
         // Registrations name no organisation: only those of clients that were seen here are ours to know.
         events.extend(
-            store::connect_events::list_of_nobody(&mut tx, actor.org(), now - KEPT, MOST_STEPS).await?,
+            store::connect_events::list_registrations(&mut tx, actor.org(), now - KEPT, MOST_STEPS).await?,
         );
         (org, events)
     };

@@ -2,6 +2,7 @@
 
 use model::{
     AppError, ConnectorSlug, ErrorKind, OrgId, Permission, Role, Scope,
+    doctor::Stage,
     oauth::{Consent, ConsentConnector, ConsentOrg},
     orgs::Org,
 };
@@ -19,6 +20,7 @@ use crate::{
     Error, Result,
     authz::{Principal, unauthenticated},
     change::{Change, Event, note},
+    doctor::Step,
     request::RequestContext,
 };
 
@@ -169,6 +171,11 @@ async fn connectors(tx: &mut Tx, org: OrgId, scope: &Scope) -> Result<Vec<Consen
     Ok(found)
 }
 
+/// The decision as the connection doctor hears of it.
+fn seen(ctx: &RequestContext, open: &Open) -> Step {
+    Step::new(Stage::Consent).of(&open.client.id, &open.client.name).by(&ctx.origin)
+}
+
 /// Takes the person's answer, once. An error leaves the request open, so that they can go back and choose again.
 pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer> {
     let env = &ctx.env;
@@ -188,6 +195,9 @@ pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer>
         let orgs: Vec<_> = org.iter().map(|org| org.id).collect();
         note(env, &mut tx, &orgs, &principal, &ctx.origin, &event, "denied").await?;
         tx.commit().await?;
+        let step =
+            Step { org: org.map(|org| org.id), error: Some("access_denied".to_owned()), ..seen(ctx, &open) };
+        env.journal.note(env.now(), step);
         return Ok(Answer {
             redirect_uri: open.asked.redirect_uri,
             state: open.asked.state,
@@ -231,6 +241,7 @@ pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer>
     store::oauth_codes::insert(&mut tx, &hashed(&code), &row).await?;
     let event = about(Event::new("oauth.consent_granted"), &open).with("scope", row.scope.as_str());
     Change::within(env, tx, org.id, principal, ctx.origin.clone()).commit(event).await?;
+    env.journal.note(now, Step { org: Some(org.id), ..seen(ctx, &open) });
     Ok(Answer { redirect_uri: row.redirect_uri, state: open.asked.state, result: Ok(code) })
 }
 
