@@ -51,10 +51,27 @@ function withChunks(file, list) {
   return Buffer.concat([read(file), Buffer.from([0]), leb(section.length), section]);
 }
 
-/** The site when chunks of at least `least` pages go with the core. */
-function site(least) {
-  const files = pages.map(({ file, chunks }) => [file, withChunks(file, chunks.filter((c) => users.get(c) < least))]);
-  return new Map([['gatehouse', withChunks('gatehouse', chunks.filter((c) => users.get(c) >= least))], ...files]);
+/** The site when these chunks go with the core. */
+function site(common) {
+  const files = pages.map(({ file, chunks }) => [file, withChunks(file, chunks.filter((c) => !common.has(c)))]);
+  return new Map([['gatehouse', withChunks('gatehouse', chunks.filter((c) => common.has(c)))], ...files]);
+}
+
+/**
+ * As few chunks for the core as leave no page above `most` bytes. Of a page that is too heavy, the chunk goes that most
+ * pages need: there it is loaded once, and elsewhere it would be loaded again and again.
+ */
+function lightest(most) {
+  const common = new Set();
+  const weight = ({ file, chunks }) => light.get(file) + chunks.reduce((sum, c) => sum + (common.has(c) ? 0 : light.get(c)), 0);
+  for (const page of pages) {
+    while (weight(page) > most) {
+      const left = page.chunks.filter((c) => !common.has(c));
+      if (left.length === 0) break;
+      common.add(left.sort((x, y) => users.get(y) - users.get(x) || light.get(y) - light.get(x))[0]);
+    }
+  }
+  return common;
 }
 
 const { BROTLI_PARAM_LGWIN, BROTLI_PARAM_QUALITY } = zlib.constants;
@@ -68,15 +85,22 @@ async function weigh(files) {
   return { first: first + Math.max(...further), further: Math.max(...further) };
 }
 
-// The higher this is, the smaller is the first page and the larger the one after it. So it goes up while a further page
-// stays within its budget; where none does, while the two worst pages together get smaller.
+// What each part weighs by itself: a guess at its share, because parts compress better together.
+const params = { [BROTLI_PARAM_QUALITY]: 5, [BROTLI_PARAM_LGWIN]: 24 };
+const light = new Map(await Promise.all(
+  [...chunks.map((c) => [c, bytes.get(c)]), ...pages.map((p) => [p.file, read(p.file)])]
+    .map(async ([name, data]) => [name, (await brotli(data, { params })).length]),
+));
+
+// The first page is lightest when pages may be as heavy as the budget of a further page lets them. How heavy the guess
+// may find them for that is tried out.
 const score = ({ first, further }) => (further <= budgets.further * 1000 ? first - 1e9 : first + further);
 let best;
-for (let least = 2; least <= pages.length + 1; least++) {
-  const files = site(least);
+for (let share = 0.6; share <= 1.7; share += 0.1) {
+  const common = lightest(budgets.further * 1000 * share);
+  const files = site(common);
   const sizes = await weigh(files);
-  if (best && score(sizes) > score(best.sizes)) break;
-  best = { least, files, sizes };
+  if (!best || score(sizes) < score(best.sizes)) best = { common, files, sizes };
 }
 
 // The loader. Of cargo-leptos's own one, only the names count; the rest must be what ours was written for.
@@ -109,5 +133,4 @@ for (const [file, content] of best.files) fs.writeFileSync(at(`${file}.wasm`), c
 fs.writeFileSync(at('gatehouse.js'), js);
 fs.rmSync(at(linker));
 fs.rmSync(at('__wasm_split_manifest.json'));
-const shared = chunks.filter((c) => users.get(c) >= best.least).length;
-console.log(`pack: ${chunks.length} chunks into ${pages.length + 1} files; the ${shared} that ${best.least} or more pages need go with the core`);
+console.log(`pack: ${chunks.length} chunks into ${pages.length + 1} files; ${best.common.size} of them go with the core`);

@@ -50,6 +50,17 @@ npm_ci() {
   cp "$1/package-lock.json" "$1/node_modules/.installed-lock"
 }
 
+# A Python client for the browser tests, in a folder of its own, again only when its list changes.
+python_packages() {
+  cmp -s end2end/requirements.txt end2end/.venv/.installed && return
+  if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then apt_install python3 python3-venv; fi
+  say "installing the Python packages of end2end/ (about a minute)"
+  rm -rf end2end/.venv
+  python3 -m venv end2end/.venv
+  end2end/.venv/bin/pip install --quiet --disable-pip-version-check --requirement end2end/requirements.txt
+  cp end2end/requirements.txt end2end/.venv/.installed
+}
+
 build() {
   have cargo || fail "Rust is missing: install it with rustup, https://rustup.rs"
   have cc || fail "a C compiler is missing: on Debian and Ubuntu, apt-get install build-essential"
@@ -75,6 +86,7 @@ tests() {
     rustup component add rustfmt clippy
   fi
   npm_ci end2end 30
+  python_packages
 
   local missing=()
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb || missing+=(postgresql)

@@ -8,13 +8,13 @@ use leptos_router::{
     NavigateOptions,
     hooks::{use_location, use_navigate},
 };
-use model::{AppError, ErrorKind, orgs::Me, paths};
+use model::{AppError, ErrorKind, Permission, orgs::Me, paths};
 
 use crate::{
     components::{Avatar, ButtonForm, ButtonKind, Icon, Menu, Notice},
     copy,
     form::{PostForm, use_form, use_form_for},
-    page::{coming, go, when_there},
+    page::{coming, go, leave_for, when_there},
     pages::auth::api::{SetTheme, SignOut, SwitchOrg},
     state::{MeResource, Refresh, Theme, path_of},
 };
@@ -22,7 +22,9 @@ use crate::{
 /// Paths below these are for signed-in people. (Also `/` itself.)
 const AREAS: &[&str] = &["/connectors", "/settings", "/profile", "/orgs"];
 /// Pages that stand alone even for signed-in people.
-const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new"];
+const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new", "/oauth"];
+/// Of these, the ones that nevertheless are for signed-in people only.
+const ALONE_AND_PRIVATE: &[&str] = &["/orgs/new", "/oauth/consent"];
 
 fn below(path: &str, roots: &[&str]) -> bool {
     roots
@@ -68,6 +70,9 @@ fn follow_redirects() {
     Effect::new(move |_| {
         if let Some(to) = refresh.redirect.get() {
             refresh.redirect.set(None);
+            if leave_for(&to) {
+                return;
+            }
             let stays = location.pathname.with_untracked(|path| path == path_of(&to));
             navigate(&to, NavigateOptions { replace: stays, scroll: !stays, ..Default::default() });
         }
@@ -100,7 +105,7 @@ fn bar(me: Result<Me, AppError>, alone: bool) -> AnyView {
         Ok(me) => {
             // Nothing of an organisation can be shown to a person without one.
             let path = use_location().pathname.get_untracked();
-            if me.org.is_none() && is_private(&path) && !below(&path, &["/profile"]) {
+            if me.org.is_none() && is_private(&path) && !below(&path, &["/profile", "/oauth"]) {
                 go(paths::new_org());
             }
             plain_bar(Some(me.name))
@@ -116,7 +121,7 @@ fn bar(me: Result<Me, AppError>, alone: bool) -> AnyView {
 
 /// Whether a page is for signed-in people.
 fn is_private(path: &str) -> bool {
-    path == "/" || (below(path, AREAS) && !below(path, ALONE)) || below(path, &[paths::new_org()])
+    path == "/" || (below(path, AREAS) && !below(path, ALONE)) || below(path, ALONE_AND_PRIVATE)
 }
 
 /// Goes to the log-in page and from there back here. It looks at where the person is now, not at where they were when
@@ -150,8 +155,17 @@ fn plain_bar(name: Option<String>) -> AnyView {
     .erase()
 }
 
+/// An entry of the navigation. One that the person may not see stays, with a lock: its page says who can grant it.
 #[component]
-fn NavLink(href: &'static str, label: &'static str, icon: &'static str) -> impl IntoView {
+fn NavLink(
+    href: &'static str,
+    label: &'static str,
+    icon: &'static str,
+    #[prop(optional)] locked: bool,
+) -> impl IntoView {
+    let lock = locked.then(|| {
+        view! { <span class="nav-lock"><Icon name="lock" /> <span class="visually-hidden">"(no permission)"</span></span> }.erase()
+    });
     let path = use_location().pathname;
     let current = move || path.with(|path| path == href).then_some("page");
     // A page below marks the entry too, but it is not the page itself.
@@ -161,14 +175,23 @@ fn NavLink(href: &'static str, label: &'static str, icon: &'static str) -> impl 
         <a class="nav-link" href=href title=label aria-current=move || current().or_else(within)>
             <Icon name=icon />
             <span>{label}</span>
+            {lock}
         </a>
     }
     .erase()
 }
 
-/// Whether a page belongs to a navigation entry. API keys lie below the settings, but are an entry of their own.
+/// Pages below the settings that are entries of their own.
+const OF_SETTINGS: &[&str] = &[
+    paths::settings_api_keys(),
+    paths::settings_oauth_clients(),
+    paths::settings_connections(),
+    paths::settings_sso(),
+];
+
+/// Whether a page belongs to a navigation entry.
 fn within(path: &str, href: &str) -> bool {
-    below(path, &[href]) && !(href == paths::settings() && below(path, &[paths::settings_api_keys()]))
+    below(path, &[href]) && !(href == paths::settings() && below(path, OF_SETTINGS))
 }
 
 fn side_bar(me: Me) -> AnyView {
@@ -188,7 +211,30 @@ fn side_bar(me: Me) -> AnyView {
                     <NavLink href=paths::connectors() label="Connectors" icon="plug" />
                     <p class="nav-group">"Settings"</p>
                     <NavLink href=paths::settings() label="General" icon="settings" />
-                    <NavLink href=paths::settings_api_keys() label="API keys" icon="key-round" />
+                    <NavLink
+                        href=paths::settings_api_keys()
+                        label="API keys"
+                        icon="key-round"
+                        locked=!me.can(Permission::ApiKeysRead)
+                    />
+                    <NavLink
+                        href=paths::settings_oauth_clients()
+                        label="OAuth clients"
+                        icon="app-window"
+                        locked=!me.can(Permission::OauthClientsRead)
+                    />
+                    <NavLink
+                        href=paths::settings_connections()
+                        label="MCP connections"
+                        icon="link"
+                        locked=!me.can(Permission::ApiKeysRead)
+                    />
+                    <NavLink
+                        href=paths::settings_sso()
+                        label="Single sign-on"
+                        icon="shield-check"
+                        locked=!me.can(Permission::SsoRead)
+                    />
                 </nav>
                 <div class="side-end">
                     <NavLink href=paths::help_quickstart() label="Help" icon="circle-question-mark" />
@@ -242,6 +288,7 @@ fn user_menu(me: &Me) -> AnyView {
             <p class="menu-note truncate">{email}</p>
             <a class="button quiet" href=paths::profile()><Icon name="user" /> <span>"Profile"</span></a>
             <a class="button quiet" href=paths::profile_sessions()><Icon name="monitor" /> <span>"Sessions"</span></a>
+            <a class="button quiet" href=paths::profile_connections()><Icon name="link" /> <span>"My connections"</span></a>
             <ThemeForm />
             <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet icon="log-out" />
         </Menu>
@@ -303,5 +350,7 @@ mod tests {
         assert!(!below("/settingsx", &["/settings"]));
         assert!(within("/settings/api-keys/new", "/settings/api-keys"));
         assert!(!within("/settings/api-keys/new", "/settings"));
+        assert!(!within("/settings/mcp-connections", "/settings"));
+        assert!(is_private("/oauth/consent") && !is_private("/sign-in"));
     }
 }

@@ -36,7 +36,8 @@
 //! #[lazy_route]
 //! impl LazyRoute for SettingsPage {
 //!     fn data() -> Self {
-//!         Self { org: load(LoadSettings {}) } // or load_by("id", |id| LoadOne { id }), with :id in the path
+//!         Self { org: load(LoadSettings {}) } // or load_by("id", |id| LoadOne { id }), with :id in the path, or
+//!         // load_by_query("q", |q| Search { q }), with ?q= behind it
 //!     }
 //!
 //!     fn view(this: Self) -> AnyView {
@@ -102,21 +103,29 @@ pub use shell::shell;
 pub use state::{SiteAssets, set_status, use_me};
 
 use crate::{
-    components::NotFound,
+    components::{NotFound, error_page},
     frame::Frame,
     pages::{
         api_keys::{ApiKeysPage, ConnectAgentPage, DeleteApiKeyPage, EditApiKeyPage, NewApiKeyPage},
         auth::{NewOrgPage, SetupPage, SignInPage},
+        connections::{
+            ConnectionsPage, HowToConnectPage, OwnConnectionsPage, RegenerateConnectionPage,
+            RevokeConnectionPage,
+        },
         connectors::{
             ConnectorPage, ConnectorsPage, DeleteConnectorPage, EditConnectorPage, NewConnectorPage,
         },
-        help::{AuthenticationHelpPage, QuickstartPage},
+        consent::ConsentPage,
+        doctor::DoctorPage,
+        help::{AuthenticationHelpPage, ClaudeAiHelpPage, QuickstartPage},
+        oauth_clients::{DeleteOauthClientPage, NewOauthClientPage, OauthClientPage, OauthClientsPage},
         overview::OverviewPage,
         profile::{ProfilePage, SessionsPage},
         settings::SettingsPage,
+        sso::SsoPage,
     },
     route::At,
-    state::{MeResource, Refresh},
+    state::{GivenError, MeResource, Refresh},
 };
 
 #[cfg(feature = "ssr")]
@@ -162,9 +171,14 @@ pub fn App() -> impl IntoView {
 
 #[component]
 fn Pages() -> impl IntoView {
+    let given = SharedValue::new(use_context::<GivenError>).into_inner();
+    let fallback = move || match given.clone() {
+        Some(GivenError(error)) => error_page(error),
+        None => view! { <NotFound /> }.into_any(),
+    };
     // Everything is rendered whole before it is sent: only so are redirects, statuses and cookies real.
     view! {
-        <FlatRoutes fallback=|| view! { <NotFound /> }>
+        <FlatRoutes fallback=fallback>
             <Route path=At("/") view={Lazy::<OverviewPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/sign-in") view={Lazy::<SignInPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/setup/:token") view={Lazy::<SetupPage>::new()} ssr=SsrMode::Async />
@@ -184,13 +198,42 @@ fn Pages() -> impl IntoView {
                 view={Lazy::<DeleteApiKeyPage>::new()}
                 ssr=SsrMode::Async
             />
+            <Route path=At("/settings/mcp-connections/doctor") view={Lazy::<DoctorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/oauth-clients") view={Lazy::<OauthClientsPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/oauth-clients/new") view={Lazy::<NewOauthClientPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/oauth-clients/:id") view={Lazy::<OauthClientPage>::new()} ssr=SsrMode::Async />
+            <Route
+                path=At("/settings/oauth-clients/:id/delete")
+                view={Lazy::<DeleteOauthClientPage>::new()}
+                ssr=SsrMode::Async
+            />
+            <Route path=At("/settings/mcp-connections") view={Lazy::<ConnectionsPage>::new()} ssr=SsrMode::Async />
+            <Route
+                path=At("/settings/mcp-connections/how-to")
+                view={Lazy::<HowToConnectPage>::new()}
+                ssr=SsrMode::Async
+            />
+            <Route
+                path=At("/settings/mcp-connections/:id/revoke")
+                view={Lazy::<RevokeConnectionPage>::new()}
+                ssr=SsrMode::Async
+            />
+            <Route
+                path=At("/settings/mcp-connections/:id/regenerate")
+                view={Lazy::<RegenerateConnectionPage>::new()}
+                ssr=SsrMode::Async
+            />
+            <Route path=At("/oauth/consent") view={Lazy::<ConsentPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/sso") view={Lazy::<SsoPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/profile/connections") view={Lazy::<OwnConnectionsPage>::new()} ssr=SsrMode::Async />
             <Route
                 path=At("/help/authentication")
                 view={Lazy::<AuthenticationHelpPage>::new()}
                 ssr=SsrMode::Async
             />
+            <Route path=At("/help/claude-ai") view={Lazy::<ClaudeAiHelpPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/help/quickstart") view={Lazy::<QuickstartPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/__ui") view=pages::gallery::view ssr=SsrMode::Async />
         </FlatRoutes>

@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc};
 
 use crate::erase::Erase as _;
 use leptos::{prelude::*, server::codee::string::FromToStringCodec};
-use leptos_router::hooks::use_params_map;
+use leptos_router::hooks::{use_params_map, use_query_map};
 use model::{AppError, orgs::Me};
 use serde::{Serialize, de::DeserializeOwned};
 use server_fn::ServerFn;
@@ -61,6 +61,18 @@ where
     Loaded { json: load_page(Some(name), call(name, args)), reads: PhantomData }
 }
 
+/// The same with a text that is in the query: `load_by_query("next", |next| LoadSignIn { next })`.
+pub fn load_by_query<S>(
+    name: &'static str,
+    args: impl Fn(String) -> S + Send + Sync + 'static,
+) -> Loaded<S::Output>
+where
+    S: ServerFn<Error = AppError, Output: Serialize> + 'static,
+{
+    let refresh: Refresh = expect_context();
+    Loaded { json: load_json(refresh.page, Some(query_param(name)), call(name, args)), reads: PhantomData }
+}
+
 /// Loads who is signed in; once, for all pages.
 pub(crate) fn load_me() -> Loaded<Me> {
     let refresh: Refresh = expect_context();
@@ -87,6 +99,13 @@ fn load_json(stale: RwSignal<u32>, param: Option<Memo<String>>, call: Call) -> J
 pub fn path_param(name: &'static str) -> Memo<String> {
     let params = use_params_map();
     Memo::new(move |_| params.with(|params| params.get(name).unwrap_or_default()))
+}
+
+/// What the query says for `name`.
+#[inline(never)]
+fn query_param(name: &'static str) -> Memo<String> {
+    let query = use_query_map();
+    Memo::new(move |_| query.with(|query| query.get(name).unwrap_or_default()))
 }
 
 /// Shows a page's data, or the state that stands for its error: the way to sign in, who can grant the permission,
@@ -185,8 +204,16 @@ pub fn go(path: &str) {
     #[cfg(feature = "ssr")]
     crate::ssr::redirect(path);
     #[cfg(not(feature = "ssr"))]
-    leptos_router::hooks::use_navigate()(
-        path,
-        leptos_router::NavigateOptions { replace: true, ..Default::default() },
-    );
+    if !leave_for(path) {
+        leptos_router::hooks::use_navigate()(
+            path,
+            leptos_router::NavigateOptions { replace: true, ..Default::default() },
+        );
+    }
+}
+
+/// What lies under `/oauth/` is answered by the server alone, or needs a policy of its own for where its form may lead:
+/// the browser loads it whole. Whether it does.
+pub(crate) fn leave_for(path: &str) -> bool {
+    path.starts_with("/oauth/") && window().location().set_href(path).is_ok()
 }

@@ -25,6 +25,7 @@ use crate::{
     App,
     form::{MADE_IN, PostOutcome, is_secret_field},
     shell,
+    state::GivenError,
 };
 
 /// The largest form that is read.
@@ -61,6 +62,38 @@ where
     C: Fn() + Clone + Send + Sync + 'static,
 {
     render(context, request).await
+}
+
+/// The page that tells a person of an error where there is no page of its own, such as of a request that no answer can be
+/// sent back for. It has the error's status.
+pub async fn error_page<C>(context: C, mut parts: Parts, error: AppError) -> Response
+where
+    C: Fn() + Clone + Send + Sync + 'static,
+{
+    parts.method = Method::GET;
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let context = move || {
+        context();
+        provide_context(GivenError(error.clone()));
+    };
+    render(context, Request::from_parts(parts, Body::empty())).await
+}
+
+/// Lets the form of the page that is being rendered lead to this origin (or `scheme:`) in the end: browsers hold a
+/// redirect that answers a form against the policy as well (OAZ-08).
+pub fn allow_form_target(target: &str) {
+    let plain = target.bytes().all(|b| b.is_ascii_alphanumeric() || b":/.-+[]_".contains(&b));
+    let Some(options) = use_context::<ResponseOptions>().filter(|_| plain && !target.is_empty()) else {
+        return;
+    };
+    let policy = options.0.read().ok().and_then(|parts| {
+        let policy = parts.headers.get(header::CONTENT_SECURITY_POLICY)?.to_str().ok()?;
+        Some(policy.replace("form-action 'self'", &format!("form-action 'self' {target}")))
+    });
+    if let Some(policy) = policy.and_then(|policy| HeaderValue::from_str(&policy).ok()) {
+        options.insert_header(header::CONTENT_SECURITY_POLICY, policy);
+    }
 }
 
 /// The paths of all pages as axum writes them, such as `/connectors/{id}`.

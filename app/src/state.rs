@@ -1,7 +1,7 @@
 //! What the app knows beyond a single page: who is signed in, and what has to be loaded again after a change.
 
 use leptos::prelude::*;
-use model::orgs::Me;
+use model::{AppError, orgs::Me};
 use serde::{Deserialize, Serialize};
 
 use crate::page::Loaded;
@@ -62,6 +62,10 @@ impl Refresh {
 pub(crate) fn path_of(url: &str) -> &str {
     url.split(['?', '#']).next().unwrap_or_default()
 }
+
+/// The error that stands in for a page. The server provides it in context; the browser finds it in the page.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct GivenError(pub(crate) AppError);
 
 /// The signed-in person, loaded once for the shell and all pages.
 #[derive(Clone, Copy)]

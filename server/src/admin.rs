@@ -6,10 +6,11 @@ use domain::{
     Env, Error, OrgActor,
     api_keys::{self, NewKey},
     connectors::{self, NewConnector},
+    oauth_clients::{self, NewClient, Proof},
     orgs::{self, OperatorChanges},
 };
 use model::{
-    Plan, Role,
+    Plan, Role, Scope,
     api_keys::KeyScope,
     orgs::{KeyVisibility, Org},
     permissions::can,
@@ -19,8 +20,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        AdminCommand, ApiKeyCommand, ConnectorCommand, MemberCommand, OrgCommand, Output, Switch,
-        UserCommand, Visibility,
+        AdminCommand, ApiKeyCommand, ConnectorCommand, MemberCommand, OauthClientCommand, OrgCommand, Output,
+        Switch, UserCommand, Visibility,
     },
     config::Config,
     serve,
@@ -35,7 +36,8 @@ pub async fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
     Ok(())
 }
 
-fn words(error: Error) -> String {
+/// A failure as one sentence.
+pub(crate) fn words(error: Error) -> String {
     let app = error.into_app("");
     // Every field's own sentence, not only the first.
     if app.fields.len() > 1 {
@@ -213,6 +215,23 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             let new = NewKey { name, scope, expires_at: None, url_key };
             let made = api_keys::create(env, &OrgActor::operator(found.id), &new).await?;
             Ok((json!({"id": made.key.id, "key": made.secret, "prefix": made.key.prefix}), output))
+        }
+        AdminCommand::OauthClient(OauthClientCommand::Create {
+            org,
+            name,
+            scopes,
+            keep_refresh_tokens,
+            output,
+        }) => {
+            let found = orgs::find_by_slug(env, &org).await?;
+            let scope = if scopes.is_empty() {
+                Scope::everything()
+            } else {
+                scopes.join(" ").parse().map_err(|why| refused(format!("--scope: {why}")))?
+            };
+            let new = NewClient { name, redirect_uris: None, proof: Proof::Post, scope, keep_refresh_tokens };
+            let made = oauth_clients::create(env, &OrgActor::operator(found.id), &new).await?;
+            Ok((json!({"client_id": made.client.id, "client_secret": made.secret}), output))
         }
     }
 }

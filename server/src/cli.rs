@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     admin,
     config::{self, Config, LogFormat},
-    operate, serve,
+    operate, serve, signing_keys,
 };
 
 /// Self-hosted, multi-tenant MCP gateway with a dashboard.
@@ -28,6 +28,9 @@ pub enum Command {
     /// Do a step that a script needs, on the configured database, whether or not a server is running.
     #[command(subcommand)]
     Admin(AdminCommand),
+    /// The keys that access tokens are signed with.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Check settings, database, keys, egress and clock.
     Doctor,
     /// Write a consistent copy of the SQLite database to a new file, also while the server runs.
@@ -75,6 +78,9 @@ pub enum AdminCommand {
     /// API keys.
     #[command(subcommand)]
     ApiKey(ApiKeyCommand),
+    /// OAuth clients.
+    #[command(subcommand)]
+    OauthClient(OauthClientCommand),
 }
 
 /// How to answer.
@@ -83,6 +89,31 @@ pub struct Output {
     /// Answer in JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Steps on signing keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// List them, the oldest first.
+    List {
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Publish the next key. It signs two hours later; this happens by itself every 90 days.
+    Rotate {
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove a key in an emergency: no token that it signed is accepted any more.
+    Retire {
+        /// The key's id.
+        kid: String,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 /// Steps on users.
@@ -233,6 +264,30 @@ pub enum ApiKeyCommand {
     },
 }
 
+/// Steps on OAuth clients.
+#[derive(Debug, Subcommand)]
+pub enum OauthClientCommand {
+    /// Make a client for a machine (client credentials). Its secret is printed once. Every refresh token of the organisation
+    /// is revoked with it.
+    Create {
+        /// The organisation's slug.
+        #[arg(long)]
+        org: String,
+        /// What it is called.
+        #[arg(long)]
+        name: String,
+        /// What it may ask for: mcp:call, or mcp:call:CONNECTOR. May be repeated; without any, mcp:call.
+        #[arg(long = "scope")]
+        scopes: Vec<String>,
+        /// Leave the organisation's refresh tokens alone.
+        #[arg(long)]
+        keep_refresh_tokens: bool,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
@@ -271,6 +326,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
         match command {
             Command::Serve => serve::run(config).await.map(|()| ExitCode::SUCCESS),
             Command::Admin(command) => admin::run(&config, command).await.map(|()| ExitCode::SUCCESS),
+            Command::Keys(command) => signing_keys::run(&config, command).await.map(|()| ExitCode::SUCCESS),
             Command::Doctor => operate::doctor(&config).await,
             Command::Backup { file } => operate::backup(&config, &file).await.map(|()| ExitCode::SUCCESS),
             Command::Restore { file } => operate::restore(&config, &file).await.map(|()| ExitCode::SUCCESS),

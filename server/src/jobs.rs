@@ -1,13 +1,23 @@
-//! What happens in the background: news of other processes, last-used times, health of connectors, old sessions.
+//! What happens in the background: news of other processes, last-used times, health of connectors, old sessions, and
+//! whether the database can be written to.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use domain::{Env, dataplane::Planes};
+use domain::{Env, dataplane::Planes, doctor::Journal, throttle};
+use futures_util::{FutureExt as _, future::BoxFuture};
 use gateway::Gateway;
 use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::usage::UsageMeter;
+use crate::{middleware::client::panic_text, usage::UsageMeter};
 
 /// How often changes of other processes are looked for: a change counts within a second.
 const NEWS: Duration = Duration::from_millis(400);
@@ -15,6 +25,12 @@ const NEWS: Duration = Duration::from_millis(400);
 const FLUSH: Duration = Duration::from_secs(5);
 /// How often it is asked whether connectors are due for a check.
 const CHECK: Duration = Duration::from_secs(5);
+/// How often it is asked whether a signing key is due to be made or replaced.
+const KEYS: Duration = Duration::from_mins(1);
+/// How often it is tried whether the database can be written to.
+const WRITABLE: Duration = Duration::from_secs(5);
+/// How long a job that panicked rests before it goes on.
+const REST: Duration = Duration::from_secs(5);
 /// How often old rows are cleared away.
 const CLEAN: Duration = Duration::from_hours(1);
 /// Connectors that are checked in one go.
@@ -34,35 +50,73 @@ pub struct Work {
     pub meter: Arc<UsageMeter>,
     /// How often each connector is checked, milliseconds.
     pub health_interval: i64,
+    /// Whether the database could be written to when it was last tried.
+    pub write_path: WritePath,
 }
+
+/// Whether the database could be written to when it was last tried. It is tried in the background, so that asking does
+/// not take a place among those who write (ERR-03).
+#[derive(Clone, Debug)]
+pub struct WritePath(Arc<AtomicBool>);
+
+impl Default for WritePath {
+    fn default() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+}
+
+impl WritePath {
+    /// Whether it could.
+    pub fn works(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Tries it.
+    pub async fn check(&self, env: &Env) -> domain::Result<()> {
+        let done = store::maintenance::check_writable(&env.db).await;
+        self.0.store(done.is_ok(), Ordering::Relaxed);
+        Ok(done?)
+    }
+}
+
+/// One round of a job.
+type Round = BoxFuture<'static, domain::Result<()>>;
 
 /// Starts the jobs; they end with `stop`, the last-used times written.
 pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     let mut jobs = JoinSet::new();
-    jobs.spawn(forward_changes(work.clone(), stop.clone()));
-    let w = work.clone();
-    jobs.spawn(every(NEWS, stop.clone(), "news", move || {
-        let w = w.clone();
-        async move { w.planes.refresh().await }
-    }));
-    let w = work.clone();
-    jobs.spawn(every(CHECK, stop.clone(), "health", move || {
-        let w = w.clone();
-        async move { domain::connectors::check_due(&w.env, w.health_interval, CHECKS_AT_ONCE).await.map(drop) }
-    }));
-    let w = work.clone();
-    jobs.spawn(every(CLEAN, stop.clone(), "cleaning", move || {
-        let w = w.clone();
-        async move { clean(&w.env).await }
-    }));
-    let flush_stop = stop.clone();
-    jobs.spawn(async move {
-        let w = work.clone();
-        every(FLUSH, flush_stop, "last-used times", move || {
-            let w = w.clone();
-            async move { w.meter.flush(&w.env).await }
+    let (w, s) = (work.clone(), stop.clone());
+    jobs.spawn(supervised("changes", stop.clone(), move || forward_changes(w.clone(), s.clone())));
+    let repeated = |name, pause, round: fn(Work) -> Round| {
+        let (work, stop) = (work.clone(), stop.clone());
+        supervised(name, stop.clone(), move || {
+            let work = work.clone();
+            every(pause, stop.clone(), name, move || round(work.clone()))
         })
-        .await;
+    };
+    jobs.spawn(repeated("news", NEWS, |w| Box::pin(async move { w.planes.refresh().await })));
+    jobs.spawn(repeated("news of signing keys", NEWS, |w| {
+        Box::pin(async move { w.env.keys.refresh(&w.env).await })
+    }));
+    jobs.spawn(repeated("signing keys", KEYS, |w| {
+        Box::pin(async move { domain::signing::maintain(&w.env).await })
+    }));
+    jobs.spawn(repeated("health", CHECK, |w| {
+        Box::pin(async move {
+            domain::connectors::check_due(&w.env, w.health_interval, CHECKS_AT_ONCE).await.map(drop)
+        })
+    }));
+    jobs.spawn(repeated("write path", WRITABLE, |w| {
+        Box::pin(async move { w.write_path.check(&w.env).await })
+    }));
+    jobs.spawn(repeated("cleaning", CLEAN, |w| Box::pin(async move { clean(&w.env).await })));
+    jobs.spawn(repeated("steps of clients", FLUSH, |w| {
+        Box::pin(async move { w.env.journal.flush(&w.env).await })
+    }));
+    let flushing =
+        repeated("last-used times", FLUSH, |w| Box::pin(async move { w.meter.flush(&w.env).await }));
+    jobs.spawn(async move {
+        flushing.await;
         if let Err(error) = work.meter.flush(&work.env).await {
             tracing::error!(%error, "the last-used times of the last seconds are lost");
         }
@@ -70,7 +124,23 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     jobs
 }
 
-async fn every<F, R>(pause: Duration, stop: CancellationToken, name: &'static str, work: F)
+/// Runs a job to its end, and again after a pause when it panics: it must not be missing without anybody knowing.
+async fn supervised<F, R>(name: &'static str, stop: CancellationToken, job: F)
+where
+    F: Fn() -> R + Send,
+    R: Future<Output = ()> + Send,
+{
+    while let Err(panic) = AssertUnwindSafe(async { job().await }).catch_unwind().await {
+        let panic = panic_text(panic.as_ref());
+        tracing::error!(job = name, panic, "a background job panicked; it starts again after a pause");
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(REST) => {}
+        }
+    }
+}
+
+async fn every<F, R>(pause: Duration, stop: CancellationToken, name: &'static str, round: F)
 where
     F: Fn() -> R + Send,
     R: Future<Output = domain::Result<()>> + Send,
@@ -81,7 +151,7 @@ where
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        match work().await {
+        match round().await {
             Ok(()) => failed = false,
             // Once is enough in the log while it lasts.
             Err(error) if !failed => {
@@ -95,6 +165,8 @@ where
 
 async fn forward_changes(work: Work, stop: CancellationToken) {
     let mut changes = work.env.changes.subscribe();
+    // What was said before nobody heard.
+    work.gateway.invalidate_all();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -109,11 +181,39 @@ async fn forward_changes(work: Work, stop: CancellationToken) {
 
 /// Removes sessions that ended, failures that no longer count, and outbox rows that nobody can have subscribed to.
 pub async fn clean(env: &Env) -> domain::Result<()> {
+    Journal::clean(env).await?;
     let now = env.now();
     let mut tx = env.db.write().await?;
     store::sessions::delete_expired(&mut tx, now, now - env.settings.session_idle_ms).await?;
-    store::sign_in_failures::delete_stale(&mut tx, now - DAY).await?;
+    store::sign_in_failures::delete_stale(&mut tx, now - throttle::FORGOTTEN_AFTER).await?;
     store::outbox::delete_before(&mut tx, now - 30 * DAY).await?;
     tx.commit().await?;
-    Ok(())
+    domain::oauth::purge(env).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_panics_starts_again() {
+        let (rounds, stop) = (Arc::new(AtomicU32::new(0)), CancellationToken::new());
+        let (r, s) = (rounds.clone(), stop.clone());
+        let job = supervised("test", stop.clone(), move || {
+            let (r, s) = (r.clone(), s.clone());
+            async move {
+                match r.fetch_add(1, Ordering::SeqCst) {
+                    0 | 1 => panic!("a fault of ours"),
+                    _ => s.cancelled().await,
+                }
+            }
+        });
+        let job = tokio::spawn(job);
+        tokio::time::sleep(REST * 3).await;
+        assert_eq!(rounds.load(Ordering::SeqCst), 3);
+        stop.cancel();
+        job.await.expect("it ends in order");
+    }
 }

@@ -7,7 +7,7 @@ use domain::{
 use secrecy::ExposeSecret as _;
 use store::Db;
 
-use crate::config::Config;
+use crate::{config::Config, serve::private_folder};
 
 const CHECK: &str = "master key check value";
 
@@ -26,8 +26,7 @@ pub fn sealer(config: &Config, rng: &dyn Rng) -> Result<Sealer, String> {
             .map_err(|why| format!("GATEHOUSE_MASTER_KEY_FILE: {why}"));
     }
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .map_err(|why| format!("cannot make the folder {}: {why}", folder.display()))?;
+        private_folder(folder)?;
     }
     let (key, _) = sealer::load_or_create_key_file(path, rng)
         .map_err(|why| format!("GATEHOUSE_MASTER_KEY_FILE: {why}"))?;

@@ -15,5 +15,6 @@ pub mod operate;
 pub mod routes;
 pub mod serve;
 pub mod session;
+pub mod signing_keys;
 pub mod site;
 pub mod usage;

@@ -22,7 +22,13 @@ pub async fn doctor(config: &Config) -> Result<ExitCode, String> {
         well &= found.is_ok();
     };
     say("settings", Ok(format!("{} as {}", config.listen, config.public_url)));
-    match serve::environment(config).await {
+    // To look must not make anything.
+    let there = sqlite_path(&config.database_url)?.map_or(Ok(()), |path| must_exist(&path));
+    let found = match there {
+        Ok(()) => serve::environment(config).await,
+        Err(why) => Err(why),
+    };
+    match found {
         Err(why) => say("database and keys", Err(why)),
         Ok(env) => {
             say("database", database(&env).await);
@@ -73,11 +79,17 @@ async fn names(env: &Env) -> Result<String, String> {
 /// Copies the database to a new file.
 #[expect(clippy::print_stdout, reason = "the answer of a command goes to standard output")]
 pub async fn backup(config: &Config, file: &Path) -> Result<(), String> {
+    let path = sqlite_path(&config.database_url)?
+        .ok_or("backup is for SQLite; copy a PostgreSQL database with pg_dump")?;
+    // Connecting would make it, and the copy would be of nothing.
+    must_exist(&path)?;
     let db = Db::connect(&config.database_url)
         .await
         .map_err(|why| format!("the database cannot be opened: {why}"))?;
+    if let Err(why) = store::maintenance::check_migrated(&db).await {
+        return Err(format!("{} is no database of Gatehouse: {why}", path.display()));
+    }
     store::maintenance::backup(&db, file).await.map_err(|why| format!("no backup was made: {why}"))?;
-    restrict(file)?;
     db.close().await;
     println!(
         "Wrote {}. Keep the master key as well, in another place: without it the secrets in the copy cannot be opened.",
@@ -86,15 +98,11 @@ pub async fn backup(config: &Config, file: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The copy holds hashes and sealed secrets: it is for its owner only.
-fn restrict(file: &Path) -> Result<(), String> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600))
-            .map_err(|why| format!("the permissions of {} cannot be set: {why}", file.display()))?;
+fn must_exist(database: &Path) -> Result<(), String> {
+    if database.exists() {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("there is no database {}; GATEHOUSE_DATABASE_URL names it", database.display()))
 }
 
 /// Puts a copy in place, if it is whole and was sealed with the configured master key.
@@ -119,12 +127,17 @@ pub async fn restore(config: &Config, file: &Path) -> Result<(), String> {
         return Err(format!("there is no file {}", file.display()));
     }
     if let Some(folder) = target.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .map_err(|why| format!("cannot make the folder {}: {why}", folder.display()))?;
+        serve::private_folder(folder)?;
     }
     // It is tried under another name, so that a copy that does not fit never stands where the server looks.
     let trial = target.with_extension("restoring");
-    std::fs::copy(file, &trial).map_err(|why| format!("the copy cannot be read: {why}"))?;
+    let _ = std::fs::remove_file(&trial);
+    let copied = store::maintenance::create_private(&trial)
+        .and_then(|mut to| std::io::copy(&mut std::fs::File::open(file)?, &mut to));
+    if let Err(why) = copied {
+        let _ = std::fs::remove_file(&trial);
+        return Err(format!("the copy cannot be read: {why}"));
+    }
     let tried = try_copy(config, &trial).await;
     for leftover in ["restoring-wal", "restoring-shm"] {
         let _ = std::fs::remove_file(target.with_extension(leftover));
@@ -133,7 +146,6 @@ pub async fn restore(config: &Config, file: &Path) -> Result<(), String> {
         let _ = std::fs::remove_file(&trial);
         return Err(format!("nothing was restored: {why}"));
     }
-    restrict(&trial)?;
     std::fs::rename(&trial, &target).map_err(|why| format!("the copy cannot be put in place: {why}"))?;
     println!(
         "Restored {} from {}. Keys that were revoked after the copy was made work again: revoke them anew.",

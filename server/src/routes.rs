@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 use crate::{
+    jobs::WritePath,
     middleware::{
         body,
         client::{self, Edge},
@@ -39,17 +40,20 @@ pub struct RouteParts {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Cancelled when the process is about to stop.
     pub stopping: CancellationToken,
+    /// Whether the database can be written to.
+    pub write_path: WritePath,
 }
 
 /// The whole server.
 pub fn router(parts: RouteParts) -> Router {
-    let RouteParts { env, gateway, trusted_proxies, stopping } = parts;
+    let RouteParts { env, gateway, trusted_proxies, stopping, write_path } = parts;
     let edge = Edge { env: env.clone(), trusted: trusted_proxies };
     Router::new()
         .merge(pages(&env))
+        .merge(oauth(&env))
         .merge(gateway::router(gateway))
         .merge(site::router())
-        .merge(probes(env.clone(), stopping))
+        .merge(probes(Probed { env: env.clone(), stopping, write_path }))
         .layer(CatchPanicLayer::custom(client::panicked))
         .layer(from_fn(body::pace))
         .layer(from_fn_with_state(env, headers::secure))
@@ -61,16 +65,36 @@ fn pages(env: &Env) -> Router {
     let context = provide_app_context(env);
     let for_missing = context.clone();
     let pages = app::ssr::router(context)
-        .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request));
-    pages
+        .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request))
+        .merge(oauth::decision(env.clone(), error_page(env)));
+    signed_in(pages, env)
+        .layer(from_fn(limits::forms))
+        .layer(from_fn_with_state(env.clone(), csrf::same_origin))
+        .layer(from_fn_with_state(env.clone(), headers::own_host))
+}
+
+/// What a browser with its cookies asks for.
+fn signed_in(router: Router, env: &Env) -> Router {
+    router
         .layer(DefaultBodyLimit::disable())
         .layer(CompressionLayer::new())
         .layer(from_fn(headers::no_store))
         .layer(from_fn_with_state(env.clone(), context::provide))
         .layer(session::layer(env))
-        .layer(from_fn(limits::credentials))
-        .layer(from_fn_with_state(env.clone(), csrf::same_origin))
+}
+
+/// The authorization server. Other sites send people to its first page, so that is not asked where a request comes from;
+/// it changes nothing.
+fn oauth(env: &Env) -> Router {
+    signed_in(oauth::authorize(env.clone(), error_page(env)), env)
+        .merge(oauth::machines(env.clone()))
         .layer(from_fn_with_state(env.clone(), headers::own_host))
+}
+
+/// Errors as pages.
+fn error_page(env: &Env) -> oauth::ErrorPage {
+    let context = provide_app_context(env);
+    Arc::new(move |error, parts| Box::pin(app::ssr::error_page(context.clone(), parts, error)))
 }
 
 /// What the app finds in context, beside what leptos provides: the site's address and the request's context.
@@ -86,20 +110,30 @@ fn provide_app_context(env: &Env) -> impl Fn() + Clone + Send + Sync + 'static {
     }
 }
 
-/// `/livez` and `/readyz` (ERR-03).
-fn probes(env: Env, stopping: CancellationToken) -> Router {
-    Router::new()
-        .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(ready).with_state((env, stopping)))
+/// What `/readyz` looks at.
+#[derive(Clone)]
+struct Probed {
+    env: Env,
+    stopping: CancellationToken,
+    write_path: WritePath,
 }
 
-async fn ready(State((env, stopping)): State<(Env, CancellationToken)>) -> Response<Body> {
+/// `/livez` and `/readyz` (ERR-03).
+fn probes(probed: Probed) -> Router {
+    Router::new().route("/livez", get(|| async { "ok" })).route("/readyz", get(ready).with_state(probed))
+}
+
+async fn ready(State(Probed { env, stopping, write_path }): State<Probed>) -> Response<Body> {
     let unavailable = |code, detail| problem(StatusCode::SERVICE_UNAVAILABLE, code, detail, "");
     if stopping.is_cancelled() {
         return unavailable("draining", "This process is about to stop.");
     }
-    if let Err(error) = store::maintenance::check_writable(&env.db).await {
+    // Anybody may ask, so this neither takes the writer nor writes.
+    let answers = store::maintenance::check_ready(&env.db).await;
+    if let Err(error) = &answers {
         tracing::warn!(%error, "not ready");
+    }
+    if answers.is_err() || !write_path.works() {
         return unavailable("database", "The database cannot be written to.");
     }
     Response::new(Body::from("ready"))

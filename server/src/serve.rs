@@ -1,13 +1,16 @@
 //! `gatehouse serve`: from settings to a running server, and its orderly end.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use domain::{
     Env, Settings,
     dataplane::Planes,
+    doctor::Journal,
     env::{Changes, SystemClock, SystemRng},
+    idp::Jwks,
     net::{Outbound, OutboundSettings},
     password::{PasswordSettings, Passwords},
+    signing::KeyRing,
 };
 use gateway::Gateway;
 use store::Db;
@@ -17,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accept,
     config::{Config, sqlite_path},
-    jobs::{self, Work},
+    jobs::{self, Work, WritePath},
     keys,
     routes::{self, RouteParts},
     usage::UsageMeter,
@@ -27,6 +30,20 @@ use crate::{
 const SESSION_IDLE: i64 = 8 * 60 * 60 * 1000;
 /// How long the process still accepts connections after it was told to stop, so that load balancers notice.
 const LAME_DUCK: Duration = Duration::from_secs(2);
+/// How long jobs and the database may take to end.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Makes a folder for the database and the key, which only its owner may enter. One that is there stays as it is.
+pub fn private_folder(folder: &Path) -> Result<(), String> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(folder).map_err(|why| format!("cannot make the folder {}: {why}", folder.display()))
+}
 
 /// Connects, migrates and checks the master key: what every command needs.
 pub async fn environment(config: &Config) -> Result<Env, String> {
@@ -34,8 +51,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
     if let Some(path) = sqlite_path(&config.database_url)?
         && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty())
     {
-        std::fs::create_dir_all(folder)
-            .map_err(|why| format!("cannot make the folder {}: {why}", folder.display()))?;
+        private_folder(folder)?;
     }
     let db = Db::connect(&config.database_url)
         .await
@@ -55,6 +71,9 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         clock: Arc::new(SystemClock),
         rng,
         sealer: Arc::new(sealer),
+        keys: Arc::new(KeyRing::default()),
+        jwks: Arc::new(Jwks::default()),
+        journal: Arc::new(Journal::default()),
         passwords: Arc::new(Passwords::new(PasswordSettings::default())),
         outbound,
         settings: Arc::new(Settings {
@@ -63,8 +82,12 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
             demo: config.demo,
             node: config.node.clone(),
             session_idle_ms: SESSION_IDLE,
+            registration: config.registration,
+            cimd: config.cimd,
+            native_schemes: config.native_schemes.clone(),
         }),
         changes: Changes::default(),
+        oauth: Arc::default(),
     })
 }
 
@@ -78,6 +101,9 @@ pub struct Ready {
 
 /// Puts the parts together. Nothing runs yet.
 pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) -> Result<Ready, String> {
+    domain::connectors::seal_queries(&env)
+        .await
+        .map_err(|why| format!("the URLs of connectors cannot be sealed: {why}"))?;
     let planes =
         Planes::load(env.clone()).await.map_err(|why| format!("the organisations cannot be read: {why}"))?;
     let meter = Arc::new(UsageMeter::default());
@@ -86,19 +112,24 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
     let gateway = Gateway::new(gateway::Parts {
         directory: planes.clone(),
         exchange: Arc::new(env.outbound.clone()),
+        tokens: Arc::new(env.clone()),
+        judge: Arc::new(env.clone()),
+        journal: env.journal.clone(),
         meter: meter.clone(),
         clock: env.clock.clone(),
         rng: env.rng.clone(),
         settings,
     });
+    let write_path = WritePath::default();
     let router = routes::router(RouteParts {
         env: env.clone(),
         gateway: gateway.clone(),
         trusted_proxies: config.trusted_proxies.clone().into(),
         stopping,
+        write_path: write_path.clone(),
     });
     let health_interval = i64::from(config.health_interval) * 1000;
-    Ok(Ready { router, work: Work { env, planes, gateway, meter, health_interval } })
+    Ok(Ready { router, work: Work { env, planes, gateway, meter, health_interval, write_path } })
 }
 
 /// Runs until the process is told to stop.
@@ -113,7 +144,11 @@ pub async fn run(config: Config) -> Result<(), String> {
     let mut jobs = jobs::start(ready.work, &stop_jobs);
     announce(&env, &config).await?;
 
-    let accept = tokio::spawn(accept::serve(listener, ready.router, stop_accepting.clone()));
+    let limits = accept::Limits {
+        connections: config.max_connections,
+        trusted: config.trusted_proxies.clone().into(),
+    };
+    let accept = tokio::spawn(accept::serve(listener, ready.router, limits, stop_accepting.clone()));
     told_to_stop().await;
     tracing::info!("stopping");
     stopping.cancel();
@@ -127,8 +162,15 @@ pub async fn run(config: Config) -> Result<(), String> {
         () = told_to_stop() => {}
     }
     stop_jobs.cancel();
-    while jobs.join_next().await.is_some() {}
-    env.db.close().await;
+    let farewell = async {
+        while jobs.join_next().await.is_some() {}
+        env.db.close().await;
+    };
+    tokio::select! {
+        () = farewell => {}
+        () = told_to_stop() => {}
+        () = tokio::time::sleep(FAREWELL) => tracing::warn!("the database did not answer while stopping"),
+    }
     Ok(())
 }
 

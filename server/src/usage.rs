@@ -1,14 +1,18 @@
-//! Last-used times of keys: noted in memory on the path of a call, written in batches.
+//! Last-used times of keys, connections and clients: noted in memory on the path of a call, written in batches.
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use domain::Env;
-use model::{ApiKeyId, OrgId};
-use store::api_keys::Use;
+use domain::{
+    Env,
+    dataplane::{Access, Principal},
+};
+use model::{GrantId, OrgId};
+use store::{Tx, api_keys::Use};
 
 /// How many shards the notes are spread over, so that calls on different keys do not wait for each other.
 const SHARDS: usize = 16;
@@ -17,36 +21,48 @@ const LONGEST_AGENT: usize = 128;
 
 #[derive(Debug)]
 struct Note {
-    org: OrgId,
     at: i64,
     address: Option<IpAddr>,
     agent: Option<String>,
+    /// The newest generation of each grant of which an access token was used (OAR-07).
+    grants: HashMap<GrantId, i64>,
 }
 
+type Notes = HashMap<(OrgId, Principal), Note>;
+
 /// What was used since the last writing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct UsageMeter {
-    shards: [Mutex<HashMap<ApiKeyId, Note>>; SHARDS],
+    shards: [Mutex<Notes>; SHARDS],
+    hasher: RandomState,
+}
+
+impl Default for UsageMeter {
+    fn default() -> Self {
+        Self { shards: core::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+    }
 }
 
 impl gateway::Meter for UsageMeter {
-    fn used(&self, key: ApiKeyId, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>) {
-        let shard = (key.uuid().as_u128() % SHARDS as u128) as usize;
-        let mut notes = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
-        match notes.get_mut(&key) {
-            Some(note) => {
-                note.at = note.at.max(at);
-                note.address = address.or(note.address);
-                // Most calls of a key come from one client: then nothing is allocated.
-                if let Some(agent) = agent
-                    && note.agent.as_deref() != Some(agent)
-                {
-                    note.agent = Some(shortened(agent));
-                }
-            }
-            None => {
-                notes.insert(key, Note { org, at, address, agent: agent.map(shortened) });
-            }
+    fn used(&self, access: &Access, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>) {
+        let mut notes = self.shard(&access.principal);
+        let note = notes.entry((org, access.principal.clone())).or_insert_with(|| Note {
+            at,
+            address: None,
+            agent: None,
+            grants: HashMap::new(),
+        });
+        note.at = note.at.max(at);
+        note.address = address.or(note.address);
+        // Most calls of a key come from one client: then nothing is allocated.
+        if let Some(agent) = agent
+            && note.agent.as_deref() != Some(agent)
+        {
+            note.agent = Some(shortened(agent));
+        }
+        if let Some((grant, generation)) = access.grant {
+            let newest = note.grants.entry(grant).or_default();
+            *newest = generation.max(*newest);
         }
     }
 }
@@ -56,33 +72,83 @@ fn shortened(agent: &str) -> String {
 }
 
 impl UsageMeter {
+    fn shard(&self, principal: &Principal) -> MutexGuard<'_, Notes> {
+        let at = usize::from(self.hasher.hash_one(principal).to_le_bytes()[0]) % SHARDS;
+        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes what was noted. What cannot be written is noted again, unless something newer was meanwhile.
     pub async fn flush(&self, env: &Env) -> domain::Result<()> {
-        let mut notes: Vec<(ApiKeyId, Note)> = Vec::new();
+        let mut notes: Vec<((OrgId, Principal), Note)> = Vec::new();
         for shard in &self.shards {
             notes.extend(shard.lock().unwrap_or_else(PoisonError::into_inner).drain());
         }
         if notes.is_empty() {
             return Ok(());
         }
+        // In one order on every node, so that two of them never wait for each other's rows.
+        notes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let written = async {
+            write_grants(env, &notes).await?;
             let mut tx = env.db.write().await?;
-            for (key, note) in &notes {
-                let used = Use {
-                    at: note.at,
-                    address: note.address.map(|address| address.to_string()),
-                    agent: note.agent.clone(),
-                };
-                store::api_keys::set_used(&mut tx, note.org, *key, &used).await?;
+            for ((org, principal), note) in &notes {
+                write(&mut tx, *org, principal, note).await?;
             }
             tx.commit().await
         };
         if let Err(error) = written.await {
             for (key, note) in notes {
-                gateway::Meter::used(self, key, note.org, note.at, note.address, note.agent.as_deref());
+                self.note_again(key, note);
             }
             return Err(error.into());
         }
         Ok(())
     }
+
+    fn note_again(&self, key: (OrgId, Principal), old: Note) {
+        let mut notes = self.shard(&key.1);
+        let Some(newer) = notes.get_mut(&key) else {
+            notes.insert(key, old);
+            return;
+        };
+        newer.address = newer.address.or(old.address);
+        newer.agent = newer.agent.take().or(old.agent);
+        for (grant, generation) in old.grants {
+            let newest = newer.grants.entry(grant).or_default();
+            *newest = generation.max(*newest);
+        }
+    }
+}
+
+async fn write(tx: &mut Tx, org: OrgId, principal: &Principal, note: &Note) -> store::Result<()> {
+    let used = Use {
+        at: note.at,
+        address: note.address.map(|address| address.to_string()),
+        agent: note.agent.clone(),
+    };
+    match principal {
+        Principal::ApiKey(key) => store::api_keys::set_used(tx, org, *key, &used).await?,
+        Principal::Connection(connection) => {
+            store::connections::set_used(tx, org, *connection, &used).await?;
+        }
+        // Nothing here stands for them that could show when it was used.
+        Principal::Provider { .. } => {}
+        Principal::Machine(client) => store::oauth_clients::set_used(tx, client, note.at).await?,
+    }
+    Ok(())
+}
+
+/// A transaction of its own: a refresh holds a grant while it asks for its connection, and a revocation the other way round.
+async fn write_grants(env: &Env, notes: &[((OrgId, Principal), Note)]) -> store::Result<()> {
+    let used = notes.iter().flat_map(|((org, _), note)| note.grants.iter().map(move |used| (*org, used)));
+    let mut used: Vec<_> = used.collect();
+    if used.is_empty() {
+        return Ok(());
+    }
+    used.sort_unstable();
+    let mut tx = env.db.write().await?;
+    for (org, (grant, generation)) in used {
+        store::oauth_grants::set_used(&mut tx, org, *grant, *generation).await?;
+    }
+    tx.commit().await
 }

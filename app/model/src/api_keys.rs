@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiKeyId, ConnectorId, orgs::KeyVisibility};
+use crate::{ApiKeyId, ConnectorId, oauth::OauthWay, orgs::KeyVisibility};
 
 /// Which connectors a key may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +105,7 @@ pub struct InstallMethod {
     /// A warning to stand beside it.
     pub warning: Option<String>,
     /// How to connect without a key, by signing in.
-    pub oauth: Option<String>,
+    pub oauth: Option<OauthWay>,
 }
 
 /// A text to copy.
@@ -117,6 +117,15 @@ pub struct Snippet {
     pub text: String,
     /// What is shown: the same with the key masked.
     pub shown: String,
+}
+
+impl core::fmt::Debug for Snippet {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Snippet")
+            .field("label", &self.label)
+            .field("shown", &self.shown)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the helper "Connect to an AI agent (MCP)" answers.

@@ -76,7 +76,7 @@ pub struct Connector {
     pub description: String,
     /// How it is reached.
     pub transport: Transport,
-    /// Where it is reached; `gatehouse:demo` for the demo server.
+    /// Where it is reached, a query hidden ([`HIDDEN_QUERY`]); `gatehouse:demo` for the demo server.
     pub url: String,
     /// Whether its tools are offered.
     pub enabled: bool,
@@ -153,6 +153,8 @@ pub struct Probe {
     pub tools: u32,
 }
 
+/// What is shown instead of a URL's query, which often holds a key. Sent back as it is, the query stays.
+pub const HIDDEN_QUERY: &str = "?••••••";
 /// The longest connector name in characters.
 pub const MAX_NAME: usize = 64;
 /// The longest description in characters.

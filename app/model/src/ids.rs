@@ -121,6 +121,24 @@ define_id!(
     /// An API key. Public; the secret is never derivable from it.
     ApiKeyId, "key");
 define_id!(
+    /// A connection: one person's authorisation of one OAuth client for one organisation.
+    ConnectionId, "conn");
+define_id!(
+    /// The dedicated key of a connection. Access tokens name it and die with it.
+    ConnectionKeyId, "ck");
+define_id!(
+    /// One completed authorization flow of a connection: the family of its refresh tokens.
+    GrantId, "grant");
+define_id!(
+    /// One of the secrets of an OAuth client. Public; the secret is not derivable from it.
+    ClientSecretId, "sec");
+define_id!(
+    /// An identity provider that an organisation brought for its MCP endpoint.
+    IdentityProviderId, "idp");
+define_id!(
+    /// One step of a client on its way to a connection.
+    ConnectEventId, "step");
+define_id!(
     /// One line of the audit log.
     AuditEventId, "evt");
 define_id!(

@@ -7,17 +7,25 @@
 
 pub mod api_keys;
 pub mod connectors;
+pub mod doctor;
 pub mod error;
 pub mod ids;
+pub mod oauth;
 pub mod orgs;
 pub mod paths;
 pub mod permissions;
 pub mod plan;
+pub mod scope;
 pub mod slug;
+pub mod sso;
 pub mod text;
 
 pub use error::{AppError, ErrorKind, FieldError};
-pub use ids::{ApiKeyId, AuditEventId, ConnectorId, OrgId, OutboxId, SessionId, UserId};
+pub use ids::{
+    ApiKeyId, AuditEventId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId, ConnectorId,
+    GrantId, IdentityProviderId, OrgId, OutboxId, SessionId, UserId,
+};
 pub use permissions::{Permission, Role};
 pub use plan::Plan;
+pub use scope::{InvalidScope, Scope};
 pub use slug::{ConnectorSlug, OrgSlug};

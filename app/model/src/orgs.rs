@@ -94,7 +94,9 @@ pub struct Overview {
     pub connectors: ConnectorCounts,
     /// API keys that work now.
     pub active_keys: u32,
-    /// When any key was last used, Unix milliseconds.
+    /// MCP connections that are live.
+    pub connections: u32,
+    /// When any key or connection was last used, Unix milliseconds.
     pub last_call_at: Option<i64>,
     /// Whether the person closed the checklist.
     pub onboarding_dismissed: bool,

@@ -1,6 +1,6 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, ConnectorId};
+use crate::{ApiKeyId, ConnectionId, ConnectorId};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -18,6 +18,10 @@ pub const fn sign_out() -> &'static str {
 pub fn sign_in_then(next: &str) -> String {
     let here = next.split(['?', '#']).next() == Some(sign_in());
     if next == "/" || here { sign_in().to_owned() } else { format!("{}?next={}", sign_in(), encode(next)) }
+}
+/// Log in although somebody is logged in, then go on to `next`.
+pub fn sign_in_again_then(next: &str) -> String {
+    format!("{}?again=1&next={}", sign_in(), encode(next))
 }
 /// The one-time set-up link.
 pub fn setup(token: &str) -> String {
@@ -71,6 +75,94 @@ pub fn edit_api_key(id: ApiKeyId) -> String {
 pub fn delete_api_key(id: ApiKeyId) -> String {
     format!("/settings/api-keys/{id}/delete")
 }
+/// OAuth clients.
+pub const fn settings_oauth_clients() -> &'static str {
+    "/settings/oauth-clients"
+}
+/// Make an OAuth client.
+pub const fn new_oauth_client() -> &'static str {
+    "/settings/oauth-clients/new"
+}
+/// One OAuth client: what it is, its secrets, rotation. Ids of self-registered clients may be URLs, hence encoded.
+pub fn oauth_client(id: &str) -> String {
+    format!("/settings/oauth-clients/{}", encode_segment(id))
+}
+/// Ask before an OAuth client is deleted.
+pub fn delete_oauth_client(id: &str) -> String {
+    format!("/settings/oauth-clients/{}/delete", encode_segment(id))
+}
+/// MCP connections.
+pub const fn settings_connections() -> &'static str {
+    "/settings/mcp-connections"
+}
+/// Ask before a connection is revoked.
+pub fn revoke_connection(id: ConnectionId) -> String {
+    format!("/settings/mcp-connections/{id}/revoke")
+}
+/// Ask before a connection's key is made anew.
+pub fn regenerate_connection(id: ConnectionId) -> String {
+    format!("/settings/mcp-connections/{id}/regenerate")
+}
+/// How to connect an MCP client by signing in.
+pub const fn how_to_connect() -> &'static str {
+    "/settings/mcp-connections/how-to"
+}
+/// The connection doctor: what was seen of clients on their way, and the self-test.
+pub const fn connection_doctor() -> &'static str {
+    "/settings/mcp-connections/doctor"
+}
+/// Identity providers of the organisation.
+pub const fn settings_sso() -> &'static str {
+    "/settings/sso"
+}
+/// The connections of the signed-in person.
+pub const fn profile_connections() -> &'static str {
+    "/profile/connections"
+}
+/// Where a client sends a person to ask for access.
+pub const fn authorize() -> &'static str {
+    "/oauth/authorize"
+}
+/// The page that asks whether a client may have access; `request` is the value of the stored request.
+pub fn consent(request: &str) -> String {
+    format!("/oauth/consent?request={}", encode(request))
+}
+/// The answer to the consent page; POST only.
+pub const fn consent_decision() -> &'static str {
+    "/oauth/consent/decision"
+}
+/// Token endpoint.
+pub const fn token() -> &'static str {
+    "/oauth/token"
+}
+/// Dynamic client registration.
+pub const fn register() -> &'static str {
+    "/oauth/register"
+}
+/// Token revocation.
+pub const fn revoke() -> &'static str {
+    "/oauth/revoke"
+}
+/// Token introspection.
+pub const fn introspect() -> &'static str {
+    "/oauth/introspect"
+}
+/// The public keys that access tokens are signed with.
+pub const fn jwks() -> &'static str {
+    "/oauth/jwks.json"
+}
+/// Authorization server metadata (RFC 8414).
+pub const fn authorization_server_metadata() -> &'static str {
+    "/.well-known/oauth-authorization-server"
+}
+/// The same under the name of `OpenID` Connect Discovery, which some clients try first.
+pub const fn openid_configuration() -> &'static str {
+    "/.well-known/openid-configuration"
+}
+/// Built-in help: connect Claude.ai, step by step.
+pub const fn help_claude_ai() -> &'static str {
+    "/help/claude-ai"
+}
 /// The signed-in browsers of a person.
 pub const fn profile_sessions() -> &'static str {
     "/profile/sessions"
@@ -115,23 +207,24 @@ pub fn encode(text: &str) -> String {
     out
 }
 
+/// Percent-encodes one segment of a path.
+pub fn encode_segment(text: &str) -> String {
+    encode(text).replace('/', "%2F")
+}
+
 /// A path of ours to go on to, or `/`: anything that a browser could read as another site is dropped (SES-09).
 pub fn safe_next(next: Option<&str>) -> &str {
-    match next {
-        Some(path)
-            if path.starts_with('/')
-                && !path.starts_with("//")
-                && !path.contains('\\')
-                && !path.contains("//")
-                && path.bytes().all(|b| b > b' ' && b < 0x7F)
-                && !path.to_ascii_lowercase().contains("%09")
-                && !path.to_ascii_lowercase().contains("%5c")
-                && !path.starts_with("/api/") =>
-        {
-            path
-        }
-        _ => overview(),
-    }
+    let Some(next) = next else { return overview() };
+    // What stands in the query decides nothing about where a browser goes.
+    let path = next.split('?').next().unwrap_or_default().to_ascii_lowercase();
+    let safe = path.starts_with('/')
+        && !path.contains("//")
+        && !path.contains("%09")
+        && !path.contains("%5c")
+        && !path.starts_with("/api/")
+        && !next.contains('\\')
+        && next.bytes().all(|b| b > b' ' && b < 0x7F);
+    if safe { next } else { overview() }
 }
 
 #[cfg(test)]
@@ -154,14 +247,19 @@ mod tests {
             assert_eq!(safe_next(Some(bad)), "/", "{bad}");
         }
         assert_eq!(safe_next(None), "/");
-        assert_eq!(safe_next(Some("/settings/api-keys?x=1")), "/settings/api-keys?x=1");
+        for good in
+            ["/settings/api-keys?x=1", "/oauth/authorize?redirect_uri=http://localhost/cb&state=%5C%09"]
+        {
+            assert_eq!(safe_next(Some(good)), good);
+        }
     }
 
     #[test]
     fn the_place_to_return_to_is_encoded() {
         assert_eq!(sign_in_then("/a?b=c&d"), "/sign-in?next=/a%3Fb%3Dc%26d");
-        assert_eq!(sign_in_then("/"), "/sign-in");
-        assert_eq!(sign_in_then("/sign-in?notice=signed-out"), "/sign-in");
+        for circle in ["/", "/sign-in", "/sign-in?next=/sign-in", "/sign-in?notice=signed-out"] {
+            assert_eq!(sign_in_then(circle), "/sign-in");
+        }
         assert_eq!(sign_in_then("/sign-ins"), "/sign-in?next=/sign-ins");
     }
 }

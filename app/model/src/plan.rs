@@ -32,6 +32,11 @@ impl Plan {
         }
     }
 
+    /// Whether an organisation may bring its own identity provider.
+    pub const fn own_identity_provider(self) -> bool {
+        matches!(self, Self::Enterprise)
+    }
+
     /// The plan with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|plan| plan.as_str() == name)

@@ -50,7 +50,7 @@ pub fn DeniedState(
     let other =
         permission.is_none().then(|| view! { <p>"Ask an owner or admin of your organisation."</p> }.erase());
     view! {
-        <PageHeader title="You may not see this" />
+        <PageHeader title="Permission denied" />
         <div class="state">
             <Icon name="lock" />
             <h2>"Your role does not include it"</h2>

@@ -79,6 +79,37 @@ pub fn Time(
     view! { <time datetime=machine(at) title=absolute(at)>{relative(at, now)}</time> }.erase()
 }
 
+/// `5m ago`, `3h ago`, `12d ago`; after 30 days the date.
+fn ago(ms: i64, now: i64) -> String {
+    match (now - ms).max(0) {
+        ..MINUTE => "just now".to_owned(),
+        away @ MINUTE..HOUR => format!("{}m ago", away / MINUTE),
+        away @ HOUR..DAY => format!("{}h ago", away / HOUR),
+        away if away < 30 * DAY => format!("{}d ago", away / DAY),
+        _ => date(&civil(ms)),
+    }
+}
+
+/// A time that has passed, in few letters for a column. `now` is the server's.
+#[component]
+pub fn Ago(
+    /// Unix milliseconds.
+    at: i64,
+    /// The server's clock, Unix milliseconds.
+    now: i64,
+) -> impl IntoView {
+    view! { <time datetime=machine(at) title=absolute(at)>{ago(at, now)}</time> }.erase()
+}
+
+/// A day in the calendar, `Jan 15, 2026`, with the exact time for those who ask.
+#[component]
+pub fn Day(
+    /// Unix milliseconds.
+    at: i64,
+) -> impl IntoView {
+    view! { <time datetime=machine(at) title=absolute(at)>{date(&civil(at))}</time> }.erase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +138,11 @@ mod tests {
             assert_eq!(relative(AT - away, AT), said);
         }
         assert_eq!(relative(AT, AT + 40 * DAY), "Mar 12, 2026");
+        for (away, said) in
+            [(0, "just now"), (14 * MINUTE, "14m ago"), (3 * HOUR, "3h ago"), (12 * DAY, "12d ago")]
+        {
+            assert_eq!(ago(AT - away, AT), said);
+        }
+        assert_eq!(ago(AT, AT + 40 * DAY), "Mar 12, 2026");
     }
 }

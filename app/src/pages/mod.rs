@@ -2,9 +2,15 @@
 
 pub mod api_keys;
 pub mod auth;
+pub mod connections;
 pub mod connectors;
+pub mod consent;
+mod deletion;
+pub mod doctor;
 pub mod gallery;
 pub mod help;
+pub mod oauth_clients;
 pub mod overview;
 pub mod profile;
 pub mod settings;
+pub mod sso;

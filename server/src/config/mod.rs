@@ -81,9 +81,29 @@ pub const TABLE: &[Setting] = &[
         about: "The plan of a new organisation: free, pro, team or enterprise.",
     },
     Setting {
+        name: "GATEHOUSE_REGISTRATION",
+        default: "on",
+        about: "off keeps OAuth clients from registering themselves; clients that are known go on working.",
+    },
+    Setting {
+        name: "GATEHOUSE_CIMD",
+        default: "on",
+        about: "off refuses OAuth clients that are named by the URL of a document about them. Set it where the instance cannot reach the internet.",
+    },
+    Setting {
+        name: "GATEHOUSE_NATIVE_SCHEMES",
+        default: "none",
+        about: "Comma-separated schemes of apps, besides the well-known ones, that OAuth clients may be sent back to.",
+    },
+    Setting {
         name: "GATEHOUSE_MAX_BODY_MIB",
         default: "4",
         about: "The largest request on the MCP endpoint, in MiB, from 1 to 16.",
+    },
+    Setting {
+        name: "GATEHOUSE_MAX_CONNECTIONS",
+        default: "10000",
+        about: "How many connections may be open at once, from 16 to 1000000; one client address may hold half of them, a trusted proxy all. Raise the limit of open files with it.",
     },
     Setting {
         name: "GATEHOUSE_HEALTH_INTERVAL_SECONDS",
@@ -144,8 +164,16 @@ pub struct Config {
     pub demo: bool,
     /// The plan of a new organisation.
     pub default_plan: Plan,
+    /// Whether OAuth clients may register themselves.
+    pub registration: bool,
+    /// Whether an OAuth client may be the URL of a document about it.
+    pub cimd: bool,
+    /// Schemes of apps that redirect URIs may have besides the known ones.
+    pub native_schemes: Vec<String>,
     /// The largest request on the MCP endpoint, bytes.
     pub max_body: usize,
+    /// How many connections may be open at once.
+    pub max_connections: usize,
     /// How often each connector is checked, seconds.
     pub health_interval: u32,
     /// The name of this process.
@@ -269,9 +297,27 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
             }
             None => Plan::Enterprise,
         },
+        registration: switch("GATEHOUSE_REGISTRATION", get("GATEHOUSE_REGISTRATION").or(Some("on")))?,
+        cimd: switch("GATEHOUSE_CIMD", get("GATEHOUSE_CIMD").or(Some("on")))?,
+        native_schemes: list(get("GATEHOUSE_NATIVE_SCHEMES"))
+            .map(|scheme| {
+                if domain::oauth::redirect::can_be_native(scheme) {
+                    Ok(scheme.to_owned())
+                } else {
+                    Err(format!("GATEHOUSE_NATIVE_SCHEMES has {scheme}, which is no scheme of an app"))
+                }
+            })
+            .collect::<Result<_, _>>()?,
         max_body: number("GATEHOUSE_MAX_BODY_MIB", get("GATEHOUSE_MAX_BODY_MIB"), 4, 1, 16)? as usize
             * 1024
             * 1024,
+        max_connections: number(
+            "GATEHOUSE_MAX_CONNECTIONS",
+            get("GATEHOUSE_MAX_CONNECTIONS"),
+            10_000,
+            16,
+            1_000_000,
+        )? as usize,
         health_interval: number(
             "GATEHOUSE_HEALTH_INTERVAL_SECONDS",
             get("GATEHOUSE_HEALTH_INTERVAL_SECONDS"),
@@ -382,7 +428,11 @@ mod tests {
             (&[("GATEHOUSE_EGRESS_ALLOW", "10.0.0.0/99")], "GATEHOUSE_EGRESS_ALLOW"),
             (&[("GATEHOUSE_DEMO", "maybe")], "GATEHOUSE_DEMO"),
             (&[("GATEHOUSE_DEFAULT_PLAN", "gold")], "GATEHOUSE_DEFAULT_PLAN"),
+            (&[("GATEHOUSE_REGISTRATION", "open")], "GATEHOUSE_REGISTRATION"),
+            (&[("GATEHOUSE_CIMD", "perhaps")], "GATEHOUSE_CIMD"),
+            (&[("GATEHOUSE_NATIVE_SCHEMES", "acme, javascript")], "GATEHOUSE_NATIVE_SCHEMES"),
             (&[("GATEHOUSE_MAX_BODY_MIB", "17")], "GATEHOUSE_MAX_BODY_MIB"),
+            (&[("GATEHOUSE_MAX_CONNECTIONS", "15")], "GATEHOUSE_MAX_CONNECTIONS"),
             (&[("GATEHOUSE_LISTENN", "127.0.0.1:3000")], "GATEHOUSE_LISTENN"),
         ] {
             let message = with(pairs).unwrap_err();

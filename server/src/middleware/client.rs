@@ -82,22 +82,25 @@ pub async fn identify(State(edge): State<Edge>, mut request: Request, next: Next
 
 /// Turns a panic into an answer that tells nothing but the request's id (ERR-01).
 pub fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    tracing::error!(panic = text.unwrap_or_default(), "a request panicked");
+    tracing::error!(panic = panic_text(panic.as_ref()), "a request panicked");
     problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Gatehouse could not answer this request.", "")
 }
 
-fn unmapped(address: IpAddr) -> IpAddr {
+/// What a panic said, for the log.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
+}
+
+/// An IPv4 address in IPv6's clothes as what it is.
+pub(crate) fn unmapped(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
         IpAddr::V4(_) => address,
     }
 }
 
-fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
@@ -112,12 +115,19 @@ fn forwarded_for(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Option
         .map(|line| line.to_str().ok())
         .collect::<Option<Vec<&str>>>()?;
     for entry in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        nearest = unmapped(entry.trim().parse().ok()?);
+        nearest = unmapped(entry_address(entry.trim())?);
         if !is_trusted(nearest, trusted) {
             break;
         }
     }
     Some(nearest)
+}
+
+/// The address of an entry. Some proxies add the port: `192.0.2.1:567`, `[2001:db8::1]:443`.
+fn entry_address(entry: &str) -> Option<IpAddr> {
+    let bracketed = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let address = entry.parse().ok();
+    address.or_else(|| entry.parse::<SocketAddr>().ok().map(|both| both.ip())).or_else(bracketed)
 }
 
 #[cfg(test)]
@@ -141,6 +151,14 @@ mod tests {
         assert_eq!(client(&["198.51.100.1, 203.0.113.9, 10.2.2.2"]).as_deref(), Some("203.0.113.9"));
         assert_eq!(client(&["6.6.6.6", "203.0.113.9"]).as_deref(), Some("203.0.113.9"));
         assert_eq!(client(&["::ffff:203.0.113.9"]).as_deref(), Some("203.0.113.9"));
-        assert_eq!(client(&["203.0.113.9, garbage"]), None);
+        assert_eq!(client(&["203.0.113.9:567"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client(&["203.0.113.9, 10.2.2.2:443"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client(&["[2001:db8::1]:443"]).as_deref(), Some("2001:db8::1"));
+        assert_eq!(client(&["[2001:db8::1]"]).as_deref(), Some("2001:db8::1"));
+        for garbage in
+            ["garbage", "", "203.0.113.9:", "203.0.113.9:x", "[203.0.113.9]", "2001:db8::1]:443", "_hidden"]
+        {
+            assert_eq!(client(&[&format!("203.0.113.9, {garbage}")]), None, "{garbage}");
+        }
     }
 }

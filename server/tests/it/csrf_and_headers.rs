@@ -249,6 +249,37 @@ async fn err_03_probes_tell_whether_it_lives_and_whether_it_is_ready() {
 }
 
 #[tokio::test]
+async fn err_03_asking_whether_it_is_ready_takes_no_writer() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let ask = || app.send(Request::get("/readyz").body(Body::empty()).unwrap());
+    let writing = app.test.env.db.write().await.unwrap();
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(2), ask()).await.expect("at once");
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(app.work.write_path.check(&app.test.env).await.is_err(), "somebody writes for too long");
+    assert_eq!(ask().await.status, StatusCode::SERVICE_UNAVAILABLE);
+    drop(writing);
+    app.work.write_path.check(&app.test.env).await.unwrap();
+    assert_eq!(ask().await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn characters_that_no_database_keeps_are_refused() {
+    let app = TestApp::new(Kind::Postgres).await;
+    let member = app.org("acme").await;
+    let mut browser = app.signed_in(&member).await;
+    for (path, fields) in [
+        ("/settings?do=update_org", [("name", "a\0b"), ("description", "")]),
+        ("/api/update_org", [("name", "a"), ("description", "\0")]),
+        ("/sign-in?do=sign_in", [("email", "a\0@example.com"), ("password", "x")]),
+    ] {
+        let answer = browser.post(path, &fields).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{path}: {}", answer.text);
+        assert_eq!(answer.json()["code"], "characters");
+    }
+    assert_eq!(browser.get("/settings?notice=%00").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn err_05_without_a_database_nobody_is_let_in() {
     let app = TestApp::new(Kind::Sqlite).await;
     let member = app.org("acme").await;

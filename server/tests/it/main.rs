@@ -3,8 +3,11 @@
 
 mod clients;
 mod csrf_and_headers;
+mod idp;
 mod mcp;
+mod oauth;
 mod process;
 mod sessions;
 mod set_up;
 mod support;
+mod tokens;

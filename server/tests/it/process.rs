@@ -127,16 +127,14 @@ fn start(place: &Place) -> Running {
 
 /// The status of a bare `tools/list`.
 async fn list(base: &str, org: &str, key: &str) -> u16 {
-    let client = reqwest_client();
-    let response = client
-        .post(format!("{base}/mcp/{org}"))
-        .header("content-type", "application/json")
-        .header("x-api-key", key)
-        .body(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#)
-        .send()
-        .await
-        .unwrap();
-    response.status().as_u16()
+    let request = rpc(format!("{base}/mcp/{org}"), "tools/list").header("x-api-key", key);
+    request.send().await.unwrap().status().as_u16()
+}
+
+/// A bare JSON-RPC request.
+fn rpc(url: String, method: &str) -> reqwest::RequestBuilder {
+    let body = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method}).to_string();
+    reqwest_client().post(url).header("content-type", "application/json").body(body)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test is outside the product and talks to loopback")]
@@ -305,24 +303,13 @@ async fn admin_does_every_step(place: Place) {
             && key["id"].as_str().unwrap().starts_with("key_")
     );
     assert!(until(Duration::from_secs(1), async || list(&running.base, "acme", secret).await == 200).await);
-    let in_url = reqwest_client()
-        .post(format!("{}/mcp/acme?api_key={secret}", running.base))
-        .header("content-type", "application/json")
-        .body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(in_url.status().as_u16(), 200);
-    place.json(&["admin", "org", "set", "--org", "acme", "--url-keys", "off", "--json"]);
-    let refused = async || {
-        let response = reqwest_client()
-            .post(format!("{}/mcp/acme?api_key={secret}", running.base))
-            .header("content-type", "application/json")
-            .body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)
-            .send();
-        response.await.unwrap().status().as_u16() == 401
+    let in_url = async || {
+        let url = format!("{}/mcp/acme?api_key={secret}", running.base);
+        rpc(url, "ping").send().await.unwrap().status().as_u16()
     };
-    assert!(until(Duration::from_secs(1), refused).await);
+    assert_eq!(in_url().await, 200);
+    place.json(&["admin", "org", "set", "--org", "acme", "--url-keys", "off", "--json"]);
+    assert!(until(Duration::from_secs(1), async || in_url().await == 401).await);
 
     for (arguments, word) in [
         (
@@ -393,9 +380,18 @@ fn doctor_says_whether_it_is_well() {
     let text = String::from_utf8(well.stdout).unwrap();
     assert!(text.contains("ok    database") && !text.contains("FAIL"), "{text}");
     std::fs::remove_file(place.path("data/master.key")).unwrap();
-    let ill = place.run(&["doctor"]);
-    assert!(!ill.status.success());
-    assert!(String::from_utf8(ill.stdout).unwrap().contains("FAIL"));
+    for ill in [place, Place::new()] {
+        let found = ill.run(&["doctor"]);
+        assert!(!found.status.success());
+        assert!(String::from_utf8(found.stdout).unwrap().contains("FAIL"));
+    }
+}
+
+#[test]
+fn doctor_makes_nothing() {
+    let place = Place::new();
+    assert!(!place.run(&["doctor"]).status.success());
+    assert!(!place.path("data").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -420,6 +416,44 @@ async fn d05_a_backup_made_under_load_comes_back_whole() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let running = start(&elsewhere);
     assert_eq!(list(&running.base, "acme", &secret).await, 200);
+}
+
+#[test]
+fn d05_a_backup_of_no_database_is_refused() {
+    let place = Place::new();
+    let text = place.fails(&["backup", "copy.db"]);
+    assert!(text.contains("data/gatehouse.db") && text.contains("GATEHOUSE_DATABASE_URL"), "{text}");
+    assert!(!place.path("data").exists() && !place.path("copy.db").exists(), "nothing was made");
+
+    std::fs::write(place.path("notes.db"), "").unwrap();
+    let place = place.with("GATEHOUSE_DATABASE_URL", "sqlite://notes.db");
+    assert!(place.fails(&["backup", "copy.db"]).contains("no database of Gatehouse"));
+    assert!(!place.path("copy.db").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn key_05_what_is_made_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    place.set_up();
+    let running = start(&place);
+    assert!(place.run(&["backup", "copy.db"]).status.success());
+    let mode = |name: &str| std::fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("data"), 0o700);
+    for file in
+        ["data/gatehouse.db", "data/gatehouse.db-wal", "data/gatehouse.db-shm", "data/master.key", "copy.db"]
+    {
+        assert_eq!(mode(file), 0o600, "{file}");
+    }
+    drop(running);
+    std::fs::rename(place.path("data/gatehouse.db"), place.path("moved.db")).unwrap();
+    for leftover in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(place.path(&format!("data/gatehouse.db{leftover}")));
+    }
+    std::fs::set_permissions(place.path("copy.db"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(place.run(&["restore", "copy.db"]).status.success());
+    assert_eq!(mode("data/gatehouse.db"), 0o600, "whatever the copy's own permissions are");
 }
 
 #[cfg(unix)]
@@ -537,4 +571,24 @@ fn assert_clean(path: &Path, secrets: &[&str]) {
             );
         }
     }
+}
+
+#[test]
+fn oak_04_the_operator_rotates_and_removes_signing_keys() {
+    let place = Place::new();
+    assert_eq!(place.json(&["keys", "list", "--json"])["keys"], serde_json::json!([]));
+    let status = |answer: &Value| -> Vec<(String, String)> {
+        let text = |key: &Value, name: &str| key[name].as_str().unwrap().to_owned();
+        answer["keys"].as_array().unwrap().iter().map(|k| (text(k, "kid"), text(k, "status"))).collect()
+    };
+    let first = status(&place.json(&["keys", "rotate", "--json"]));
+    assert_eq!(first[0].1, "signing", "without any key it signs at once");
+    let both = status(&place.json(&["keys", "rotate", "--json"]));
+    assert_eq!((both[0].1.as_str(), both[1].1.as_str()), ("signing", "next"));
+    assert!(place.fails(&["keys", "rotate"]).contains(&both[1].0));
+    let after = status(&place.json(&["keys", "retire", &both[0].0, "--json"]));
+    assert_eq!((after[0].1.as_str(), after[1].1.as_str()), ("removed", "signing"));
+    assert!(place.fails(&["keys", "retire", &both[0].0]).contains("signing key"));
+    let text = String::from_utf8(place.run(&["keys", "list"]).stdout).unwrap();
+    assert!(text.contains(&format!("{}  removed", both[0].0)), "{text}");
 }

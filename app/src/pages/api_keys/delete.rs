@@ -8,12 +8,10 @@ use super::{
     card::last_used,
 };
 use crate::{
-    components::{
-        ButtonForm, ButtonKind, Callout, Card, Crumb, DeniedState, PageHeader, SubmitButton, TextField, Tone,
-        relative,
-    },
-    form::{ErrorSummary, Form, PostForm, use_form},
+    components::{Callout, Crumb, DeniedState, Tone, relative},
+    form::{Form, use_form},
     page::{Loaded, load_by, page},
+    pages::deletion::{self, Confirm, Deletion, disable_instead},
 };
 
 /// Asks before a key is deleted.
@@ -56,16 +54,8 @@ fn question(
     disable: Form<SetApiKeyEnabled>,
 ) -> AnyView {
     let recent = key.used_within_a_day(now);
-    let instead = (key.enabled && me.can(Permission::ApiKeysUpdate)).then(|| {
-        let id = key.id.to_string();
-        view! {
-            <ButtonForm form=disable label="Disable instead" name=format!("Disable instead: {}", key.name)>
-                <input type="hidden" name="id" value=id />
-                <input type="hidden" name="enabled" value="false" />
-            </ButtonForm>
-        }
-        .erase()
-    });
+    let instead = (key.enabled && me.can(Permission::ApiKeysUpdate))
+        .then(|| disable_instead(disable.into(), &key.name, key.id.to_string()));
     let (warning, instead) = if recent {
         let warning = view! {
             <Callout tone=Tone::Warn title=used(key, now)>
@@ -86,56 +76,34 @@ fn question(
         });
         (None, instead)
     };
-    let unused = (!recent).then(|| {
-        let used = match key.last_used_at {
-            None => "It was never used.".into_any(),
-            Some(_) => view! { "Last used " {last_used(key, now)} "." }.erase(),
-        };
-        view! { <li>{used}</li> }.erase()
+    let unused = (!recent).then(|| match key.last_used_at {
+        None => "It was never used.".into_any(),
+        Some(_) => view! { "Last used " {last_used(key, now)} "." }.erase(),
     });
-    let id = key.id.to_string();
+    let always = [
+        "Requests with it get 401 from then on.",
+        "The audit log keeps what was done with it.",
+        "This cannot be undone.",
+    ];
     let confirm = recent.then(|| {
-        view! {
-            <input type="hidden" name="acknowledged" value="yes" />
-            <TextField form=delete name="confirm" label=format!("Type {} to confirm", key.name) />
-        }
-        .erase()
+        let acknowledged = view! { <input type="hidden" name="acknowledged" value="yes" /> }.erase();
+        Confirm { text: key.name.clone(), mono: false, hidden: Some(acknowledged.into_any()) }
     });
-    let label = if recent { "Delete anyway" } else { "Delete key" };
-    view! {
-        <div class="narrow">
-            <PageHeader
-                title=format!("Delete {}?", key.name)
-                crumbs=vec![
-                    Crumb::new(paths::settings(), "Settings"),
-                    Crumb::new(paths::settings_api_keys(), "API keys"),
-                ]
-            />
-            <Card title="What happens">
-                <div class="stack">
-                    <ErrorSummary form=disable />
-                    {warning}
-                    <ul class="consequences">
-                        {unused}
-                        <li>"Requests with it get 401 from then on."</li>
-                        <li>"The audit log keeps what was done with it."</li>
-                        <li>"This cannot be undone."</li>
-                    </ul>
-                    {instead}
-                    <PostForm form=delete>
-                        <ErrorSummary form=delete />
-                        <input type="hidden" name="id" value=id />
-                        {confirm}
-                        <div class="actions">
-                            <a class="button" href=paths::settings_api_keys() autofocus>"Cancel"</a>
-                            <SubmitButton form=delete label=label busy="Deleting…" kind=ButtonKind::Danger />
-                        </div>
-                    </PostForm>
-                </div>
-            </Card>
-        </div>
-    }
-    .erase()
+    let deletion = Deletion {
+        name: key.name.clone(),
+        id: key.id.to_string(),
+        crumbs: vec![
+            Crumb::new(paths::settings(), "Settings"),
+            Crumb::new(paths::settings_api_keys(), "API keys"),
+        ],
+        back: paths::settings_api_keys().to_owned(),
+        warning,
+        consequences: unused.into_iter().chain(always.map(IntoAny::into_any)).collect(),
+        instead,
+        confirm,
+        label: if recent { "Delete anyway" } else { "Delete key" },
+    };
+    deletion::question(deletion, delete.into(), disable.into())
 }
 
 /// "Used 14 minutes ago by Claude Code (203.0.113.7)"

@@ -1,15 +1,11 @@
 use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
-use model::{
-    Permission,
-    api_keys::{KeyScope, MAX_NAME},
-    paths,
-};
+use model::{Permission, api_keys::MAX_NAME, paths};
 
 use super::{
     api::{LoadApiKey, OneKey, UpdateApiKey},
-    fields::{access, expiry, in_urls},
+    fields::{Limits, limits},
 };
 use crate::{
     components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextField, Unsaved},
@@ -43,13 +39,8 @@ impl LazyRoute for EditApiKeyPage {
 fn form(one: OneKey, save: Form<UpdateApiKey>) -> AnyView {
     let OneKey { key, connectors, url_keys, .. } = one;
     let about = format!("{}. Changes apply to the next request.", key.masked());
-    let (all, chosen) = match key.scope {
-        KeyScope::All => (true, Vec::new()),
-        KeyScope::Only(chosen) => (false, chosen),
-    };
-    let access = access(save.into(), all, chosen, connectors);
-    let expiry = expiry(save.into(), key.expires_at);
-    let in_urls = in_urls(save.into(), url_keys, key.url_key);
+    let now = Limits { scope: key.scope, ends: key.expires_at, in_urls: key.url_key };
+    let limits = limits(save.into(), now, connectors, url_keys);
     view! {
         <div class="narrow">
             <PageHeader
@@ -64,9 +55,7 @@ fn form(one: OneKey, save: Form<UpdateApiKey>) -> AnyView {
                     <ErrorSummary form=save />
                     <input type="hidden" name="id" value=key.id.to_string() />
                     <TextField form=save name="name" label="Name" value=key.name max=MAX_NAME />
-                    {access}
-                    {expiry}
-                    {in_urls}
+                    {limits}
                     <div class="actions">
                         <SubmitButton form=save label="Save changes" />
                         <a class="button" href=paths::settings_api_keys()>"Cancel"</a>

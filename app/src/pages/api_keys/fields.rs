@@ -2,7 +2,7 @@
 
 use crate::erase::Erase as _;
 use leptos::prelude::*;
-use model::ConnectorId;
+use model::{ConnectorId, api_keys::KeyScope};
 
 use crate::{
     components::{Checkbox, CheckboxGroup, Choice, RadioGroup, SelectField, TextField, absolute},
@@ -24,8 +24,44 @@ pub(super) fn Day(
     view! { <span title=absolute(at)>{day(at)}</span> }.erase()
 }
 
+/// What a key may do, as it is now.
+pub(super) struct Limits {
+    /// Which connectors it may use.
+    pub(super) scope: KeyScope,
+    /// When it ends, if it does.
+    pub(super) ends: Option<i64>,
+    /// Whether it may stand in a URL.
+    pub(super) in_urls: bool,
+}
+
+/// A new key may do everything but stand in a URL.
+impl Default for Limits {
+    fn default() -> Self {
+        Self { scope: KeyScope::All, ends: None, in_urls: false }
+    }
+}
+
+/// The fields of what a key may do. `url_keys` tells whether the organisation accepts keys in URLs.
+pub(super) fn limits(
+    form: FormCore,
+    now: Limits,
+    connectors: Vec<(ConnectorId, String, String)>,
+    url_keys: bool,
+) -> AnyView {
+    let (all, chosen) = match now.scope {
+        KeyScope::All => (true, Vec::new()),
+        KeyScope::Only(chosen) => (false, chosen),
+    };
+    view! {
+        {access(form, all, chosen, connectors)}
+        {expiry(form, now.ends)}
+        {in_urls(form, url_keys, now.in_urls)}
+    }
+    .erase()
+}
+
 /// Which connectors a key may use.
-pub(super) fn access(
+fn access(
     form: FormCore,
     all: bool,
     chosen: Vec<ConnectorId>,
@@ -62,7 +98,7 @@ pub(super) fn access(
 }
 
 /// When a key ends. `ends` is when it does now, for a key that is changed and has an end.
-pub(super) fn expiry(form: FormCore, ends: Option<i64>) -> AnyView {
+fn expiry(form: FormCore, ends: Option<i64>) -> AnyView {
     let mut choices = Vec::new();
     if let Some(at) = ends {
         choices.push(Choice::new("keep", format!("As it is: {}", day(at))));
@@ -87,7 +123,7 @@ pub(super) fn expiry(form: FormCore, ends: Option<i64>) -> AnyView {
 }
 
 /// Whether a key may stand in a URL: offered where the organisation allows it, and where it would have to be undone.
-pub(super) fn in_urls(form: FormCore, allowed: bool, marked: bool) -> Option<AnyView> {
+fn in_urls(form: FormCore, allowed: bool, marked: bool) -> Option<AnyView> {
     (allowed || marked).then(|| {
         let hint = if allowed {
             "For clients that take only an address. Addresses end up in logs and histories, so give such a key little access."

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use model::{
     Permission,
     api_keys::{InstallMethod, Snippet},
+    oauth::OauthWay,
     orgs::Me,
     paths,
 };
@@ -75,8 +76,9 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
     let oauth = method.oauth.map(|way| {
         view! {
             <Callout tone=Tone::Ok title="Safer: sign in, without a key">
-                <p>{way}</p>
+                {oauth_way(way)}
             </Callout>
+            <h3>"With a key"</h3>
         }
         .erase()
     });
@@ -89,6 +91,24 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
             {snippets}
             {warning}
         </Disclosure>
+    }
+    .erase()
+}
+
+/// How to connect a client by signing in.
+pub(crate) fn oauth_way(way: OauthWay) -> AnyView {
+    let steps = way.steps.into_iter().map(|step| view! { <li>{step}</li> }.erase()).collect_view();
+    let snippets = way.snippets.into_iter().map(snippet).collect_view();
+    let link = way.link.map(|href| {
+        view! { <p><a class="button" href=href rel="external">{format!("Add to {}", way.title)}</a></p> }
+            .erase()
+    });
+    view! {
+        <div class="stack">
+            <ol class="steps">{steps}</ol>
+            {link}
+            {snippets}
+        </div>
     }
     .erase()
 }

@@ -15,4 +15,5 @@ pub use delete::DeleteApiKeyPage;
 pub use edit::EditApiKeyPage;
 pub use helper::ConnectAgentPage;
 pub use list::ApiKeysPage;
+pub(crate) use methods::oauth_way;
 pub use new::NewApiKeyPage;

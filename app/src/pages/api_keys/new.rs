@@ -10,7 +10,7 @@ use model::{
 
 use super::{
     api::{CreateApiKey, CreatedKey, LoadApiKeys},
-    fields::{access, expiry, in_urls},
+    fields::{Limits, limits},
     methods::{About, first_request, methods, snippet},
 };
 use crate::{
@@ -53,9 +53,7 @@ fn crumbs() -> Vec<Crumb> {
 }
 
 fn form(keys: &Keys, create: Form<CreateApiKey>) -> AnyView {
-    let access = access(create.into(), true, Vec::new(), keys.connectors.clone());
-    let expiry = expiry(create.into(), None);
-    let in_urls = in_urls(create.into(), keys.url_keys, false);
+    let limits = limits(create.into(), Limits::default(), keys.connectors.clone(), keys.url_keys);
     view! {
         <div class="narrow">
             <PageHeader title="New API key" crumbs=crumbs() />
@@ -69,9 +67,7 @@ fn form(keys: &Keys, create: Form<CreateApiKey>) -> AnyView {
                         hint="Where will it be used? For example claude-prod or staging-agent."
                         max=MAX_NAME
                     />
-                    {access}
-                    {expiry}
-                    {in_urls}
+                    {limits}
                     <div class="actions">
                         <SubmitButton form=create label="Create key" busy="Creating…" />
                         <a class="button" href=paths::settings_api_keys()>"Cancel"</a>

@@ -26,16 +26,20 @@ pub struct SignInStart {
     pub signed_in: bool,
     /// Whether anybody has an account.
     pub set_up: bool,
+    /// The client that is to be connected afterwards, as it named itself: untrusted text.
+    pub client: Option<String>,
 }
 
-/// Loads the log-in page.
+/// Loads the log-in page. `next` is where the person goes afterwards.
 #[server(prefix = "/api", endpoint = "load_sign_in")]
-pub async fn load_sign_in() -> Result<SignInStart, AppError> {
+pub async fn load_sign_in(#[server(default)] next: String) -> Result<SignInStart, AppError> {
     let ctx = crate::ssr::ctx()?;
+    let client =
+        domain::oauth_clients::name_on_the_way(&ctx.env, &next).await.map_err(crate::ssr::told(&ctx))?;
     // A session alone is not enough: its account may be gone, and then this page is the way on.
     let signed_in = ctx.signed_in.is_some() && domain::orgs::me(&ctx).await.is_ok();
     let set_up = domain::accounts::is_set_up(&ctx.env).await.map_err(crate::ssr::told(&ctx))?;
-    Ok(SignInStart { csrf: ctx.form_token, signed_in, set_up })
+    Ok(SignInStart { csrf: ctx.form_token, signed_in, set_up, client })
 }
 
 /// Checks address and password, and begins a session.

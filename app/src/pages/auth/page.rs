@@ -14,7 +14,7 @@ use crate::{
     },
     copy,
     form::{ErrorSummary, Form, PostForm, use_form},
-    page::{Loaded, go, load, load_by, page, page_of_data, path_param},
+    page::{Loaded, go, load, load_by, load_by_query, page, page_of_data, path_param},
     set_status,
 };
 
@@ -28,7 +28,7 @@ pub struct SignInPage {
 #[lazy_route]
 impl LazyRoute for SignInPage {
     fn data() -> Self {
-        Self { start: load(LoadSignIn {}) }
+        Self { start: load_by_query("next", |next| LoadSignIn { next }) }
     }
 
     fn view(this: Self) -> AnyView {
@@ -36,10 +36,12 @@ impl LazyRoute for SignInPage {
         let query = use_query_map();
         page_of_data(this.start, move |start| {
             let next = query.with_untracked(|query| next_of(query.get_str("next")));
-            if start.signed_in {
+            // An app may ask that somebody who is logged in logs in once more.
+            let again = query.with_untracked(|query| query.get_str("again").is_some());
+            if start.signed_in && !again {
                 go(&next);
             }
-            if start.set_up { sign_in_form(form, start.csrf, next) } else { nobody_yet() }
+            if start.set_up { sign_in_form(form, start.csrf, start.client, next) } else { nobody_yet() }
         })
     }
 }
@@ -50,10 +52,14 @@ fn next_of(asked: Option<&str>) -> String {
     if next.starts_with(paths::sign_in()) { paths::overview() } else { next }.to_owned()
 }
 
-fn sign_in_form(form: Form<SignIn>, csrf: String, next: String) -> AnyView {
+fn sign_in_form(form: Form<SignIn>, csrf: String, client: Option<String>, next: String) -> AnyView {
+    let client = client.map(|client| {
+        view! { <p class="auth-client">"Log in to connect " <strong>{client}</strong> " to " {copy::PRODUCT} "."</p> }.erase()
+    });
     view! {
         <div class="alone">
             <PageHeader title="Log in" />
+            {client}
             <PostForm form=form>
                 <Refused form=form title="You are not logged in" />
                 <input type="hidden" name="csrf" value=csrf />

@@ -46,14 +46,11 @@ pub struct ConnectorToDelete {
 /// All connectors.
 #[server(prefix = "/api", endpoint = "load_connectors")]
 pub async fn load_connectors() -> Result<ConnectorList, AppError> {
-    use model::{Permission, connectors::Transport};
+    use model::connectors::Transport;
 
     let ctx = crate::ssr::ctx()?;
     let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
-    let mut connectors = domain::connectors::list(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))?;
-    if !actor.also(Permission::ConnectorsWrite) {
-        connectors.iter_mut().for_each(hide_query);
-    }
+    let connectors = domain::connectors::list(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))?;
     Ok(ConnectorList {
         demo_available: ctx.env.settings.demo
             && !connectors.iter().any(|connector| connector.transport == Transport::Demo),
@@ -65,16 +62,11 @@ pub async fn load_connectors() -> Result<ConnectorList, AppError> {
 /// One connector with its tools.
 #[server(prefix = "/api", endpoint = "load_connector")]
 pub async fn load_connector(id: String) -> Result<OneConnector, AppError> {
-    use model::Permission;
-
     let ctx = crate::ssr::ctx()?;
     let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
     let id = known(&id).map_err(crate::ssr::told(&ctx))?;
-    let (mut connector, tools) =
+    let (connector, tools) =
         domain::connectors::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
-    if !actor.also(Permission::ConnectorsWrite) {
-        hide_query(&mut connector);
-    }
     Ok(OneConnector { connector, tools, now: ctx.env.now() })
 }
 
@@ -129,6 +121,7 @@ pub async fn add_connector(
 }
 
 /// Changes a connector. A header that is stored gets the new value, unless that is empty; those in `remove` are erased.
+/// When the URL leads to another server each of them needs one or the other.
 #[server(prefix = "/api", endpoint = "update_connector")]
 pub async fn update_connector(
     id: ConnectorId,
@@ -149,7 +142,7 @@ pub async fn update_connector(
     let (names, values): (Vec<_>, Vec<_>) = stored_header_name
         .into_iter()
         .zip(stored_header_value)
-        .filter(|(_, value)| !value.is_empty())
+        .filter(|(name, value)| !value.is_empty() && !remove.contains(name))
         .unzip();
     let mut set_headers = typed_headers(names, values);
     set_headers.extend(typed_headers(header_name, header_value));
@@ -229,14 +222,6 @@ pub async fn delete_connector(id: ConnectorId, confirm: String) -> Result<(), Ap
 #[cfg(feature = "ssr")]
 fn known(id: &str) -> domain::Result<ConnectorId> {
     id.parse().map_err(|_| domain::Error::not_found("connector"))
-}
-
-/// A URL's query may hold a credential: only those who may set it see it.
-#[cfg(feature = "ssr")]
-fn hide_query(connector: &mut Connector) {
-    if let Some(at) = connector.url.find('?') {
-        connector.url.replace_range(at.., "?…");
-    }
 }
 
 /// Rows of names and values as they come from a form; those that were left empty are none.

@@ -8,9 +8,10 @@ use super::{
     parts::counted,
 };
 use crate::{
-    components::{ButtonForm, ButtonKind, Card, Crumb, PageHeader, SubmitButton, TextField},
-    form::{ErrorSummary, Form, PostForm, use_form},
+    components::Crumb,
+    form::{Form, use_form},
     page::{Loaded, load_by, page},
+    pages::deletion::{self, Confirm, Deletion, disable_instead},
 };
 
 /// Asks before a connector is deleted.
@@ -38,60 +39,32 @@ fn question(
     disable: Form<SetConnectorEnabled>,
 ) -> AnyView {
     let connector = &facts.connector;
-    let (id, slug) = (connector.id.to_string(), connector.slug.to_string());
-    let same = id.clone();
-    let back = paths::connector(connector.id);
-    let first = (connector.enabled && me.can(Permission::ConnectorsWrite)).then(|| {
+    let instead = (connector.enabled && me.can(Permission::ConnectorsWrite)).then(|| {
+        let button = disable_instead(disable.into(), &connector.name, connector.id.to_string());
         view! {
             <div class="stack">
                 <p>"Disabling it stops its tools just the same, and can be undone."</p>
-                <ButtonForm form=disable label="Disable instead" name=format!("Disable instead: {}", connector.name)>
-                    <input type="hidden" name="id" value=same />
-                    <input type="hidden" name="enabled" value="false" />
-                </ButtonForm>
+                {button}
             </div>
-        }.erase()
+        }
+        .erase()
     });
-    let consequences =
-        consequences(facts).into_iter().map(|line| view! { <li>{line}</li> }.erase()).collect_view();
-    view! {
-        <div class="narrow">
-            <PageHeader
-                title=format!("Delete {}?", connector.name)
-                crumbs=vec![
-                    Crumb::new(paths::connectors(), "Connectors"),
-                    Crumb::new(back.clone(), connector.name.clone()),
-                ]
-            />
-            <Card title="What happens">
-                <div class="stack">
-                    <ErrorSummary form=disable />
-                    <ul class="consequences">{consequences}</ul>
-                    {first}
-                    <PostForm form=delete>
-                        <ErrorSummary form=delete />
-                        <input type="hidden" name="id" value=id />
-                        <TextField
-                            form=delete
-                            name="confirm"
-                            label=format!("Type {slug} to confirm")
-                            mono=true
-                        />
-                        <div class="actions">
-                            <a class="button" href=back autofocus>"Cancel"</a>
-                            <SubmitButton
-                                form=delete
-                                label="Delete connector"
-                                busy="Deleting…"
-                                kind=ButtonKind::Danger
-                            />
-                        </div>
-                    </PostForm>
-                </div>
-            </Card>
-        </div>
-    }
-    .erase()
+    let back = paths::connector(connector.id);
+    let deletion = Deletion {
+        name: connector.name.clone(),
+        id: connector.id.to_string(),
+        crumbs: vec![
+            Crumb::new(paths::connectors(), "Connectors"),
+            Crumb::new(back.clone(), connector.name.clone()),
+        ],
+        back,
+        warning: None,
+        consequences: consequences(facts).into_iter().map(IntoAny::into_any).collect(),
+        instead,
+        confirm: Some(Confirm { text: connector.slug.to_string(), mono: true, hidden: None }),
+        label: "Delete connector",
+    };
+    deletion::question(deletion, delete.into(), disable.into())
 }
 
 fn consequences(facts: &ConnectorToDelete) -> Vec<String> {

@@ -3,13 +3,13 @@ use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
     Permission,
-    connectors::{Connector, HeaderInfo, MAX_DESCRIPTION, MAX_NAME, Transport},
+    connectors::{Connector, HIDDEN_QUERY, HeaderInfo, MAX_DESCRIPTION, MAX_NAME, Transport},
     paths,
 };
 
 use super::{
     api::{LoadConnector, OneConnector, UpdateConnector},
-    parts::{HeaderRows, KeepAnyway},
+    parts::{HeaderRows, KeepAnyway, field_error, row_id},
 };
 use crate::{
     components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextArea, TextField, Time, Unsaved},
@@ -43,6 +43,7 @@ impl LazyRoute for EditConnectorPage {
 fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView {
     let back = paths::connector(connector.id);
     let (id, name, slug) = (connector.id.to_string(), connector.name, connector.slug.to_string());
+    let url_hint = url_hint(&connector.url);
     let more = if connector.headers.is_empty() { "Static headers" } else { "More headers" };
     let remote = match connector.transport {
         // The demo server is in the process itself: it has no address and takes no credentials.
@@ -52,7 +53,7 @@ fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView 
                 form=save
                 name="url"
                 label="URL"
-                hint="A new address is tried before it is saved."
+                hint=url_hint
                 value=connector.url.clone()
                 kind="url"
                 inputmode="url"
@@ -103,6 +104,16 @@ fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView 
     .erase()
 }
 
+/// What a person should know about the URL. A query that is stored is hidden, so it says how to keep it.
+fn url_hint(url: &str) -> &'static str {
+    if url.ends_with(HIDDEN_QUERY) {
+        "What stands after ? is encrypted and never shown again: leave the dots to keep it, or type all of it anew. A new \
+         address is tried before it is saved."
+    } else {
+        "A new address is tried before it is saved."
+    }
+}
+
 /// The headers that are stored: their values can be replaced or erased, but not seen.
 fn stored(form: FormCore, headers: &[HeaderInfo], now: i64) -> Option<AnyView> {
     if headers.is_empty() {
@@ -113,10 +124,8 @@ fn stored(form: FormCore, headers: &[HeaderInfo], now: i64) -> Option<AnyView> {
         .iter()
         .enumerate()
         .map(|(at, header)| {
-            let (value, remove) = (
-                format!("{}-{at}", form.id_of("stored_header_value")),
-                format!("{}-{at}", form.id_of("remove")),
-            );
+            let (value, remove) =
+                (row_id(form, "stored_header_value", at), format!("{}-{at}", form.id_of("remove")));
             view! {
                 <div class="stored-header">
                     <p>
@@ -154,7 +163,11 @@ fn stored(form: FormCore, headers: &[HeaderInfo], now: i64) -> Option<AnyView> {
         view! {
             <fieldset class="field">
                 <legend>"Stored headers"</legend>
-                <p class="hint">"Values are never shown. A row that is left empty keeps its value."</p>
+                <p class="hint">
+                    "Values are never shown. A row that is left empty keeps its value. They are not sent to another \
+                     server: if the address changes to one, enter each value again or remove it."
+                </p>
+                {field_error(form, "stored_header_value")}
                 {rows}
             </fieldset>
         }

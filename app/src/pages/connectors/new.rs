@@ -58,7 +58,7 @@ fn form(add: Form<AddConnector>) -> AnyView {
                         form=add
                         name="url"
                         label="URL"
-                        hint="Its streamable HTTP endpoint, such as https://mcp.example.com/mcp"
+                        hint="Its streamable HTTP endpoint, such as https://mcp.example.com/mcp. What stands after ? is encrypted and never shown again."
                         kind="url"
                         inputmode="url"
                         max=2048

@@ -35,7 +35,7 @@ fn lower(text: &str) -> String {
         let by = match c {
             'A'..='Z' | 'À'..='Ö' | 'Ø'..='Þ' | 'Α'..='Ϋ' | 'А'..='Я' => 32,
             'Ѐ'..='Џ' => 80,
-            'Ā'..='ķ' | 'Ŋ'..='ŷ' => 1 - u32::from(c) % 2,
+            'Ā'..='ķ' | 'Ŋ'..='ŷ' => 1 - (u32::from(c) % 2),
             'Ĺ'..='ň' | 'Ź'..='ž' => u32::from(c) % 2,
             _ => 0,
         };
@@ -94,9 +94,7 @@ pub(super) fn HeaderRows(
     });
     let rows = (0..HEADER_ROWS)
         .map(|at| {
-            // The first row has the ids that the error summary links to.
-            let id = |name: &str| if at == 0 { form.id_of(name) } else { format!("{}-{at}", form.id_of(name)) };
-            let (name_id, value_id) = (id("header_name"), id("header_value"));
+            let (name_id, value_id) = (row_id(form, "header_name", at), row_id(form, "header_value", at));
             view! {
                 <div class="header-row">
                     <div>
@@ -136,15 +134,21 @@ pub(super) fn HeaderRows(
                  Leave the rows empty if it needs none."
             </p>
             {again}
-            {header_error(form, "header_name")}
-            {header_error(form, "header_value")}
+            {field_error(form, "header_name")}
+            {field_error(form, "header_value")}
             {rows}
         </fieldset>
     }
     .erase()
 }
 
-fn header_error(form: FormCore, field: &'static str) -> impl IntoView {
+/// The id of a field that is there once a row. The first has the id that the error summary links to.
+pub(super) fn row_id(form: FormCore, name: &str, at: usize) -> String {
+    if at == 0 { form.id_of(name) } else { format!("{}-{at}", form.id_of(name)) }
+}
+
+/// The error at a field that is there once a row.
+pub(super) fn field_error(form: FormCore, field: &'static str) -> impl IntoView {
     let error = form.error_at(field);
     move || error.get().map(|message| view! { <p class="field-error">{message}</p> }.erase())
 }

@@ -1,5 +1,7 @@
 //! Built-in help. It is there for everybody, signed in or not.
 
+mod claude_ai;
 mod page;
 
+pub use claude_ai::ClaudeAiHelpPage;
 pub use page::{AuthenticationHelpPage, QuickstartPage};

@@ -13,12 +13,12 @@ use crate::{
 const EXAMPLE_KEY: &str = "gth_live_sk_…";
 
 /// The endpoint in the examples: of the organisation in view, or of a made-up one.
-struct Endpoint {
-    url: String,
-    own: bool,
+pub(super) struct Endpoint {
+    pub(super) url: String,
+    pub(super) own: bool,
 }
 
-fn endpoint(me: Option<&Me>) -> Endpoint {
+pub(super) fn endpoint(me: Option<&Me>) -> Endpoint {
     let base = use_context::<SiteAssets>().map(|site| site.public_url).unwrap_or_default();
     let slug = me.and_then(|me| me.org.as_ref()).map(|org| org.slug.as_str());
     Endpoint {
@@ -78,6 +78,13 @@ fn authentication(endpoint: Endpoint) -> AnyView {
     })
     .collect_view();
     let url = endpoint.url;
+    let base = use_context::<SiteAssets>().map(|site| site.public_url).unwrap_or_default();
+    let token = format!(
+        "curl -X POST {base}{} \\\n  -H \"Content-Type: application/x-www-form-urlencoded\" \\\n  \
+         -d \"grant_type=client_credentials\" \\\n  -d \"client_id=gth_client_…\" \\\n  \
+         -d \"client_secret=gth_secret_…\" \\\n  -d \"scope=mcp:call\"",
+        paths::token()
+    );
     let one = format!("{url}/{{connector}}");
     let in_url = format!("{url}?api_key={EXAMPLE_KEY}");
     let refused = "HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer resource_metadata=\"…\", scope=\"mcp:call\", error=\"invalid_token\"\n\n\
@@ -128,6 +135,22 @@ fn authentication(endpoint: Endpoint) -> AnyView {
                      and send it as a header wherever the client can."
                 </p>
             </Callout>
+
+            <h2>"Signing in"</h2>
+            <p>
+                "Claude.ai, Claude Desktop, Cursor and most other MCP clients need no key: a person logs in and allows the \
+                 client. " <a href=paths::help_claude_ai()>"Connect to Claude.ai"</a> " shows it step by step. Each such \
+                 connection can be seen and revoked under "
+                <a href=paths::settings_connections()>"Settings, MCP connections"</a> "."
+            </p>
+
+            <h2>"OAuth client credentials"</h2>
+            <p>
+                "For programs that act on their own and should hold no lasting key. Make a client under "
+                <a href=paths::settings_oauth_clients()>"Settings, OAuth clients"</a>
+                ", ask for a token, and send it as a bearer token. It works for an hour."
+            </p>
+            <CodeBlock label="Terminal: get a token" text=token />
 
             <h2>"What an invalid credential gets"</h2>
             <p>

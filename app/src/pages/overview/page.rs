@@ -85,9 +85,10 @@ fn steps(overview: &Overview) -> Vec<Step> {
             href: paths::new_connector().to_owned(),
         },
         Step {
-            done: overview.active_keys > 0 || called,
-            title: "Create an API key".to_owned(),
-            about: "A key lets an agent or a server call your endpoint.".to_owned(),
+            done: overview.active_keys > 0 || overview.connections > 0 || called,
+            title: "Create a key or connect a client".to_owned(),
+            about: "A key lets an agent or a server call your endpoint. Many clients can sign in instead, without one."
+                .to_owned(),
             href: paths::new_api_key().to_owned(),
         },
         Step {
@@ -203,7 +204,7 @@ fn stats(overview: &Overview, now: i64) -> AnyView {
             <div>
                 <dt>"Last call"</dt>
                 <dd class="figure">{call}</dd>
-                <dd class="muted">"With any key, at most a minute behind"</dd>
+                <dd class="muted">"With any key or connection, at most a minute behind"</dd>
             </div>
         </dl>
     }
@@ -252,6 +253,7 @@ mod tests {
             endpoint: String::new(),
             connectors: ConnectorCounts::default(),
             active_keys: 0,
+            connections: 0,
             last_call_at: None,
             onboarding_dismissed: false,
             demo_available: true,
@@ -264,6 +266,9 @@ mod tests {
         overview.active_keys = 1;
         assert_eq!(done(&overview), 2);
         overview.active_keys = 0;
+        overview.connections = 1;
+        assert_eq!(done(&overview), 2);
+        overview.connections = 0;
         overview.last_call_at = Some(1);
         assert_eq!(done(&overview), 3);
     }

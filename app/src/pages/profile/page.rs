@@ -93,6 +93,9 @@ fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String,
                     <SubmitButton form=appearance label="Save theme" kind=ButtonKind::Secondary />
                 </PostForm>
             </Card>
+            <Card title="My connections" about="The MCP clients that act as you.">
+                <LinkButton href=paths::profile_connections() label="See your connections" icon="link" />
+            </Card>
             <Card title="Sessions" about="The browsers in which you are logged in.">
                 <LinkButton href=paths::profile_sessions() label="See your sessions" icon="monitor" />
             </Card>

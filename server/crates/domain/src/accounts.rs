@@ -3,6 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use model::{AppError, ErrorKind, OrgId, UserId, orgs::Org, paths, text};
 use sha2::{Digest, Sha256};
+use store::Tx;
 
 use crate::{
     Env, Error, Result,
@@ -247,19 +248,23 @@ pub async fn sign_in(
     };
     let known = device.filter(|cookie| user.as_ref().is_some_and(|user| is_device_of(env, cookie, user.id)));
     let attempt = throttle::begin(env, &email_key, known, origin.address).await?;
-    let verified =
-        env.passwords.verify(user.as_ref().map(|user| user.password_hash.as_str()), password).await?;
-    let mut tx = env.db.write().await?;
-    let orgs: Vec<OrgId> = match &user {
-        Some(user) => {
-            store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect()
+    let hash = user.as_ref().map(|user| user.password_hash.as_str());
+    let verified = match env.passwords.verify(hash, password).await {
+        Ok(verified) => verified,
+        Err(busy) => {
+            attempt.not_made(env).await?;
+            return Err(busy.into());
         }
-        None => Vec::new(),
     };
+    let mut tx = env.db.write().await?;
     let event = Event::new("auth.signed_in");
-    let Some(user) = user.filter(|_| verified.ok) else {
+    let Some(user) = user.as_ref().filter(|_| verified.ok) else {
         // The address may be a password typed into the wrong field, so an unknown one is not written down.
-        note(env, &mut tx, &orgs, &Principal::System, origin, &event, "failed").await?;
+        let by = &Principal::System;
+        match &user {
+            Some(user) => note_of_user(env, &mut tx, user.id, by, origin, &event, "failed").await?,
+            None => note(env, &mut tx, &[], by, origin, &event, "failed").await?,
+        }
         tx.commit().await?;
         return Err(AppError::new(
             ErrorKind::Unauthenticated,
@@ -269,16 +274,19 @@ pub async fn sign_in(
         .into());
     };
     attempt.succeeded(&mut tx).await?;
-    let principal = Principal::User { id: user.id, name: user.name.clone() };
-    note(env, &mut tx, &orgs, &principal, origin, &event.target("user", user.id, &user.email), "ok").await?;
-    let org = match authz::membership(&mut tx, &user, None).await {
+    let by = Principal::User { id: user.id, name: user.name.clone() };
+    let event = event.target("user", user.id, &user.email);
+    note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;
+    let org = match authz::membership(&mut tx, user, None).await {
         Ok((org, _)) => Some(org),
         Err(Error::App(error)) if error.kind == ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
     tx.commit().await?;
-    if verified.needs_rehash {
-        let hash = env.passwords.hash(env.rng.as_ref(), password).await?;
+    // The next sign-in will do as well, should the gate be full now.
+    if verified.needs_rehash
+        && let Ok(hash) = env.passwords.hash(env.rng.as_ref(), password).await
+    {
         let mut tx = env.db.write().await?;
         store::users::set_password_hash(&mut tx, user.id, &hash, env.now()).await?;
         tx.commit().await?;
@@ -291,11 +299,9 @@ pub async fn sign_out(ctx: &RequestContext) -> Result<()> {
     let Some(signed_in) = &ctx.signed_in else { return Ok(()) };
     let mut tx = ctx.env.db.write().await?;
     if let Some(user) = store::users::find(&mut tx, signed_in.user).await? {
-        let orgs: Vec<_> =
-            store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
-        let principal = Principal::User { id: user.id, name: user.name.clone() };
         let event = Event::new("auth.signed_out").target("user", user.id, &user.email);
-        note(&ctx.env, &mut tx, &orgs, &principal, &ctx.origin, &event, "ok").await?;
+        let by = Principal::User { id: user.id, name: user.name };
+        note_of_user(&ctx.env, &mut tx, user.id, &by, &ctx.origin, &event, "ok").await?;
     }
     tx.commit().await?;
     Ok(())
@@ -313,10 +319,8 @@ pub async fn set_password_by_operator(env: &Env, email: &str, password: &str) ->
     store::users::set_password_hash(&mut tx, user.id, &hash, env.now()).await?;
     store::sessions::delete_all_of_user(&mut tx, user.id).await?;
     throttle::forget(&mut tx, &store::users::email_key(&user.email)).await?;
-    let orgs: Vec<_> =
-        store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
     let event = Event::new("auth.password_reset").target("user", user.id, &user.email);
-    note(env, &mut tx, &orgs, &Principal::Operator, &Origin::default(), &event, "ok").await?;
+    note_of_user(env, &mut tx, user.id, &Principal::Operator, &Origin::default(), &event, "ok").await?;
     tx.commit().await?;
     Ok(())
 }
@@ -328,25 +332,32 @@ pub async fn rename(ctx: &RequestContext, name: &str) -> Result<()> {
     let mut tx = ctx.env.db.write().await?;
     let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
     store::users::set_name(&mut tx, user.id, &name, ctx.env.now()).await?;
-    let orgs: Vec<_> =
-        store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
     let event = Event::new("profile.updated").target("user", user.id, &user.email).changed(
         "name",
         user.name.clone(),
         name.as_str(),
     );
-    note(
-        &ctx.env,
-        &mut tx,
-        &orgs,
-        &Principal::User { id: user.id, name: user.name },
-        &ctx.origin,
-        &event,
-        "ok",
-    )
-    .await?;
+    let by = Principal::User { id: user.id, name: user.name };
+    note_of_user(&ctx.env, &mut tx, user.id, &by, &ctx.origin, &event, "ok").await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Appends what somebody did, or what was done to their account, to the log of each of their organisations.
+pub(crate) async fn note_of_user(
+    env: &Env,
+    tx: &mut Tx,
+    user: UserId,
+    by: &Principal,
+    origin: &Origin,
+    event: &Event,
+    result: &str,
+) -> Result<()> {
+    let mut orgs: Vec<OrgId> =
+        store::orgs::list_of_user(tx, user).await?.into_iter().map(|org| org.id).collect();
+    // Each is locked in turn: in one order for everybody, so that two never wait for each other.
+    orgs.sort_unstable();
+    note(env, tx, &orgs, by, origin, event, result).await
 }
 
 /// A cookie that proves an earlier sign-in of this account from this browser: a random name and a MAC over it and the

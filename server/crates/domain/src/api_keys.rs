@@ -105,20 +105,36 @@ async fn find(tx: &mut Tx, org: OrgId, id: ApiKeyId) -> Result<(Row, ApiKey)> {
     Ok((row, key))
 }
 
+fn check_end(env: &Env, expires_at: Option<i64>) -> Result<()> {
+    if expires_at.is_some_and(|at| at <= env.now()) {
+        return Err(AppError::field("expires", "past", "Choose a day after today").into());
+    }
+    Ok(())
+}
+
+fn check_scope(scope: &KeyScope) -> Result<()> {
+    if matches!(scope, KeyScope::Only(connectors) if connectors.is_empty()) {
+        let message = "Choose at least one connector, or all of them";
+        return Err(AppError::field("connectors", "required", message).into());
+    }
+    Ok(())
+}
+
+/// Whether a key may be marked for URLs (APK-09).
+fn check_url_keys(org: &Org) -> Result<()> {
+    if !org.url_keys {
+        let message =
+            "This organisation does not accept keys in URLs. Somebody who manages security can switch it on";
+        return Err(AppError::field("url_key", "url_keys_off", message).into());
+    }
+    Ok(())
+}
+
 /// Makes a key. Its secret is in the answer and nowhere else, unless the organisation chose copyable keys.
 pub async fn create(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, new: &NewKey) -> Result<NewApiKey> {
     let name = text::name("name", "this key", &new.name, MAX_NAME)?;
-    if new.expires_at.is_some_and(|at| at <= env.now()) {
-        return Err(AppError::field("expires", "past", "Choose a day after today").into());
-    }
-    if matches!(&new.scope, KeyScope::Only(ids) if ids.is_empty()) {
-        return Err(AppError::field(
-            "connectors",
-            "required",
-            "Choose at least one connector, or all of them",
-        )
-        .into());
-    }
+    check_end(env, new.expires_at)?;
+    check_scope(&new.scope)?;
     let mut change = env.change(actor).await?;
     let made = insert(env, &mut change, actor, name, new).await?;
     let event = Event::new("api_key.created")
@@ -152,13 +168,8 @@ async fn insert(
         )
         .into());
     }
-    if new.url_key && !org.url_keys {
-        return Err(AppError::field(
-            "url_key",
-            "url_keys_off",
-            "This organisation does not accept keys in URLs. Somebody who manages security can switch it on",
-        )
-        .into());
+    if new.url_key {
+        check_url_keys(&org)?;
     }
     let id = ApiKeyId::from_uuid(env.uuid());
     let secret = key_format::generate(|bytes| env.rng.fill(bytes));
@@ -221,9 +232,8 @@ pub async fn update(
     let name =
         changes.name.as_deref().map(|name| text::name("name", "this key", name, MAX_NAME)).transpose()?;
     let now = env.now();
-    if changes.expires_at.flatten().is_some_and(|at| at <= now) {
-        return Err(AppError::field("expires", "past", "Choose a day after today").into());
-    }
+    check_end(env, changes.expires_at.flatten())?;
+    changes.scope.as_ref().map_or(Ok(()), check_scope)?;
     let mut change = env.change(actor).await?;
     let (mut row, old) = find(change.tx(), actor.org(), id).await?;
     if let Some(name) = name {
@@ -236,13 +246,9 @@ pub async fn update(
         row.expires_at = expires_at;
     }
     if let Some(url_key) = changes.url_key {
-        if url_key && !row.url_key && !org_of(change.tx(), actor.org()).await?.url_keys {
-            return Err(AppError::field(
-                "url_key",
-                "url_keys_off",
-                "This organisation does not accept keys in URLs. Somebody who manages security can switch it on",
-            )
-            .into());
+        // What is marked may stay so: it has no effect until the organisation accepts such keys again.
+        if url_key && !row.url_key {
+            check_url_keys(&org_of(change.tx(), actor.org()).await?)?;
         }
         row.url_key = url_key;
     }
@@ -250,14 +256,6 @@ pub async fn update(
         row.all_connectors = *scope == KeyScope::All;
         let connectors: &[ConnectorId] = match scope {
             KeyScope::All => &[],
-            KeyScope::Only(connectors) if connectors.is_empty() => {
-                return Err(AppError::field(
-                    "connectors",
-                    "required",
-                    "Choose at least one connector, or all of them",
-                )
-                .into());
-            }
             KeyScope::Only(connectors) => connectors,
         };
         orgs::check_connectors(change.tx(), actor.org(), connectors).await?;

@@ -114,7 +114,7 @@ impl Change {
     /// Writes a further event of the same change.
     pub async fn record(&mut self, event: &Event) -> Result<()> {
         let now = self.env.clock.now_micros();
-        let seq = store::orgs::bump(&mut self.tx, self.org, now / 1000).await?;
+        let seq = store::orgs::bump(&mut self.tx, self.org).await?;
         let line = store::audit::NewEvent {
             id: AuditEventId::from_uuid(self.env.uuid()),
             org: Some(self.org),
@@ -183,7 +183,7 @@ pub(crate) async fn note(
     for org in orgs {
         line.id = AuditEventId::from_uuid(env.uuid());
         line.org = Some(*org);
-        line.seq = store::orgs::bump(tx, *org, now / 1000).await?;
+        line.seq = store::orgs::bump(tx, *org).await?;
         store::audit::insert(tx, &line).await?;
     }
     Ok(())

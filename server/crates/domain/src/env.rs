@@ -11,7 +11,9 @@ use tokio::sync::broadcast;
 use url::Url;
 use uuid::Uuid;
 
-use crate::{net::Outbound, password::Passwords, sealer::Sealer};
+use crate::{
+    doctor::Journal, idp::Jwks, net::Outbound, oauth, password::Passwords, sealer::Sealer, signing::KeyRing,
+};
 
 /// Where time comes from. Tests move it; nothing else in the product reads the ambient clock.
 pub trait Clock: Send + Sync {
@@ -88,6 +90,12 @@ pub struct Settings {
     pub node: String,
     /// How long an unused session lives, milliseconds (SES-04).
     pub session_idle_ms: i64,
+    /// Whether clients may register themselves (RFC 7591).
+    pub registration: bool,
+    /// Whether a client may be the URL of a document about it.
+    pub cimd: bool,
+    /// Schemes of apps that redirect URIs may have besides the known ones.
+    pub native_schemes: Vec<String>,
 }
 
 impl Settings {
@@ -108,6 +116,12 @@ pub struct Env {
     pub rng: Arc<dyn Rng>,
     /// Seals and opens secrets.
     pub sealer: Arc<Sealer>,
+    /// Signs access tokens and verifies them.
+    pub keys: Arc<KeyRing>,
+    /// The keys of organisations' own identity providers.
+    pub jwks: Arc<Jwks>,
+    /// Where steps of clients on their way to a connection are noted.
+    pub journal: Arc<Journal>,
     /// Hashes and verifies passwords.
     pub passwords: Arc<Passwords>,
     /// The only way out to the network.
@@ -116,6 +130,8 @@ pub struct Env {
     pub settings: Arc<Settings>,
     /// Tells this process's caches what changed.
     pub changes: Changes,
+    /// What the authorization server remembers between requests.
+    pub oauth: Arc<oauth::Shared>,
 }
 
 impl core::fmt::Debug for Env {

@@ -50,6 +50,15 @@ impl Error {
                 error.request_id.get_or_insert_with(|| request_id.to_owned());
                 return error;
             }
+            Self::Store(store::Error::Unstorable) => {
+                let mut app = AppError::new(
+                    ErrorKind::Invalid,
+                    "characters",
+                    "A text holds the character U+0000, which cannot be stored. Nothing was changed; remove it and try again.",
+                );
+                app.request_id = Some(request_id.to_owned());
+                return app;
+            }
             Self::Store(error) if error.is_full() => {
                 tracing::error!(%error, request_id, "the disk is full");
                 let mut app = AppError::new(

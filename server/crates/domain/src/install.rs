@@ -1,11 +1,14 @@
 //! What the helper "Connect to an AI agent (MCP)" offers: for each client the command, configuration or link that connects
-//! it, with the key filled in (product §6).
+//! it, with the key filled in, and the same by signing in (product §6).
 //!
-//! Pure text: it knows the endpoint and the key, and neither makes nor looks up anything. Its result holds a whole key, so it
-//! may only be part of the answer to a POST.
+//! Pure text: it knows the endpoint and the key, and neither makes nor looks up anything. What [`methods`] makes holds a
+//! whole key, so it may only be part of the answer to a POST; what [`oauth_ways`] makes holds none.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use model::api_keys::{InstallMethod, Snippet};
+use model::{
+    api_keys::{InstallMethod, Snippet},
+    oauth::OauthWay,
+};
 use serde_json::{Value, json};
 
 /// Whether `?api_key=` works with the key at hand (APK-09).
@@ -58,7 +61,7 @@ pub fn methods(
     url_keys: UrlKeys,
 ) -> Vec<InstallMethod> {
     let to = Target { endpoint, slug, secret, masked, url_keys };
-    vec![
+    let mut methods = vec![
         to.claude_code(),
         to.codex(),
         to.vs_code(),
@@ -69,7 +72,146 @@ pub fn methods(
         to.windsurf(),
         to.zed(),
         to.goose(),
+    ];
+    for (method, way) in methods.iter_mut().zip(oauth_ways(endpoint, slug)) {
+        method.oauth = Some(way);
+    }
+    methods
+}
+
+/// How to connect each client by signing in, in the order of [`methods`]. That is the safer way: no secret is copied, and
+/// what the client gets ends by itself.
+pub fn oauth_ways(endpoint: &str, slug: &str) -> Vec<OauthWay> {
+    let (name, url) = (slug, shell_word(endpoint));
+    let file = |section: &str, server: Value| format!("{:#}", json!({ section: { slug: server } }));
+    let config = json!({ "name": slug, "type": "http", "url": endpoint }).to_string();
+    vec![
+        way(
+            "claude-code",
+            &[
+                "Run this in a terminal.",
+                "In Claude Code, enter /mcp, choose the server and then Authenticate. A browser opens: log in and allow it.",
+            ],
+            vec![plain("Terminal", format!("claude mcp add --transport http {name} {url}"))],
+        ),
+        way(
+            "codex",
+            &["Run this in a terminal. A browser opens: log in and allow it. If none opens, run the second line."],
+            vec![
+                plain("Terminal", format!("codex mcp add {name} --url {url}")),
+                plain("Terminal, if no browser opened", format!("codex mcp login {name}")),
+            ],
+        ),
+        way(
+            "vscode",
+            &[
+                "Run this in a terminal, or use the button.",
+                "VS Code asks whether you trust the server, and opens a browser when it first connects: log in and allow it.",
+            ],
+            vec![
+                plain("Terminal (bash)", format!("code --add-mcp {}", bash_quote(&config))),
+                plain(
+                    "Terminal (PowerShell)",
+                    format!("code --add-mcp {}", powershell_quote(&config.replace('"', "\\\""))),
+                ),
+            ],
+        )
+        .link(format!("vscode:mcp/install?{}", encode(&config))),
+        way(
+            "cursor",
+            &[
+                "Use the button and confirm in Cursor, or put this into ~/.cursor/mcp.json.",
+                "Cursor shows Needs login beside the server: click it, then log in and allow it in the browser.",
+            ],
+            vec![plain("~/.cursor/mcp.json", file("mcpServers", json!({ "url": endpoint })))],
+        )
+        .link(format!(
+            "cursor://anysphere.cursor-deeplink/mcp/install?name={}&config={}",
+            encode(slug),
+            encode(&STANDARD.encode(json!({ "url": endpoint }).to_string()))
+        )),
+        way(
+            "claude-desktop",
+            &[
+                "Open Customize, Connectors, Add custom connector. Paste the connector URL, then choose Connect: log in and allow it in the browser.",
+                "Or use the configuration file: open Settings, Developer, Edit Config, put the second text into it, and restart Claude Desktop. It needs Node.js.",
+            ],
+            vec![
+                plain("Connector URL", endpoint.to_owned()),
+                plain(
+                    "claude_desktop_config.json",
+                    file("mcpServers", json!({ "command": "npx", "args": ["-y", "mcp-remote", endpoint] })),
+                ),
+            ],
+        ),
+        way(
+            "chatgpt",
+            &[
+                "Open Settings, Connectors, Advanced, and switch on developer mode.",
+                "Choose Create, paste the connector URL, and choose OAuth. Log in and allow it in the browser.",
+                "Pick the connector in a new chat.",
+            ],
+            vec![plain("Connector URL", endpoint.to_owned())],
+        ),
+        way(
+            "gemini-cli",
+            &[
+                "Run this in a terminal.",
+                "In Gemini CLI, enter the second line. A browser opens: log in and allow it.",
+            ],
+            vec![
+                plain("Terminal", format!("gemini mcp add --transport http {name} {url}")),
+                plain("In Gemini CLI", format!("/mcp auth {name}")),
+            ],
+        ),
+        way(
+            "windsurf",
+            &[
+                "Put this into ~/.codeium/windsurf/mcp_config.json, then refresh the list of servers in Cascade.",
+                "A browser opens: log in and allow it.",
+            ],
+            vec![plain(
+                "~/.codeium/windsurf/mcp_config.json",
+                file("mcpServers", json!({ "serverUrl": endpoint })),
+            )],
+        ),
+        way(
+            "zed",
+            &[
+                "Run the command zed: open settings, and add this to the file.",
+                "A browser opens: log in and allow it.",
+            ],
+            vec![plain("settings.json", file("context_servers", json!({ "url": endpoint })))],
+        ),
+        way(
+            "goose",
+            &[
+                "Use the button, or open this link on the machine where Goose is installed, and confirm.",
+                "A browser opens: log in and allow it.",
+            ],
+            vec![plain("Link", goose_link(endpoint, slug))],
+        )
+        .link(goose_link(endpoint, slug)),
     ]
+}
+
+fn way(client: &str, steps: &[&str], snippets: Vec<Snippet>) -> OauthWay {
+    OauthWay {
+        client: client.to_owned(),
+        title: client_title(client).unwrap_or(client).to_owned(),
+        steps: steps.iter().map(|&step| step.to_owned()).collect(),
+        snippets,
+        link: None,
+    }
+}
+
+/// A text to copy that holds no secret.
+fn plain(label: &str, text: String) -> Snippet {
+    Snippet { label: label.to_owned(), shown: text.clone(), text }
+}
+
+fn goose_link(endpoint: &str, slug: &str) -> String {
+    format!("goose://extension?name={}&url={}&type=streamable_http", encode(slug), encode(endpoint))
 }
 
 const LINK_WARNING: &str = "The button's link holds the key. Links may stay in browser history and system logs; the configuration file below avoids that.";
@@ -253,12 +395,8 @@ impl Target<'_> {
 
     fn goose(&self) -> InstallMethod {
         let link = |key: &str| {
-            format!(
-                "goose://extension?name={}&url={}&type=streamable_http&header={}",
-                encode(self.slug),
-                encode(self.endpoint),
-                encode(&format!("Authorization={}", bearer(key)))
-            )
+            let header = encode(&format!("Authorization={}", bearer(key)));
+            format!("{}&header={header}", goose_link(self.endpoint, self.slug))
         };
         method(
             "goose",
@@ -309,18 +447,30 @@ impl Target<'_> {
     }
 }
 
-/// Small steps towards an [`InstallMethod`].
-trait Build {
+/// Small steps towards an [`InstallMethod`] or an [`OauthWay`].
+trait Link {
     fn link(self, link: String) -> Self;
-    fn warn(self, warning: &str) -> Self;
 }
 
-impl Build for InstallMethod {
+impl Link for InstallMethod {
     fn link(mut self, link: String) -> Self {
         self.link = Some(link);
         self
     }
+}
 
+impl Link for OauthWay {
+    fn link(mut self, link: String) -> Self {
+        self.link = Some(link);
+        self
+    }
+}
+
+trait Warn {
+    fn warn(self, warning: &str) -> Self;
+}
+
+impl Warn for InstallMethod {
     fn warn(mut self, warning: &str) -> Self {
         self.warning = Some(warning.to_owned());
         self
@@ -513,7 +663,7 @@ mod tests {
         assert_eq!(all(UrlKeys::Allowed).len(), CLIENTS.len());
         assert_eq!(client_title("amp"), None);
         for method in all(UrlKeys::Allowed) {
-            assert!(method.oauth.is_none());
+            assert_eq!(method.oauth.as_ref().map(|way| &way.client), Some(&method.client));
             assert_eq!(client_title(&method.client), Some(method.title.as_str()));
             assert_eq!(
                 wants_url_key(&method.client),
@@ -525,6 +675,37 @@ mod tests {
                 assert!(snippet.text.contains(KEY) && !snippet.shown.contains(KEY), "{}", snippet.label);
                 assert_eq!(snippet.shown.replace(MASK, KEY), snippet.text, "{}", snippet.label);
             }
+        }
+    }
+
+    #[test]
+    fn apk_10_signing_in_takes_no_key() {
+        let ways = oauth_ways(URL, "acme");
+        let of = |client: &str| ways.iter().find(|way| way.client == client).unwrap();
+        for (client, text) in [
+            ("claude-code", "claude mcp add --transport http acme https://gatehouse.example.com/mcp/acme"),
+            ("codex", "codex mcp add acme --url https://gatehouse.example.com/mcp/acme"),
+            (
+                "vscode",
+                r#"code --add-mcp '{"name":"acme","type":"http","url":"https://gatehouse.example.com/mcp/acme"}'"#,
+            ),
+            ("gemini-cli", "gemini mcp add --transport http acme https://gatehouse.example.com/mcp/acme"),
+            ("chatgpt", URL),
+        ] {
+            assert_eq!(of(client).snippets[0].text, text);
+        }
+        let desktop = json_of(&of("claude-desktop").snippets[1].text);
+        assert_eq!(
+            desktop,
+            json!({ "mcpServers": { "acme": { "command": "npx", "args": ["-y", "mcp-remote", URL] } } })
+        );
+        let config = of("cursor").link.as_deref().unwrap().split_once("&config=").unwrap().1;
+        let config = STANDARD.decode(decode(config)).unwrap();
+        assert_eq!(json_of(core::str::from_utf8(&config).unwrap()), json!({ "url": URL }));
+        for way in &ways {
+            assert!(way.snippets.iter().all(|snippet| snippet.text == snippet.shown));
+            let all = format!("{way:?}{:?}", way.snippets.iter().map(|s| &s.text).collect::<Vec<_>>());
+            assert!(!all.contains("Authorization") && !all.contains("api_key"), "{}", way.client);
         }
     }
 

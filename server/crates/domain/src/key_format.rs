@@ -1,10 +1,16 @@
-//! The form of an API key: a prefix, a secret in base62, and a checksum, so that a mistyped key is refused without a
-//! look-up and a scanner can tell a key from noise (APK-01).
+//! The form of an API key, and of the other secrets that we hand out: a prefix, a secret in base62, and a checksum, so
+//! that a mistyped one is refused without a look-up and a scanner can tell it from noise (APK-01).
 
 use sha2::{Digest as _, Sha256};
 
 /// What every API key starts with.
 pub const PREFIX: &str = "gth_live_sk_";
+/// What the key of every connection starts with.
+pub const CONNECTION_PREFIX: &str = "gth_conn_sk_";
+/// What the id of every OAuth client that was not named by a URL starts with.
+pub const CLIENT_PREFIX: &str = "gth_client_";
+/// What the secret of every OAuth client starts with.
+pub const CLIENT_SECRET_PREFIX: &str = "gth_secret_";
 /// For secret scanners: prefix, at least 32 characters of secret, 6 of checksum.
 pub const SCANNER_REGEX: &str = r"gth_live_sk_[0-9A-Za-z]{38,}";
 
@@ -16,21 +22,46 @@ const CHECKSUM: usize = 6;
 /// Longer texts are no keys; this bounds the work on junk.
 const MAX: usize = 256;
 
-/// A new key. `fill` fills a slice with bytes fit for secrets.
+/// Characters of a client's id, which is no secret but must not be guessed by counting.
+const ID: usize = 22;
+
+/// A new API key. `fill` fills a slice with bytes fit for secrets.
 pub fn generate(fill: impl Fn(&mut [u8])) -> String {
-    let mut key = String::with_capacity(PREFIX.len() + SECRET + CHECKSUM);
-    key.push_str(PREFIX);
-    let mut bytes = [0; 64];
-    while key.len() < PREFIX.len() + SECRET {
-        fill(&mut bytes);
-        // 248 is four times 62: bytes from there on would make some characters likelier than others.
-        let fair = bytes.iter().filter(|b| **b < 248).map(|b| char::from(ALPHABET[usize::from(b % 62)]));
-        key.extend(fair.take(PREFIX.len() + SECRET - key.len()));
-    }
-    bytes.fill(0);
+    generate_as(PREFIX, fill)
+}
+
+/// A new secret with another prefix.
+pub fn generate_as(prefix: &str, fill: impl Fn(&mut [u8])) -> String {
+    let mut key = random(prefix, SECRET, fill);
     let checksum = checksum(key.as_bytes());
     key.extend(checksum.map(char::from));
     key
+}
+
+/// A new id of an OAuth client.
+pub fn client_id(fill: impl Fn(&mut [u8])) -> String {
+    random(CLIENT_PREFIX, ID, fill)
+}
+
+/// The prefix and so many characters of base62.
+fn random(prefix: &str, characters: usize, fill: impl Fn(&mut [u8])) -> String {
+    let length = prefix.len() + characters;
+    let mut text = String::with_capacity(length + CHECKSUM);
+    text.push_str(prefix);
+    let mut bytes = [0; 64];
+    while text.len() < length {
+        fill(&mut bytes);
+        // 248 is four times 62: bytes from there on would make some characters likelier than others.
+        let fair = bytes.iter().filter(|b| **b < 248).map(|b| char::from(ALPHABET[usize::from(b % 62)]));
+        text.extend(fair.take(length - text.len()));
+    }
+    bytes.fill(0);
+    text
+}
+
+/// What may be shown of a secret: its prefix and four characters.
+pub fn shown(prefix: &str, secret: &str) -> String {
+    secret.chars().take(prefix.len() + 4).collect()
 }
 
 /// The CRC32 of the text in base62: six characters, the most significant digit first.
@@ -44,9 +75,14 @@ fn checksum(text: &[u8]) -> [u8; CHECKSUM] {
     out
 }
 
-/// Whether the text has the form of a key, checksum included. It says nothing about whether the key exists.
+/// Whether the text has the form of an API key, checksum included. It says nothing about whether the key exists.
 pub fn check(key: &str) -> bool {
-    let Some(rest) = key.strip_prefix(PREFIX) else { return false };
+    check_as(PREFIX, key)
+}
+
+/// The same for a secret with another prefix.
+pub fn check_as(prefix: &str, key: &str) -> bool {
+    let Some(rest) = key.strip_prefix(prefix) else { return false };
     if rest.len() < MIN_SECRET + CHECKSUM
         || key.len() > MAX
         || !rest.bytes().all(|b| b.is_ascii_alphanumeric())
@@ -68,14 +104,28 @@ mod tests {
 
     use super::*;
 
-    fn key() -> String {
+    fn noise() -> impl Fn(&mut [u8]) {
         let state = Cell::new(1u32);
-        generate(|bytes| {
+        move |bytes| {
             for byte in bytes {
                 state.set(state.get().wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
                 *byte = (state.get() >> 24) as u8;
             }
-        })
+        }
+    }
+
+    fn key() -> String {
+        generate(noise())
+    }
+
+    #[test]
+    fn oat_04_a_clients_secret_has_the_form_of_a_key_under_its_own_prefix() {
+        let secret = generate_as(CLIENT_SECRET_PREFIX, noise());
+        assert!(check_as(CLIENT_SECRET_PREFIX, &secret) && !check(&secret));
+        assert_eq!(secret.len(), CLIENT_SECRET_PREFIX.len() + 43 + 6);
+        let id = client_id(noise());
+        assert!(id.starts_with(CLIENT_PREFIX) && id.len() == CLIENT_PREFIX.len() + 22);
+        assert_eq!(shown(CLIENT_SECRET_PREFIX, &secret).len(), CLIENT_SECRET_PREFIX.len() + 4);
     }
 
     #[test]

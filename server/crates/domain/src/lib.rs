@@ -1,29 +1,38 @@
-//! The rules of Gatehouse: accounts, organisations, connectors, API keys, and the audit event of every change.
+//! The rules of Gatehouse: accounts, organisations, connectors, API keys, OAuth clients and connections, and the audit
+//! event of every change.
 //!
 //! Owns: who may do what ([`authz`]), how a change becomes lasting ([`change`]), every secret's form at rest ([`sealer`],
-//! [`password`], [`key_format`]), the only outbound HTTP client ([`net`]) and the MCP wire that both sides of the gateway
-//! share ([`mcp`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
+//! [`password`], [`key_format`], [`signing`], [`tokens`]), the only outbound HTTP client ([`net`]) and the MCP wire that both sides of the gateway
+//! share ([`mcp`]), and which tokens of others are good ([`idp`]); what becomes of
+//! clients on their way to a connection ([`doctor`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
 
 pub mod accounts;
 pub mod api_keys;
 pub mod authz;
 pub mod change;
+pub mod connections;
 pub mod connectors;
 pub mod dataplane;
+pub mod doctor;
 pub mod env;
 pub mod error;
+pub mod idp;
 pub mod install;
 pub mod key_format;
 pub mod mcp;
 pub mod net;
+pub mod oauth;
+pub mod oauth_clients;
 pub mod orgs;
 pub mod password;
 pub mod request;
 pub mod sealer;
 pub mod sessions;
+pub mod signing;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod throttle;
+pub mod tokens;
 
 pub use authz::OrgActor;
 pub use env::{Clock, Env, Rng, Settings};

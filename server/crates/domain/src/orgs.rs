@@ -299,6 +299,8 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
     let org = store::orgs::find(&mut tx, org_id).await?.ok_or_else(|| Error::not_found("organisation"))?;
     let connectors = store::connectors::list(&mut tx, org_id).await?;
     let keys = store::api_keys::list(&mut tx, org_id).await?;
+    let connections =
+        store::connections::list(&mut tx, org_id).await?.iter().filter(|c| c.revoked_at.is_none()).count();
     let count = |wanted: &dyn Fn(&store::connectors::Connector) -> bool| {
         u32::try_from(connectors.iter().filter(|c| wanted(c)).count()).unwrap_or(u32::MAX)
     };
@@ -318,7 +320,10 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
             keys.iter().filter(|k| k.disabled_at.is_none() && k.expires_at.is_none_or(|at| at > now)).count(),
         )
         .unwrap_or(u32::MAX),
-        last_call_at: store::api_keys::last_used(&mut tx, org_id).await?,
+        connections: u32::try_from(connections).unwrap_or(u32::MAX),
+        last_call_at: store::api_keys::last_used(&mut tx, org_id)
+            .await?
+            .max(store::connections::last_used(&mut tx, org_id).await?),
         onboarding_dismissed: store::orgs::onboarding_dismissed_at(&mut tx, org_id).await?.is_some(),
         demo_available: env.settings.demo
             && !connectors.iter().any(|c| c.transport == model::connectors::Transport::Demo),

@@ -313,6 +313,16 @@ impl Sealer {
         *subkey(&self.current.root, &format!("derive/{label}"))
     }
 
+    /// The same under the present master key and under those that it replaced: for what was derived before.
+    pub fn derive_all(&self, label: &str) -> Vec<[u8; KEY]> {
+        let label = format!("derive/{label}");
+        [&self.current]
+            .into_iter()
+            .chain(&self.previous)
+            .map(|master| *subkey(&master.root, &label))
+            .collect()
+    }
+
     /// The first data key of an organisation: random, and wrapped for the database. Its version is 1.
     pub fn new_data_key(&self, org: OrgId, rng: &dyn Rng) -> Vec<u8> {
         self.next_data_key(org, 1, rng)

@@ -3,9 +3,9 @@
 use model::{SessionId, orgs::SessionInfo};
 
 use crate::{
-    Error, Result,
+    Error, Result, accounts,
     authz::{self, Principal},
-    change::{Event, note},
+    change::Event,
     request::RequestContext,
 };
 
@@ -51,12 +51,10 @@ async fn end(ctx: &RequestContext, only: Option<SessionId>) -> Result<u64> {
     if ended == 0 && only.is_some() {
         return Err(Error::not_found("session"));
     }
-    let orgs: Vec<_> =
-        store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.id).collect();
-    let principal = Principal::User { id: user.id, name: user.name.clone() };
     let event =
         Event::new("auth.sessions_revoked").target("user", user.id, &user.email).with("sessions", ended);
-    note(&ctx.env, &mut tx, &orgs, &principal, &ctx.origin, &event, "ok").await?;
+    let by = Principal::User { id: user.id, name: user.name };
+    accounts::note_of_user(&ctx.env, &mut tx, user.id, &by, &ctx.origin, &event, "ok").await?;
     tx.commit().await?;
     Ok(ended)
 }

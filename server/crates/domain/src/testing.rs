@@ -1,26 +1,40 @@
 //! A whole environment for tests: a throwaway database, a clock that is moved, seeded randomness, cheap passwords.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use model::{OrgId, Plan, UserId, orgs::Org, permissions::Grant};
+use model::{
+    ConnectionId, ConnectionKeyId, GrantId, OrgId, Plan, UserId, oauth::ClientKind, orgs::Org,
+    permissions::Grant,
+};
 use sha2::{Digest as _, Sha256};
 use store::{Kind, testing::TestDb};
 
 use crate::{
     Env, OrgActor, Rng, Settings, accounts,
+    doctor::Journal,
     env::{Changes, ManualClock},
+    idp::Jwks,
     net::{Outbound, OutboundSettings},
+    oauth::Shared,
     orgs,
     password::{PasswordSettings, Passwords},
     request::{Origin, RequestContext, SessionControl, SignedIn},
     sealer::{MasterKey, Sealer},
+    signing::KeyRing,
+    tokens::TokenGrant,
 };
 
 /// A password that the policy accepts.
 pub const PASSWORD: &str = "correct horse battery staple 9";
+
+/// How long a grant lasts that [`TestEnv::grant`] makes, milliseconds: 30 days.
+pub const GRANT: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// Randomness that repeats from run to run and never within one.
 #[derive(Debug, Default)]
@@ -91,6 +105,9 @@ impl TestEnv {
             clock: clock.clone(),
             sealer: Arc::new(Sealer::new(MasterKey::generate(rng.as_ref()))),
             rng,
+            keys: Arc::new(KeyRing::for_tests()),
+            jwks: Arc::new(Jwks::default()),
+            journal: Arc::new(Journal::default()),
             passwords: Arc::new(Passwords::new(PasswordSettings::for_tests())),
             outbound,
             settings: Arc::new(Settings {
@@ -99,8 +116,12 @@ impl TestEnv {
                 demo: true,
                 node: "test".to_owned(),
                 session_idle_ms: 8 * 60 * 60 * 1000,
+                registration: true,
+                cimd: true,
+                native_schemes: Vec::new(),
             }),
             changes: Changes::default(),
+            oauth: Arc::new(Shared::with_patience(Duration::from_millis(500))),
         };
         Self { env, clock, db }
     }
@@ -121,6 +142,87 @@ impl TestEnv {
             accounts::create_by_operator(&self.env, &email, PASSWORD, Some(name)).await.expect("a user");
         orgs::put_member(&self.env, &OrgActor::operator(of.org.id), &email, role).await.expect("a member");
         TestMember { user, ctx: self.signed_in(user, of.org.id), org: of.org.clone() }
+    }
+
+    /// What a consent leaves behind: a connection of this person and client with one grant, of [`GRANT`]. It tells what
+    /// its access tokens name.
+    pub async fn grant(&self, member: &TestMember, client: &str, scope: &str) -> TokenGrant {
+        let env = &self.env;
+        let (now, org) = (env.now(), member.org_id());
+        let (connection, grant) = (ConnectionId::from_uuid(env.uuid()), GrantId::from_uuid(env.uuid()));
+        let key = ConnectionKeyId::from_uuid(env.uuid());
+        let mut tx = env.db.write().await.expect("a transaction");
+        let row = store::connections::Connection {
+            id: connection,
+            user: Some(member.user),
+            user_email: String::new(),
+            client: client.to_owned(),
+            client_name: client.to_owned(),
+            client_kind: ClientKind::Registered,
+            redirect_host: "localhost".to_owned(),
+            scope: scope.to_owned(),
+            key,
+            key_hash: Sha256::digest(key.to_string()).to_vec(),
+            key_prefix: String::new(),
+            key_made_at: now,
+            created_at: now,
+            created_address: String::new(),
+            created_agent: String::new(),
+            expires_at: now + GRANT,
+            last_token_at: None,
+            last_used_at: None,
+            last_used_address: None,
+            last_used_agent: None,
+            revoked_at: None,
+            revoked_by: None,
+            revoked_reason: None,
+        };
+        store::connections::insert(&mut tx, org, &row).await.expect("a connection");
+        let row = store::oauth_grants::Grant {
+            id: grant,
+            org,
+            connection,
+            client: client.to_owned(),
+            scope: scope.to_owned(),
+            resource: String::new(),
+            generation: 1,
+            rotated_at: None,
+            repeats: 0,
+            used_generation: 0,
+            created_at: now,
+            expires_at: now + GRANT,
+            revoked_at: None,
+            presented: 1,
+        };
+        store::oauth_grants::insert(&mut tx, &row).await.expect("a grant");
+        tx.commit().await.expect("a commit");
+        env.changes.notify(org);
+        TokenGrant { grant, key, generation: 1 }
+    }
+
+    /// A machine client of an organisation, without a secret.
+    pub async fn machine(&self, member: &TestMember, id: &str, scope: &str) {
+        let now = self.env.now();
+        let row = store::oauth_clients::OauthClient {
+            id: id.to_owned(),
+            org: Some(member.org_id()),
+            kind: ClientKind::Machine,
+            name: id.to_owned(),
+            redirect_uris: "[]".to_owned(),
+            auth_method: "client_secret_basic".to_owned(),
+            scope: scope.to_owned(),
+            metadata: "{}".to_owned(),
+            management_hash: None,
+            fresh_until: None,
+            created_at: now,
+            created_by: "test".to_owned(),
+            updated_at: now,
+            last_used_at: None,
+        };
+        let mut tx = self.env.db.write().await.expect("a transaction");
+        store::oauth_clients::insert(&mut tx, &row).await.expect("a client");
+        tx.commit().await.expect("a commit");
+        self.env.changes.notify(member.org_id());
     }
 
     /// A context in which somebody is signed in.

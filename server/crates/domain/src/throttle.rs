@@ -1,7 +1,7 @@
 //! How often a password may be tried: per account over all addresses, and per address (PWD-06, PWD-07).
 //!
 //! An attempt is counted before the password is looked at, so that many at once cannot slip through, and the count is
-//! taken back when the password was right.
+//! taken back when the password was right, or was not looked at after all.
 
 use std::net::IpAddr;
 
@@ -17,15 +17,21 @@ const LONGEST_WAIT: i64 = 15 * 60 * 1000;
 /// After so many failures in a row no further guess is looked at (NIST SP 800-63B §3.2.2); a browser that has signed in
 /// before has a count of its own, and the operator can set a new password.
 const MOST_ATTEMPTS: i64 = 100;
+/// After so long without an attempt an account's failures are forgotten, milliseconds.
+pub const FORGOTTEN_AFTER: i64 = 24 * 60 * 60 * 1000;
 /// Failures a minute from one address.
 const PER_ADDRESS: i64 = 20;
 const MINUTE: i64 = 60 * 1000;
 
-/// An attempt that was counted. Give it back with [`Attempt::succeeded`] when the password was right.
+/// An attempt that was counted. Give it back with [`Attempt::succeeded`] when the password was right, and with
+/// [`Attempt::not_made`] when nobody looked at it.
 #[derive(Debug)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     account: String,
     address: Option<String>,
+    /// The account's count without this attempt, and with it.
+    before: Failures,
+    after: Failures,
 }
 
 /// Addresses that one customer holds count as one: an IPv6 /64.
@@ -49,12 +55,12 @@ fn wait_after(n: i64) -> i64 {
 
 fn too_many(wait_ms: i64) -> Error {
     let seconds = u32::try_from((wait_ms + 999) / 1000).unwrap_or(u32::MAX).max(1);
-    let words = if seconds < 60 {
-        format!("{seconds} {}", if seconds == 1 { "second" } else { "seconds" })
-    } else {
-        let minutes = seconds.div_ceil(60);
-        format!("{minutes} {}", if minutes == 1 { "minute" } else { "minutes" })
+    let (number, unit) = match seconds {
+        0..60 => (seconds, "second"),
+        60..=3600 => (seconds.div_ceil(60), "minute"),
+        _ => (seconds.div_ceil(3600), "hour"),
     };
+    let words = format!("{number} {unit}{}", if number == 1 { "" } else { "s" });
     let mut error = AppError::new(
         ErrorKind::RateLimited,
         "too_many_attempts",
@@ -92,32 +98,89 @@ pub(crate) async fn begin(
         failures::put(&mut tx, bucket, count).await?;
     }
     failures::lock(&mut tx, &account).await?;
-    let mut count = failures::get(&mut tx, &account).await?;
-    if count.failures >= MOST_ATTEMPTS {
-        return Err(too_many(LONGEST_WAIT));
+    let mut before = failures::get(&mut tx, &account).await?;
+    if now - before.window_start >= FORGOTTEN_AFTER {
+        before = Failures::default();
     }
-    if count.blocked_until > now {
-        return Err(too_many(count.blocked_until - now));
+    if before.failures >= MOST_ATTEMPTS {
+        return Err(too_many(before.window_start + FORGOTTEN_AFTER - now));
     }
-    count.failures += 1;
-    count.window_start = now;
-    count.blocked_until = now + wait_after(count.failures);
-    failures::put(&mut tx, &account, count).await?;
+    if before.blocked_until > now {
+        return Err(too_many(before.blocked_until - now));
+    }
+    let failed = before.failures + 1;
+    let after = Failures { failures: failed, window_start: now, blocked_until: now + wait_after(failed) };
+    failures::put(&mut tx, &account, after).await?;
     tx.commit().await?;
-    Ok(Attempt { account, address })
+    Ok(Attempt { account, address, before, after })
 }
 
 impl Attempt {
     /// Takes the count back: the password was right.
     pub(crate) async fn succeeded(self, tx: &mut store::Tx) -> Result<()> {
-        failures::delete(tx, &self.account).await?;
+        self.give_back_address(tx).await?;
+        Ok(failures::delete(tx, &self.account).await?)
+    }
+
+    /// Takes the count back: nobody looked at the password.
+    pub(crate) async fn not_made(self, env: &Env) -> Result<()> {
+        let mut tx = env.db.write().await?;
+        self.give_back_address(&mut tx).await?;
+        failures::lock(&mut tx, &self.account).await?;
+        let mut count = failures::get(&mut tx, &self.account).await?;
+        if count == self.after {
+            count = self.before;
+        } else {
+            // Others were counted meanwhile: the wait is theirs.
+            count.failures = (count.failures - 1).max(0);
+        }
+        failures::put(&mut tx, &self.account, count).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn give_back_address(&self, tx: &mut store::Tx) -> Result<()> {
         if let Some(bucket) = &self.address {
+            failures::lock(tx, bucket).await?;
             let mut count = failures::get(tx, bucket).await?;
             count.failures = (count.failures - 1).max(0);
             failures::put(tx, bucket, count).await?;
         }
         Ok(())
     }
+}
+
+/// Counts one of the things that an address may do so often in a window, or refuses it. Failures of all kinds share the
+/// table; `what` keeps them apart.
+pub(crate) async fn take(env: &Env, what: &str, address: IpAddr, most: i64, window: i64) -> Result<()> {
+    let now = env.now();
+    let bucket = format!("{what}:{}", address_bucket(address));
+    // A flood is refused from memory: it must not keep the database busy.
+    if let Some(until) = env.oauth.refused_until(&bucket, now) {
+        return Err(wait(until - now));
+    }
+    let mut tx = env.db.write().await?;
+    failures::lock(&mut tx, &bucket).await?;
+    let mut count = failures::get(&mut tx, &bucket).await?;
+    if now - count.window_start >= window {
+        count = Failures { window_start: now, ..Failures::default() };
+    }
+    if count.failures >= most {
+        let until = count.window_start + window;
+        env.oauth.refuse(&bucket, until, now);
+        return Err(wait(until - now));
+    }
+    count.failures += 1;
+    failures::put(&mut tx, &bucket, count).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Too many requests: try again in so many milliseconds.
+pub(crate) fn wait(millis: i64) -> Error {
+    let seconds = u32::try_from((millis + 999) / 1000).unwrap_or(u32::MAX).max(1);
+    let words = format!("There were too many requests. Try again in {seconds} s.");
+    let mut error = AppError::new(ErrorKind::RateLimited, "too_many_requests", words);
+    error.retry_after = Some(seconds);
+    error.into()
 }
 
 /// Forgets an account's failures: its password was set anew.

@@ -1,9 +1,12 @@
 //! Accounts on both databases: set-up, signing in, throttling.
 
+use std::sync::Arc;
+
 use domain::{
     Error,
     accounts::{self, FirstOwner},
     env_test,
+    password::{PasswordSettings, Passwords},
     testing::PASSWORD,
 };
 use model::ErrorKind;
@@ -98,6 +101,53 @@ env_test!(pwd_06_one_address_is_slowed_down_over_many_accounts, |t| async {
     t.clock.advance(61_000);
     let error = accounts::sign_in(&t.env, &origin, "u99@acme.example", "wrong", None).await.unwrap_err();
     assert_eq!(code(&error), "wrong_credentials");
+});
+
+env_test!(pwd_06_after_a_hundred_failures_the_wait_is_told_truly, |t| async {
+    t.org("acme").await;
+    let origin = t.anonymous().origin;
+    for _ in 0..100 {
+        let error =
+            accounts::sign_in(&t.env, &origin, "owner@acme.example", "wrong", None).await.unwrap_err();
+        assert_eq!(code(&error), "wrong_credentials");
+        t.clock.advance(16 * 60 * 1000);
+    }
+    let error = accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, None).await.unwrap_err();
+    assert_eq!(code(&error), "too_many_attempts");
+    let app = error.into_app("");
+    assert_eq!(app.retry_after, Some(24 * 60 * 60 - 16 * 60));
+    assert!(app.message.contains("24 hours"), "{}", app.message);
+    t.clock.advance(i64::from(app.retry_after.unwrap()) * 1000);
+    accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, None).await.expect("after the wait");
+});
+
+env_test!(pwd_02_pwd_06_who_was_not_looked_at_has_not_failed, |t| async {
+    let mut env = t.env.clone();
+    t.org("acme").await;
+    let slow = PasswordSettings { memory_kib: 32 * 1024, passes: 40, at_once: 1, queue: 0 };
+    env.passwords = Arc::new(Passwords::new(slow));
+    let full = tokio::spawn({
+        let env = env.clone();
+        async move { env.passwords.hash(env.rng.as_ref(), PASSWORD).await }
+    });
+    tokio::task::yield_now().await;
+    let origin = t.anonymous().origin;
+    for _ in 0..6 {
+        let error = accounts::sign_in(&env, &origin, "owner@acme.example", PASSWORD, None).await.unwrap_err();
+        assert_eq!(code(&error), "busy");
+    }
+    full.await.unwrap().unwrap();
+    // Five failures would have made them wait.
+    accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, None)
+        .await
+        .expect("nothing was counted");
+});
+
+env_test!(a_character_that_no_database_keeps_is_no_fault_inside, |t| async {
+    let origin = t.anonymous().origin;
+    let error = accounts::sign_in(&t.env, &origin, "a\0@example.com", PASSWORD, None).await.unwrap_err();
+    let kind = error.into_app("").kind;
+    assert!(matches!(kind, ErrorKind::Invalid | ErrorKind::Unauthenticated), "{kind:?}");
 });
 
 env_test!(set_up_by_the_operator_can_be_repeated, |t| async {

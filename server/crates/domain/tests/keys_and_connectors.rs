@@ -3,7 +3,7 @@
 use domain::{
     Error, OrgActor,
     api_keys::{self, KeyChanges, NewKey},
-    connectors::{self, NewConnector},
+    connectors::{self, ConnectorChanges, NewConnector},
     dataplane::{Directory as _, Planes},
     env_test, orgs,
     testing::{TestEnv, TestMember},
@@ -112,6 +112,25 @@ env_test!(changes_of_another_process_are_heard, |t| async {
     let later = t.org("later").await;
     planes.refresh().await.unwrap();
     assert_eq!(planes.lookup("later"), Some(later.org_id()));
+});
+
+env_test!(apk_05_changes_of_a_node_whose_clock_is_wrong_are_heard, |t| async {
+    let owner = t.org("acme").await;
+    let made = key(&t, &owner, "ci").await;
+    let planes = Planes::load(t.env.clone()).await.unwrap();
+    planes.refresh().await.unwrap();
+    let mut heard = t.env.changes.subscribe();
+    for wrong_by in [-3_600_000, 3_600_000] {
+        let mut other = t.env.clone();
+        other.changes = domain::env::Changes::default();
+        other.clock = domain::env::ManualClock::at(t.env.now() + wrong_by);
+        let switch = KeyChanges { enabled: Some(wrong_by > 0), ..KeyChanges::default() };
+        api_keys::update(&other, &OrgActor::operator(owner.org_id()), made.key.id, &switch).await.unwrap();
+        planes.refresh().await.unwrap();
+        assert_eq!(heard.try_recv().unwrap(), owner.org_id(), "wrong by {wrong_by} ms");
+        planes.refresh().await.unwrap();
+        assert!(heard.try_recv().is_err(), "the same change is told once");
+    }
 });
 
 env_test!(apk_08_deleting_a_key_in_use_needs_a_second_word, |t| async {
@@ -339,4 +358,147 @@ env_test!(key_02_headers_are_sealed, |t| async {
     let planes = Planes::load(t.env.clone()).await.unwrap();
     let plane = planes.plane(owner.org_id()).await.unwrap().unwrap();
     assert_eq!(plane.connectors[0].headers[0].1.expose_secret(), "canary-7f3a");
+});
+
+/// A server that fails every request, and what it was sent.
+async fn recorder() -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hearing = heard.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut buffer = [0; 4096];
+            let read = stream.read(&mut buffer).await.unwrap_or_default();
+            hearing.lock().unwrap().push(String::from_utf8_lossy(&buffer[..read]).to_ascii_lowercase());
+            let answer = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    (url, heard)
+}
+
+fn secret(value: &str) -> SecretString {
+    SecretString::from(value.to_owned())
+}
+
+fn new_at(url: &str, headers: &[(&str, &str)]) -> NewConnector {
+    NewConnector {
+        name: "X".into(),
+        slug: "x".into(),
+        description: String::new(),
+        url: url.to_owned(),
+        headers: headers.iter().map(|(name, value)| ((*name).to_owned(), secret(value))).collect(),
+        even_if_unreachable: true,
+    }
+}
+
+fn moved_to(url: &str) -> ConnectorChanges {
+    ConnectorChanges {
+        name: "X".into(),
+        description: String::new(),
+        url: url.to_owned(),
+        set_headers: Vec::new(),
+        remove_headers: Vec::new(),
+        even_if_unreachable: true,
+    }
+}
+
+env_test!(key_02_stored_secrets_do_not_follow_a_connector_to_another_server, |t| async {
+    let owner = t.org("acme").await;
+    let ((first, heard_first), (second, heard_second)) = (recorder().await, recorder().await);
+    let headers = [("x-one", "canary-1"), ("x-two", "canary-2")];
+    let new = new_at(&format!("{first}?key=canary-3"), &headers);
+    let id = connectors::add(&t.env, &owner.actor().await, &new).await.unwrap().id;
+    assert!(heard_first.lock().unwrap().iter().all(|sent| sent.contains("canary-1")
+        && sent.contains("canary-2")
+        && sent.contains("/mcp?key=canary-3")));
+    let update = async |changes: ConnectorChanges| {
+        connectors::update(&t.env, &owner.actor().await, id, &changes).await.map_err(app)
+    };
+
+    let error = update(moved_to(&format!("{second}?••••••"))).await.unwrap_err();
+    assert_eq!(error.code, "credentials_needed");
+    assert!(error.at("url").unwrap().contains("127.0.0.1"));
+    let asked_for = error.at("stored_header_value").unwrap();
+    assert!(asked_for.contains("x-one") && asked_for.contains("x-two"), "{asked_for}");
+    let mut half = moved_to(&second);
+    half.set_headers = vec![("x-one".into(), secret("new-1"))];
+    let error = update(half).await.unwrap_err();
+    assert!(error.at("url").is_none() && !error.at("stored_header_value").unwrap().contains("x-one"));
+    assert!(heard_second.lock().unwrap().is_empty(), "it was not even asked");
+
+    let mut whole = moved_to(&format!("{second}?key=new-3"));
+    whole.set_headers = vec![("x-one".into(), secret("new-1"))];
+    whole.remove_headers = vec!["x-two".into()];
+    let moved = update(whole).await.unwrap();
+    assert_eq!(moved.url, format!("{second}?••••••"));
+    assert_eq!(moved.headers.iter().map(|h| h.name.as_str()).collect::<Vec<_>>(), ["x-one"]);
+    let sent = heard_second.lock().unwrap().clone();
+    assert!(!sent.is_empty() && sent.iter().all(|sent| !sent.contains("canary")));
+    assert!(sent.iter().all(|sent| sent.contains("x-one: new-1") && sent.contains("/mcp?key=new-3")));
+
+    // Another path of the same server keeps what is stored.
+    let elsewhere = second.replace("/mcp", "/v2");
+    assert_eq!(update(moved_to(&format!("{elsewhere}?••••••"))).await.unwrap().headers.len(), 1);
+    assert!(heard_second.lock().unwrap().last().unwrap().contains("/v2?key=new-3"));
+    assert_eq!(update(moved_to(&elsewhere)).await.unwrap().url, elsewhere, "without the dots it is gone");
+});
+
+env_test!(key_02_the_query_of_a_url_is_sealed_and_hidden, |t| async {
+    let owner = t.org("acme").await;
+    let new = new_at("http://127.0.0.1:9/mcp?api_key=canary-51c2&x=1", &[]);
+    let made = connectors::add(&t.env, &owner.actor().await, &new).await.unwrap();
+    assert_eq!(made.url, "http://127.0.0.1:9/mcp?••••••");
+    assert!(made.headers.is_empty(), "it is no header to anybody who looks");
+    assert!(!made.health_error.unwrap().contains("canary"));
+    assert_eq!(connectors::list(&t.env, &owner.actor().await).await.unwrap()[0].url, made.url);
+
+    let mut rename = moved_to(&made.url);
+    rename.name = "Y".into();
+    let renamed = connectors::update(&t.env, &owner.actor().await, made.id, &rename).await.unwrap();
+    assert_eq!((renamed.name.as_str(), renamed.url.as_str()), ("Y", made.url.as_str()));
+    let planes = Planes::load(t.env.clone()).await.unwrap();
+    let plane = planes.plane(owner.org_id()).await.unwrap().unwrap();
+    assert_eq!(plane.connectors[0].url.query(), Some("api_key=canary-51c2&x=1"), "it is still sent");
+    assert!(plane.connectors[0].headers.is_empty());
+    assert!(!format!("{plane:?}").contains("canary"));
+
+    let mut tx = t.env.db.read().await.unwrap();
+    let row = store::connectors::find(&mut tx, owner.org_id(), made.id).await.unwrap().unwrap();
+    assert_eq!(row.url, "http://127.0.0.1:9/mcp");
+    drop(tx);
+    // Nothing else has it either: audit events, outbox, the write-ahead log.
+    if let Some(path) = t.db.url.strip_prefix("sqlite://") {
+        for ending in ["", "-wal"] {
+            let bytes = std::fs::read(format!("{path}{ending}")).unwrap();
+            assert!(!bytes.windows(6).any(|found| found == b"canary"), "{ending}");
+        }
+    }
+});
+
+env_test!(key_02_queries_of_earlier_versions_are_sealed_at_the_start, |t| async {
+    let owner = t.org("acme").await;
+    let made = connectors::add(&t.env, &owner.actor().await, &new_at("http://127.0.0.1:9/mcp", &[])).await;
+    let id = made.unwrap().id;
+    let stored = async || {
+        let mut tx = t.env.db.read().await.unwrap();
+        store::connectors::find(&mut tx, owner.org_id(), id).await.unwrap().unwrap()
+    };
+    let mut old = stored().await;
+    old.url = "http://127.0.0.1:9/mcp?api_key=canary-88aa".into();
+    let mut tx = t.env.db.write().await.unwrap();
+    store::connectors::update(&mut tx, owner.org_id(), &old).await.unwrap();
+    tx.commit().await.unwrap();
+    let planes = Planes::load(t.env.clone()).await.unwrap();
+    for _ in 0..2 {
+        let shown = connectors::get(&t.env, &owner.actor().await, id).await.unwrap().0;
+        assert_eq!(shown.url, "http://127.0.0.1:9/mcp?••••••");
+        let plane = planes.plane(owner.org_id()).await.unwrap().unwrap();
+        assert_eq!(plane.connectors[0].url.query(), Some("api_key=canary-88aa"));
+        connectors::seal_queries(&t.env).await.unwrap();
+        assert_eq!(stored().await.url, "http://127.0.0.1:9/mcp");
+    }
 });

@@ -1,10 +1,20 @@
-//! Who asks: an API key in one of the places where it may stand (APK-03, APK-09).
+//! Who asks: an API key in one of the places where it may stand (APK-03, APK-09), or an access token as a bearer.
+//!
+//! What looks like an API key is judged as one and nothing else; a bearer that says it is by somebody else is judged by the
+//! organisation's own identity provider; every other bearer is judged as an access token of ours. None falls back to
+//! another, or to nobody (RSV-05).
 
 use std::sync::Arc;
 
-use domain::{dataplane::PlaneKey, key_format, mcp::code};
+use domain::{
+    dataplane::{Access, Resource},
+    idp::{IdpSubject, Judge, PlaneIdp},
+    key_format,
+    mcp::code,
+    tokens::{AccessToken, Reader, Refused, claimed_issuer},
+};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use model::paths;
+use model::{Scope, paths};
 use subtle::ConstantTimeEq as _;
 
 use crate::{
@@ -18,8 +28,10 @@ use crate::{
 pub(crate) enum Presented<'a> {
     /// None at all.
     Nothing,
-    /// In a header.
-    Header(&'a str),
+    /// As `X-API-Key`, where only keys may stand.
+    Key(&'a str),
+    /// As `Authorization: Bearer`.
+    Bearer(&'a str),
     /// As `?api_key=`, still percent-encoded.
     Query(&'a str),
     /// As `?access_token=` or `?token=`, where none may ever stand.
@@ -75,8 +87,9 @@ pub(crate) fn presented<'a>(
     }
     match (key, authorization, in_query) {
         (None, None, None) => Ok(Presented::Nothing),
-        (Some(one), Some(Some(other)), None) if one == other => Ok(Presented::Header(one)),
-        (Some(key), None, None) | (None, Some(Some(key)), None) => Ok(Presented::Header(key)),
+        (Some(key), None, None) => Ok(Presented::Key(key)),
+        (Some(one), Some(Some(other)), None) if one != other => Err(ambiguous()),
+        (_, Some(Some(token)), None) => Ok(Presented::Bearer(token)),
         (None, Some(None), None) => Err(endpoint.invalid()),
         (None, None, Some(key)) => Ok(Presented::Query(key)),
         _ => Err(ambiguous()),
@@ -139,7 +152,7 @@ impl Endpoint<'_> {
         let error = RpcError::new(
             StatusCode::UNAUTHORIZED,
             code::UNAUTHENTICATED,
-            "Send an API key of this organisation as X-API-Key or as Authorization: Bearer.",
+            "Send an API key of this organisation as X-API-Key, or a key or access token as Authorization: Bearer.",
         )
         .word("credential_missing");
         self.challenge(error, false)
@@ -151,7 +164,7 @@ impl Endpoint<'_> {
         let error = RpcError::new(
             StatusCode::UNAUTHORIZED,
             code::UNAUTHENTICATED,
-            "The credential is not valid here. Check the key, that it is enabled and has not expired, and the organisation in the URL.",
+            "The credential is not valid here. Check the key or token, that it is enabled and has not expired, and the organisation in the URL.",
         )
         .word("credential_invalid");
         self.challenge(error, true)
@@ -169,46 +182,160 @@ impl Endpoint<'_> {
         self.challenge(error, true)
     }
 
-    /// A valid credential whose scope does not reach (RSV-06).
+    /// A valid credential whose scope does not reach a connector (RSV-06).
     pub(crate) fn insufficient_scope(self, connector: &str) -> RpcError {
+        let message = format!("This credential may not use the connector \"{connector}\".");
+        self.forbidden(&format!("mcp:call:{connector}"), message)
+    }
+
+    /// A good token of the organisation's own provider that lacks what the organisation asks for (IDP-06).
+    fn not_by_rules(self, provider: &PlaneIdp) -> RpcError {
+        let scope = provider.rules.scope.as_str();
+        let scope = if scope.is_empty() { Scope::ALL } else { scope };
+        let message = "This token is valid, but the organisation asks for another claim or scope in it.";
+        self.forbidden(scope, message.to_owned())
+    }
+
+    /// A valid access token that may call nothing at all.
+    fn no_scope(self) -> RpcError {
+        self.forbidden(Scope::ALL, "This access token may not call anything.".to_owned())
+    }
+
+    fn forbidden(self, scope: &str, message: String) -> RpcError {
         let value = format!(
-            "Bearer error=\"insufficient_scope\", scope=\"mcp:call:{connector}\", resource_metadata=\"{}\"",
+            "Bearer error=\"insufficient_scope\", scope=\"{scope}\", resource_metadata=\"{}\"",
             self.metadata()
         );
         let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static("Bearer"));
-        RpcError::new(
-            StatusCode::FORBIDDEN,
-            code::FORBIDDEN,
-            format!("This key may not use the connector \"{connector}\"."),
-        )
-        .word("insufficient_scope")
-        .header(header::WWW_AUTHENTICATE, value)
-        .header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE)
+        RpcError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, message)
+            .word("insufficient_scope")
+            .header(header::WWW_AUTHENTICATE, value)
+            .header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE)
     }
 }
 
-/// The hash of a key whose form is right. A key with a wrong checksum ends here, without any look-up (APK-01).
-pub(crate) fn hash(presented: &Presented<'_>) -> Option<[u8; 32]> {
-    match presented {
-        Presented::Header(key) => key_format::check(key).then(|| key_format::hash(key)),
-        Presented::Query(key) => {
-            let key = percent_decode(key);
-            key_format::check(&key).then(|| key_format::hash(&key))
+/// A credential that was read, without the secret: enough to find out whom it authenticates, also later and in a newer
+/// snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// An API key of the right form.
+    ApiKey {
+        /// The SHA-256 of the key.
+        hash: [u8; 32],
+        /// Whether it stood in the URL.
+        in_query: bool,
+    },
+    /// An access token that was issued here.
+    Token {
+        /// What it says.
+        token: Arc<AccessToken>,
+        /// The organisation's endpoint that it was shown to.
+        main: String,
+        /// The connector of that endpoint.
+        connector: Option<String>,
+    },
+    /// A good token of the organisation's own identity provider.
+    Subject {
+        /// The provider, as it was configured then.
+        provider: Arc<PlaneIdp>,
+        /// Who it is.
+        subject: Arc<IdpSubject>,
+    },
+}
+
+impl Credential {
+    /// Reads what was presented. A key with a wrong checksum and a token with a wrong signature end here, without any
+    /// look-up (APK-01, RSV-02).
+    pub(crate) async fn read(
+        presented: &Presented<'_>,
+        endpoint: &Endpoint<'_>,
+        tokens: &dyn Reader,
+    ) -> Result<Self, Refused> {
+        let api_key = |key: &str, in_query| {
+            key_format::check(key)
+                .then(|| Self::ApiKey { hash: key_format::hash(key), in_query })
+                .ok_or(Refused::Invalid("it is no API key"))
+        };
+        match presented {
+            Presented::Key(key) => api_key(key, false),
+            Presented::Query(key) => api_key(&percent_decode(key), true),
+            Presented::Bearer(key) if key.starts_with(key_format::PREFIX) => api_key(key, false),
+            Presented::Bearer(token) => Ok(Self::Token {
+                token: tokens.read(token).await?,
+                main: endpoint.site.absolute(&paths::mcp(endpoint.slug)),
+                connector: endpoint.connector.map(str::to_owned),
+            }),
+            Presented::Nothing | Presented::Forbidden => Err(Refused::Invalid("there is none")),
         }
-        Presented::Nothing | Presented::Forbidden => None,
     }
-}
 
-/// The organisation's key with this hash, if it works now.
-pub(crate) fn find<'r>(
-    ready: &'r Ready,
-    hash: &[u8; 32],
-    in_query: bool,
-    now: i64,
-) -> Option<&'r Arc<PlaneKey>> {
-    let (stored, key) = ready.keys.get_key_value(hash)?;
-    let same: bool = stored.as_slice().ct_eq(hash.as_slice()).into();
-    let alive = key.expires_at.is_none_or(|at| now < at);
-    let placed = !in_query || ready.plane.url_keys && key.url_key;
-    (same && alive && placed).then_some(key)
+    /// The token, if it is none of ours but may be one of the organisation's own provider. Which provider that is says the
+    /// path alone (IDP-01); what the token says of itself only tells it from ours.
+    pub(crate) fn of_provider<'p>(presented: &Presented<'p>, endpoint: &Endpoint<'_>) -> Option<&'p str> {
+        let Presented::Bearer(token) = presented else { return None };
+        let issuer = claimed_issuer(token)?;
+        (issuer != endpoint.site.absolute("")).then_some(*token)
+    }
+
+    /// Judges a token of the organisation's own provider.
+    pub(crate) async fn judge(
+        ready: &Ready,
+        judge: &dyn Judge,
+        token: &str,
+        endpoint: Endpoint<'_>,
+    ) -> Result<Self, RpcError> {
+        let provider = ready.plane.idp.as_ref().ok_or_else(|| endpoint.invalid())?;
+        match judge.judge(provider, token).await {
+            Ok(subject) => Ok(Self::Subject { provider: Arc::clone(provider), subject: Arc::new(subject) }),
+            Err(refused) => {
+                // The detail may quote the token, so it stays out.
+                let why = refused.condition.code();
+                tracing::debug!(org.slug = endpoint.slug, why, "a token of an identity provider was refused");
+                Err(if refused.is_forbidden() { endpoint.not_by_rules(provider) } else { endpoint.invalid() })
+            }
+        }
+    }
+
+    /// What it gives in this organisation, if it works there now.
+    pub(crate) fn authenticate(
+        &self,
+        ready: &Ready,
+        tokens: &dyn Reader,
+        now: i64,
+    ) -> Result<Arc<Access>, Refused> {
+        match self {
+            Self::ApiKey { hash, in_query } => {
+                let refused = Refused::Invalid("the key is not known, or may not be used so");
+                let (stored, key) = ready.keys.get_key_value(hash).ok_or(refused)?;
+                let same: bool = stored.as_slice().ct_eq(hash.as_slice()).into();
+                let placed = !in_query || ready.plane.url_keys && key.url_key;
+                (same && placed && key.access.lives(now)).then(|| Arc::clone(&key.access)).ok_or(refused)
+            }
+            Self::Token { token, main, connector } => {
+                if !self.stands(tokens) {
+                    return Err(Refused::Invalid("its key was removed"));
+                }
+                let resource = Resource { main, connector: connector.as_deref() };
+                ready.plane.admit(token, resource, now).map(Arc::new)
+            }
+            Self::Subject { provider, subject } => ready.plane.admit_subject(provider, subject).map(Arc::new),
+        }
+    }
+
+    /// Whether nothing is known against it that no snapshot tells.
+    pub(crate) fn stands(&self, tokens: &dyn Reader) -> bool {
+        match self {
+            Self::ApiKey { .. } | Self::Subject { .. } => true,
+            Self::Token { token, .. } => tokens.stands(token),
+        }
+    }
+
+    /// Refuses a token that may call nothing anywhere. A key without connectors sees an empty list instead: nobody can ask
+    /// for more by it.
+    pub(crate) fn check_scope(&self, endpoint: Endpoint<'_>) -> Result<(), RpcError> {
+        match self {
+            Self::Token { token, .. } if token.scope.is_empty() => Err(endpoint.no_scope()),
+            _ => Ok(()),
+        }
+    }
 }

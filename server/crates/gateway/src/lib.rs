@@ -15,6 +15,7 @@ mod limits;
 mod metadata;
 mod planes;
 mod reply;
+mod seen;
 mod sessions;
 mod stream;
 mod tools;
@@ -27,19 +28,22 @@ use axum::{
 };
 use domain::{
     Clock, Rng,
-    dataplane::Directory,
+    dataplane::{Access, Directory},
+    doctor::Journal,
+    idp::Judge,
     mcp::{exchange::Exchange, upstream::UpstreamSettings},
+    tokens::Reader,
 };
-use model::{ApiKeyId, OrgId};
+use model::OrgId;
 use url::Url;
 
 use crate::{guard::Site, limits::Limits, planes::Planes, sessions::Sessions};
 
-/// Hears of every request with a valid key. It is called on the path of each call, so it must be cheap: it notes, and
+/// Hears of every request with a valid credential. It is called on the path of each call, so it must be cheap: it notes, and
 /// writes later.
 pub trait Meter: Send + Sync + 'static {
-    /// A key was used at this time (Unix milliseconds), from this address, by this client.
-    fn used(&self, key: ApiKeyId, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>);
+    /// Somebody used their credential at this time (Unix milliseconds), from this address, with this client.
+    fn used(&self, access: &Access, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>);
 }
 
 /// What the operator decides about the data plane.
@@ -53,17 +57,27 @@ pub struct Settings {
     pub upstream: UpstreamSettings,
     /// How old a snapshot may be without having been confirmed.
     pub max_staleness: Duration,
-    /// Calls of one key at once (RLM-06).
+    /// How long a request waits for a snapshot before it is refused with 503.
+    pub load_wait: Duration,
+    /// How long making a snapshot may take, whoever waits.
+    pub load_limit: Duration,
+    /// For how long nobody asks again after a snapshot could not be made.
+    pub load_rest: Duration,
+    /// Requests that may wait for the snapshot of one organisation; more are refused at once.
+    pub waiting_per_load: usize,
+    /// Snapshots that are made at once, so that they leave the rest of the process some of the database.
+    pub loads: usize,
+    /// Calls of one principal at once (RLM-06).
     pub calls_per_key: usize,
-    /// Calls of one key that may wait for their turn, for [`Settings::turn`] at most.
+    /// Calls of one principal that may wait for their turn, for [`Settings::turn`] at most.
     pub waiting_per_key: usize,
     /// How long a call may wait for its turn before it is refused with 429.
     pub turn: Duration,
-    /// Event streams of one key at once (REQ-06). A call over it is answered without a stream.
+    /// Event streams of one principal at once (REQ-06). A call over it is answered without a stream.
     pub streams_per_key: usize,
     /// Between two signs of life on a stream.
     pub heartbeat: Duration,
-    /// How often a stream asks whether its key still works (APK-05: at most 5 s).
+    /// How often a stream asks whether its credential still works (APK-05: at most 5 s).
     pub recheck: Duration,
     /// Tools on one page of a list.
     pub page: usize,
@@ -77,6 +91,11 @@ impl Settings {
             max_body: 4 << 20,
             upstream: UpstreamSettings::default(),
             max_staleness: Duration::from_secs(30),
+            load_wait: Duration::from_secs(5),
+            load_limit: Duration::from_secs(10),
+            load_rest: Duration::from_millis(500),
+            waiting_per_load: 1024,
+            loads: 8,
             calls_per_key: 64,
             waiting_per_key: 256,
             turn: Duration::from_secs(2),
@@ -94,7 +113,13 @@ pub struct Parts {
     pub directory: Arc<dyn Directory>,
     /// The way to upstream servers.
     pub exchange: Arc<dyn Exchange>,
-    /// Who hears of keys being used.
+    /// What reads access tokens.
+    pub tokens: Arc<dyn Reader>,
+    /// What judges tokens of organisations' own identity providers.
+    pub judge: Arc<dyn Judge>,
+    /// Where steps of clients on their way to a connection are noted.
+    pub journal: Arc<Journal>,
+    /// Who hears of credentials being used.
     pub meter: Arc<dyn Meter>,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -109,9 +134,12 @@ pub struct Parts {
 pub struct Gateway(Arc<Inner>);
 
 struct Inner {
-    planes: Planes,
+    planes: Arc<Planes>,
     sessions: Sessions,
     limits: Limits,
+    tokens: Arc<dyn Reader>,
+    judge: Arc<dyn Judge>,
+    journal: Arc<Journal>,
     meter: Arc<dyn Meter>,
     clock: Arc<dyn Clock>,
     site: Site,
@@ -121,11 +149,14 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, exchange, meter, clock, rng, settings } = parts;
+        let Parts { directory, exchange, tokens, judge, journal, meter, clock, rng, settings } = parts;
         Self(Arc::new(Inner {
-            planes: Planes::new(directory, exchange, Arc::clone(&clock), settings.clone()),
+            planes: Arc::new(Planes::new(directory, exchange, Arc::clone(&clock), settings.clone())),
             sessions: Sessions::new(Arc::clone(&clock), rng),
             limits: Limits::new(&settings),
+            tokens,
+            judge,
+            journal,
             meter,
             clock,
             site: Site::new(&settings.public_url),

@@ -1,7 +1,8 @@
-//! How much one key may do at once (RLM-06, REQ-06).
+//! How much one principal may do at once (RLM-06, REQ-06).
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -9,19 +10,18 @@ use std::{
     time::Duration,
 };
 
-use domain::mcp::code;
+use domain::{dataplane::Principal, mcp::code};
 use http::{HeaderValue, StatusCode, header};
-use model::ApiKeyId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{Settings, reply::RpcError};
 
-/// Maps are swept of keys that do nothing when they have grown to this.
+/// Maps are swept of principals that do nothing when they have grown to this.
 const SWEEP_AT: usize = 1024;
 const SHARDS: usize = 16;
 
 #[derive(Debug)]
-struct KeySlots {
+struct Slots {
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -29,8 +29,9 @@ struct KeySlots {
 
 #[derive(Debug)]
 pub(crate) struct Limits {
-    // Sharded: every call of every key passes here.
-    shards: [Mutex<HashMap<ApiKeyId, Arc<KeySlots>>>; SHARDS],
+    // Sharded: every call passes here.
+    shards: [Mutex<HashMap<Principal, Arc<Slots>>>; SHARDS],
+    hasher: RandomState,
     calls: usize,
     streams: usize,
     waiting: usize,
@@ -40,12 +41,12 @@ pub(crate) struct Limits {
 /// The right to make one call; ends when dropped.
 #[derive(Debug)]
 pub(crate) struct CallSlot {
-    slots: Arc<KeySlots>,
+    slots: Arc<Slots>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl CallSlot {
-    /// The right to answer with a stream, unless the key has too many open.
+    /// The right to answer with a stream, unless the principal has too many open.
     pub(crate) fn stream(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.slots.streams).try_acquire_owned().ok()
     }
@@ -55,6 +56,7 @@ impl Limits {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             shards: core::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
             calls: settings.calls_per_key,
             streams: settings.streams_per_key,
             waiting: settings.waiting_per_key,
@@ -62,27 +64,30 @@ impl Limits {
         }
     }
 
-    fn slots(&self, key: ApiKeyId) -> Arc<KeySlots> {
-        let shard = &self.shards[(key.uuid().as_u128() % SHARDS as u128) as usize];
-        let mut keys = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= SWEEP_AT && !keys.contains_key(&key) {
-            keys.retain(|_, slots| Arc::strong_count(slots) > 1);
+    fn slots(&self, principal: &Principal) -> Arc<Slots> {
+        let shard = &self.shards[usize::from(self.hasher.hash_one(principal).to_le_bytes()[0]) % SHARDS];
+        let mut known = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slots) = known.get(principal) {
+            return Arc::clone(slots);
         }
-        Arc::clone(keys.entry(key).or_insert_with(|| {
-            Arc::new(KeySlots {
-                calls: Arc::new(Semaphore::new(self.calls)),
-                streams: Arc::new(Semaphore::new(self.streams)),
-                waiting: AtomicUsize::new(0),
-            })
-        }))
+        if known.len() >= SWEEP_AT {
+            known.retain(|_, slots| Arc::strong_count(slots) > 1);
+        }
+        let slots = Arc::new(Slots {
+            calls: Arc::new(Semaphore::new(self.calls)),
+            streams: Arc::new(Semaphore::new(self.streams)),
+            waiting: AtomicUsize::new(0),
+        });
+        known.insert(principal.clone(), Arc::clone(&slots));
+        slots
     }
 
     /// Waits for the right to make a call. Bursts wait a moment; a load that stays is refused rather than queued.
     ///
     /// # Errors
     /// 429.
-    pub(crate) async fn call(&self, key: ApiKeyId) -> Result<CallSlot, RpcError> {
-        let slots = self.slots(key);
+    pub(crate) async fn call(&self, principal: &Principal) -> Result<CallSlot, RpcError> {
+        let slots = self.slots(principal);
         if let Ok(permit) = Arc::clone(&slots.calls).try_acquire_owned() {
             return Ok(CallSlot { slots, _permit: permit });
         }
@@ -90,7 +95,7 @@ impl Limits {
             RpcError::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 code::LIMITED,
-                format!("This key has {} calls running. Wait for some to end.", self.calls),
+                format!("This credential has {} calls running. Wait for some to end.", self.calls),
             )
             .word("concurrency")
             .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
@@ -106,10 +111,10 @@ impl Limits {
 }
 
 /// A place in the queue.
-struct Place<'s>(&'s KeySlots);
+struct Place<'s>(&'s Slots);
 
 impl<'s> Place<'s> {
-    fn take(slots: &'s KeySlots, most: usize) -> Option<Self> {
+    fn take(slots: &'s Slots, most: usize) -> Option<Self> {
         if slots.waiting.fetch_add(1, Ordering::Relaxed) >= most {
             slots.waiting.fetch_sub(1, Ordering::Relaxed);
             return None;

@@ -1,14 +1,17 @@
 //! OAuth 2.0 Protected Resource Metadata (RFC 9728) of each endpoint: what a client reads after a 401.
 
+use std::net::IpAddr;
+
 use axum::{
+    Extension,
     extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
-use domain::mcp::json;
+use domain::{mcp::json, request::ClientIp};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use model::paths;
+use model::{OrgId, paths};
 
-use crate::{Gateway, reply::empty};
+use crate::{Gateway, reply::empty, seen};
 
 /// Whether this may be a slug at all. Whether anything has it is not said here: the document is public.
 pub(crate) fn well_formed(slug: &str) -> bool {
@@ -22,20 +25,25 @@ pub(crate) async fn org(
     State(gateway): State<Gateway>,
     Path(slug): Path<String>,
     uri: Uri,
+    client: Option<Extension<ClientIp>>,
     headers: HeaderMap,
 ) -> Response {
-    let known = well_formed(&slug);
-    document(&gateway, &uri, &headers, known.then(|| paths::mcp(&slug)))
+    let path = well_formed(&slug).then(|| paths::mcp(&slug));
+    let asked = Asked { slug: &slug, path, address: client.map(|client| client.0.0) };
+    document(&gateway, &uri, &headers, asked).await
 }
 
 pub(crate) async fn connector(
     State(gateway): State<Gateway>,
     Path((slug, connector)): Path<(String, String)>,
     uri: Uri,
+    client: Option<Extension<ClientIp>>,
     headers: HeaderMap,
 ) -> Response {
     let known = well_formed(&slug) && well_formed(&connector);
-    document(&gateway, &uri, &headers, known.then(|| paths::mcp_connector(&slug, &connector)))
+    let path = known.then(|| paths::mcp_connector(&slug, &connector));
+    let asked = Asked { slug: &slug, path, address: client.map(|client| client.0.0) };
+    document(&gateway, &uri, &headers, asked).await
 }
 
 /// Any page may read it: it says nothing that is not public, and browser clients need it.
@@ -58,15 +66,40 @@ pub(crate) async fn preflight() -> Response {
     open(response)
 }
 
-fn document(gateway: &Gateway, uri: &Uri, headers: &HeaderMap, path: Option<String>) -> Response {
+/// Which endpoint is asked about, and by whom.
+struct Asked<'a> {
+    slug: &'a str,
+    /// The endpoint's path, if there may be one.
+    path: Option<String>,
+    address: Option<IpAddr>,
+}
+
+/// The issuer of the organisation's own identity provider, if there are both. When that cannot be read just now, ours
+/// stands alone: the document is fetched again.
+async fn provider(gateway: &Gateway, org: Option<OrgId>) -> Option<String> {
+    let ready = gateway.0.planes.ready(org?).await.ok()??;
+    ready.plane.idp.as_ref().map(|provider| provider.issuer.clone())
+}
+
+async fn document(gateway: &Gateway, uri: &Uri, headers: &HeaderMap, asked: Asked<'_>) -> Response {
     let site = &gateway.0.site;
     if let Err(error) = site.check_host(uri, headers) {
         return error.respond(None);
     }
-    let Some(path) = path else { return open(StatusCode::NOT_FOUND.into_response()) };
+    let Some(path) = asked.path else { return open(StatusCode::NOT_FOUND.into_response()) };
     let resource = json::quoted(&site.absolute(&path));
+    // Ours first: clients that take only one sign in here (OAM-02).
+    let mut issuers = json::quoted(&site.absolute(""));
+    let org = gateway.0.planes.lookup(asked.slug);
+    if let Some(org) = org {
+        seen::metadata(&gateway.0, org, asked.address, headers);
+    }
+    if let Some(issuer) = provider(gateway, org).await {
+        issuers.push(',');
+        issuers.push_str(&json::quoted(&issuer));
+    }
     let body = format!(
-        r#"{{"resource":{resource},"scopes_supported":["mcp:call"],"bearer_methods_supported":["header"],"resource_name":"Gatehouse"}}"#
+        r#"{{"resource":{resource},"authorization_servers":[{issuers}],"scopes_supported":["mcp:call"],"bearer_methods_supported":["header"],"resource_name":"Gatehouse"}}"#
     );
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),

@@ -1,19 +1,21 @@
 //! Snapshots of organisations, made ready for calls and kept until something changes.
 //!
 //! A snapshot that was declared stale is never used again: whoever comes next waits for a new one, and is refused when
-//! there is none (ERR-05). Loading is done once, however many wait.
+//! there is none (ERR-05). Loading is done once, however many wait; they share its failure too, and after one the
+//! database is left alone for a moment. A load that takes too long keeps nobody: it goes on by itself, and those who
+//! come meanwhile are refused at once.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use domain::{
     Clock,
-    dataplane::{Directory, OrgPlane, PlaneConnector, PlaneKey, PlaneScope, Unavailable},
+    dataplane::{Access, Directory, OrgPlane, PlaneConnector, PlaneScope, Unavailable},
     mcp::{
         demo::Demo,
         exchange::Exchange,
@@ -23,12 +25,16 @@ use domain::{
     },
 };
 use http::{HeaderMap, HeaderValue};
-use model::{ApiKeyId, ConnectorId, OrgId, connectors::Transport};
+use model::{ConnectorId, OrgId, connectors::Transport};
 use secrecy::ExposeSecret as _;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout, timeout_at},
+};
 
 use crate::{Settings, tools::Listing};
 
-/// How many lists of keys with a scope are kept for one organisation.
+/// How many lists of scopes are kept for one organisation.
 const LISTINGS: usize = 64;
 
 /// One tool, ready to be called.
@@ -46,7 +52,17 @@ pub(crate) struct ReadyConnector {
     pub(crate) tools: HashMap<Box<str>, ReadyTool>,
 }
 
-type ListKey = (Option<ApiKeyId>, Option<ConnectorId>);
+/// One enabled API key.
+#[derive(Debug)]
+pub(crate) struct ReadyKey {
+    /// What it gives, so that a call holds it without copying.
+    pub(crate) access: Arc<Access>,
+    /// Whether it may be used as `?api_key=`.
+    pub(crate) url_key: bool,
+}
+
+/// Whose list it is: a scope's, and perhaps of one connector alone.
+type ListKey = (PlaneScope, Option<ConnectorId>);
 
 /// One organisation, ready for calls.
 #[derive(Debug)]
@@ -54,9 +70,9 @@ pub(crate) struct Ready {
     pub(crate) plane: Arc<OrgPlane>,
     pub(crate) connectors: Vec<ReadyConnector>,
     by_slug: HashMap<Box<str>, usize>,
-    /// The keys of the snapshot, so that a call holds one without copying it.
-    pub(crate) keys: HashMap<[u8; 32], Arc<PlaneKey>>,
-    /// Lists of tools as they are sent: the common one, and those of keys with a scope or of one connector.
+    /// Its API keys, by hash.
+    pub(crate) keys: HashMap<[u8; 32], ReadyKey>,
+    /// Lists of tools as they are sent: the common one, and those of narrower scopes or of one connector.
     whole: OnceLock<Arc<Listing>>,
     parts: Mutex<HashMap<ListKey, Arc<Listing>>>,
     /// Which generation of the slot it was loaded for, and when.
@@ -69,18 +85,22 @@ impl Ready {
         self.by_slug.get(slug).map(|at| &self.connectors[*at])
     }
 
-    /// The list for a key, made at its first use. `only` is the connector of the path.
-    pub(crate) fn listing(&self, key: &PlaneKey, only: Option<&ReadyConnector>, page: usize) -> Arc<Listing> {
-        let whole = key.scope == PlaneScope::All;
-        if whole && only.is_none() {
-            return Arc::clone(self.whole.get_or_init(|| Arc::new(Listing::new(self, key, None, page))));
+    /// The list for a scope, made at its first use. `only` is the connector of the path.
+    pub(crate) fn listing(
+        &self,
+        scope: &PlaneScope,
+        only: Option<&ReadyConnector>,
+        page: usize,
+    ) -> Arc<Listing> {
+        if *scope == PlaneScope::All && only.is_none() {
+            return Arc::clone(self.whole.get_or_init(|| Arc::new(Listing::new(self, scope, None, page))));
         }
-        let name = ((!whole).then_some(key.id), only.map(|c| c.plane.id));
+        let name = (scope.clone(), only.map(|c| c.plane.id));
         if let Some(listing) = self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(&name) {
             return Arc::clone(listing);
         }
         // Made without the lock: two that come at once make the same.
-        let listing = Arc::new(Listing::new(self, key, only, page));
+        let listing = Arc::new(Listing::new(self, scope, only, page));
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         if parts.len() >= LISTINGS {
             parts.clear();
@@ -99,7 +119,56 @@ struct Slot {
     ready: RwLock<Option<Arc<Ready>>>,
     /// Raised whenever what is here may be out of date.
     generation: AtomicU64,
-    loading: tokio::sync::Mutex<()>,
+    loading: Mutex<Loading>,
+    /// Requests that wait for a load.
+    waiting: AtomicUsize,
+}
+
+impl Slot {
+    fn loading(&self) -> MutexGuard<'_, Loading> {
+        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The load that runs, if any, or what the last one left behind.
+#[derive(Debug, Default)]
+struct Loading {
+    running: Option<Load>,
+    /// After a failure: until when nobody tries again.
+    rest_until: Option<Instant>,
+}
+
+/// A load, as those see it who wait for it.
+#[derive(Clone, Debug)]
+struct Load {
+    outcome: watch::Receiver<Option<Outcome>>,
+    /// Until when it is worth waiting for.
+    give_up: Instant,
+}
+
+/// What a load found, and for which generation.
+type Outcome = Result<(u64, Option<Arc<Ready>>), Unavailable>;
+
+/// What somebody finds who needs a snapshot.
+enum Join {
+    Fresh(Arc<Ready>),
+    Load(Load),
+}
+
+/// A place among those who wait.
+struct Place<'s>(&'s AtomicUsize);
+
+impl<'s> Place<'s> {
+    fn take(waiting: &'s AtomicUsize, most: usize) -> Option<Self> {
+        let place = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 pub(crate) struct Planes {
@@ -108,6 +177,8 @@ pub(crate) struct Planes {
     clock: Arc<dyn Clock>,
     settings: Settings,
     slots: RwLock<HashMap<OrgId, Arc<Slot>>>,
+    /// How many snapshots are made at once.
+    loads: Semaphore,
     /// Raised by [`Planes::invalidate_all`], also for organisations that have no slot yet.
     all: AtomicU64,
 }
@@ -119,7 +190,15 @@ impl Planes {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
-        Self { directory, exchange, clock, settings, slots: RwLock::default(), all: AtomicU64::new(0) }
+        Self {
+            directory,
+            exchange,
+            clock,
+            slots: RwLock::default(),
+            loads: Semaphore::new(settings.loads),
+            all: AtomicU64::new(0),
+            settings,
+        }
     }
 
     pub(crate) fn lookup(&self, slug: &str) -> Option<OrgId> {
@@ -163,33 +242,85 @@ impl Planes {
     }
 
     /// The organisation as of now; `None` when it is gone.
-    pub(crate) async fn ready(&self, org: OrgId) -> Result<Option<Arc<Ready>>, Unavailable> {
+    pub(crate) async fn ready(self: &Arc<Self>, org: OrgId) -> Result<Option<Arc<Ready>>, Unavailable> {
         let slot = self.slot(org);
         if let Some(ready) = self.fresh(&slot) {
             return Ok(Some(ready));
         }
-        // Held across the await on purpose: everybody here needs the same thing.
-        let _one_at_a_time = slot.loading.lock().await;
-        // A change while loading makes the result stale at birth; after a few of those the last one has to do for the
-        // requests that waited, which came before the change was announced.
-        for attempt in 0.. {
-            if let Some(ready) = self.fresh(&slot) {
-                return Ok(Some(ready));
-            }
-            let generation = self.generation(&slot);
-            let loaded_at = self.clock.now();
-            let Some(plane) = self.directory.plane(org).await? else {
-                *slot.ready.write().unwrap_or_else(PoisonError::into_inner) = None;
-                return Ok(None);
+        let _place = Place::take(&slot.waiting, self.settings.waiting_per_load).ok_or(Unavailable)?;
+        // What was announced before this request came must be seen by it. A load that began earlier is waited for all the
+        // same, because the next one begins after it.
+        let wanted = self.generation(&slot);
+        loop {
+            let mut load = match self.join(org, &slot)? {
+                Join::Fresh(ready) => return Ok(Some(ready)),
+                Join::Load(load) => load,
             };
-            let old = slot.ready.read().unwrap_or_else(PoisonError::into_inner).clone();
-            let ready = Arc::new(self.prepare(plane, old.as_deref(), generation, loaded_at));
-            *slot.ready.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&ready));
-            if self.generation(&slot) == generation || attempt >= 2 {
-                return Ok(Some(ready));
+            let outcome = match timeout_at(load.give_up, load.outcome.wait_for(Option::is_some)).await {
+                Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(Unavailable)),
+                // It takes too long, or it panicked.
+                _ => Err(Unavailable),
+            };
+            let (generation, ready) = outcome?;
+            if generation >= wanted {
+                return Ok(ready);
             }
         }
-        Err(Unavailable)
+    }
+
+    /// Finds the load that runs, or begins one, unless the last one has just failed.
+    fn join(self: &Arc<Self>, org: OrgId, slot: &Arc<Slot>) -> Result<Join, Unavailable> {
+        let mut loading = slot.loading();
+        if let Some(ready) = self.fresh(slot) {
+            return Ok(Join::Fresh(ready));
+        }
+        // A load that panicked has left its closed channel behind.
+        if let Some(load) = loading.running.as_ref().filter(|load| load.outcome.has_changed().is_ok()) {
+            return Ok(Join::Load(load.clone()));
+        }
+        let now = Instant::now();
+        if loading.rest_until.is_some_and(|until| now < until) {
+            return Err(Unavailable);
+        }
+        let (tell, outcome) = watch::channel(None);
+        let load = Load { outcome, give_up: now + self.settings.load_wait };
+        loading.running = Some(load.clone());
+        // A task of its own: it must not end because the request that began it did.
+        tokio::spawn(Arc::clone(self).load(org, Arc::clone(slot), tell));
+        Ok(Join::Load(load))
+    }
+
+    async fn load(self: Arc<Self>, org: OrgId, slot: Arc<Slot>, tell: watch::Sender<Option<Outcome>>) {
+        let outcome = timeout(self.settings.load_limit, self.read(org, &slot)).await.unwrap_or_else(|_| {
+            tracing::error!(org.id = %org, "an organisation was not read in time");
+            Err(Unavailable)
+        });
+        {
+            let mut loading = slot.loading();
+            loading.running = None;
+            loading.rest_until = outcome.is_err().then(|| Instant::now() + self.settings.load_rest);
+        }
+        tell.send_replace(Some(outcome));
+    }
+
+    async fn read(&self, org: OrgId, slot: &Slot) -> Outcome {
+        let _turn = self.loads.acquire().await.map_err(|_| Unavailable)?;
+        let mut attempt = 0;
+        loop {
+            let generation = self.generation(slot);
+            let loaded_at = self.clock.now();
+            let ready = self.directory.plane(org).await?.map(|plane| {
+                let old = slot.ready.read().unwrap_or_else(PoisonError::into_inner).clone();
+                Arc::new(self.prepare(plane, old.as_deref(), generation, loaded_at))
+            });
+            slot.ready.write().unwrap_or_else(PoisonError::into_inner).clone_from(&ready);
+            attempt += 1;
+            // A change while loading makes the result stale at birth. After a few of those the last one has to do for the
+            // requests that came before the change was announced; later ones begin anew.
+            if ready.is_none() || self.generation(slot) == generation || attempt == 3 {
+                return Ok((generation, ready));
+            }
+        }
     }
 
     fn prepare(&self, plane: Arc<OrgPlane>, old: Option<&Ready>, generation: u64, loaded_at: i64) -> Ready {
@@ -206,7 +337,10 @@ impl Planes {
                 ReadyConnector { plane: Arc::clone(connector), upstream, tools: tools(connector) }
             })
             .collect();
-        let keys = plane.keys.iter().map(|(hash, key)| (*hash, Arc::new(key.clone()))).collect();
+        let keys = plane.keys.iter();
+        let keys = keys
+            .map(|(hash, key)| (*hash, ReadyKey { access: Arc::new(key.access()), url_key: key.url_key }))
+            .collect();
         let by_slug =
             connectors.iter().enumerate().map(|(at, c)| (Box::from(c.plane.slug.as_str()), at)).collect();
         Ready {

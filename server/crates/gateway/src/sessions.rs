@@ -7,22 +7,23 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use domain::{Clock, Rng};
-use model::{ApiKeyId, OrgId};
+use domain::{Clock, Rng, dataplane::Principal};
+use model::OrgId;
 use tokio_util::sync::CancellationToken;
 
 /// Unused sessions end after half an hour.
 const IDLE_MS: i64 = 30 * 60 * 1000;
 /// A principal with more loses the one that it used longest ago.
 const PER_PRINCIPAL: usize = 100;
-/// A node with more ends what was used longest ago.
+/// A node with more ends what was used longest ago in the organisation that has the most, so that none can push out what
+/// another has within an equal share (TEN-07).
 const PER_NODE: usize = 10_000;
 
-/// For whom a session is: the organisation, the credential, and the connector in the path.
+/// For whom a session is: the organisation, who authenticated, and the connector in the path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Holder {
     pub(crate) org: OrgId,
-    pub(crate) key: ApiKeyId,
+    pub(crate) principal: Principal,
     pub(crate) connector: Option<String>,
 }
 
@@ -37,21 +38,49 @@ struct Session {
 #[derive(Debug, Default)]
 struct Table {
     sessions: HashMap<String, Session>,
-    per_principal: HashMap<(OrgId, ApiKeyId), usize>,
+    /// How many sessions each organisation has, and each principal in it.
+    counts: HashMap<OrgId, (usize, HashMap<Principal, usize>)>,
     swept_at: i64,
 }
 
 impl Table {
+    fn insert(&mut self, id: String, session: Session) {
+        let (of_org, of_principals) = self.counts.entry(session.holder.org).or_default();
+        *of_org += 1;
+        *of_principals.entry(session.holder.principal.clone()).or_default() += 1;
+        self.sessions.insert(id, session);
+    }
+
     fn remove(&mut self, id: &str) -> Option<Session> {
         let session = self.sessions.remove(id)?;
-        let principal = (session.holder.org, session.holder.key);
-        if let Some(count) = self.per_principal.get_mut(&principal) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_principal.remove(&principal);
+        let Holder { org, principal, .. } = &session.holder;
+        if let Some((of_org, of_principals)) = self.counts.get_mut(org) {
+            *of_org -= 1;
+            if let Some(count) = of_principals.get_mut(principal) {
+                *count -= 1;
+                if *count == 0 {
+                    of_principals.remove(principal);
+                }
+            }
+            if *of_org == 0 {
+                self.counts.remove(org);
             }
         }
         Some(session)
+    }
+
+    /// How many sessions a holder's principal has.
+    fn of_principal(&self, holder: &Holder) -> usize {
+        let of_org = self.counts.get(&holder.org);
+        of_org
+            .and_then(|(_, of_principals)| of_principals.get(&holder.principal))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The organisation with the most sessions.
+    fn largest(&self) -> Option<OrgId> {
+        self.counts.iter().max_by_key(|(_, (of_org, _))| *of_org).map(|(org, _)| *org)
     }
 
     fn sweep(&mut self, now: i64) {
@@ -67,11 +96,12 @@ impl Table {
         self.swept_at = now;
     }
 
-    fn evict_oldest(&mut self, principal: Option<(OrgId, ApiKeyId)>) {
+    /// Ends the session that was used longest ago, of those that are meant.
+    fn evict_oldest(&mut self, meant: impl Fn(&Holder) -> bool) {
         let oldest = self
             .sessions
             .iter()
-            .filter(|(_, s)| principal.is_none_or(|p| p == (s.holder.org, s.holder.key)))
+            .filter(|(_, s)| meant(&s.holder))
             .min_by_key(|(_, s)| s.used_at)
             .map(|(id, _)| id.clone());
         if let Some(id) = oldest {
@@ -101,20 +131,20 @@ impl Sessions {
         self.rng.fill(&mut bytes);
         let id = URL_SAFE_NO_PAD.encode(bytes);
         let now = self.clock.now();
-        let principal = (holder.org, holder.key);
         let mut table = self.table();
         // A sweep looks at every session, so it is done rarely; expiry itself is checked at each use.
         if now - table.swept_at > 60_000 {
             table.sweep(now);
         }
-        if table.per_principal.get(&principal).is_some_and(|count| *count >= PER_PRINCIPAL) {
-            table.evict_oldest(Some(principal));
+        if table.of_principal(&holder) >= PER_PRINCIPAL {
+            table.evict_oldest(|other| other.org == holder.org && other.principal == holder.principal);
         }
-        if table.sessions.len() >= PER_NODE {
-            table.evict_oldest(None);
+        if table.sessions.len() >= PER_NODE
+            && let Some(largest) = table.largest()
+        {
+            table.evict_oldest(|other| other.org == largest);
         }
-        *table.per_principal.entry(principal).or_default() += 1;
-        table.sessions.insert(id.clone(), Session { holder, used_at: now, running: HashMap::new() });
+        table.insert(id.clone(), Session { holder, used_at: now, running: HashMap::new() });
         id
     }
 
@@ -172,6 +202,7 @@ mod tests {
     use core::sync::atomic::{AtomicU64, Ordering};
 
     use domain::env::ManualClock;
+    use model::ApiKeyId;
     use uuid::Uuid;
 
     use super::*;
@@ -188,7 +219,7 @@ mod tests {
     fn holder(org: u128, key: u128) -> Holder {
         Holder {
             org: OrgId::from_uuid(Uuid::from_u128(org)),
-            key: ApiKeyId::from_uuid(Uuid::from_u128(key)),
+            principal: Principal::ApiKey(ApiKeyId::from_uuid(Uuid::from_u128(key))),
             connector: None,
         }
     }
@@ -231,5 +262,23 @@ mod tests {
             sessions.open(holder(1, key));
         }
         assert!(sessions.table().sessions.len() <= PER_NODE);
+    }
+
+    #[test]
+    fn ten_07_one_organisation_cannot_push_out_anothers_sessions() {
+        let clock = ManualClock::at(1_000_000);
+        let sessions = Sessions::new(clock.clone(), Arc::new(Counter(AtomicU64::new(1))));
+        let quiet: Vec<_> = (0..PER_PRINCIPAL).map(|_| sessions.open(holder(1, 1))).collect();
+        for key in 0..PER_NODE as u128 {
+            // Always newer than anything of the quiet one, and never over the limit of one principal.
+            clock.advance(1);
+            sessions.open(holder(2, key));
+        }
+        assert_eq!(sessions.table().sessions.len(), PER_NODE);
+        assert!(quiet.iter().all(|id| sessions.touch(id, &holder(1, 1))));
+        let newcomer = sessions.open(holder(3, 1));
+        assert!(sessions.touch(&newcomer, &holder(3, 1)), "there is room for others");
+        let table = sessions.table();
+        assert_eq!(table.counts.values().map(|(of_org, _)| of_org).sum::<usize>(), table.sessions.len());
     }
 }

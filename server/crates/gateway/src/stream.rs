@@ -14,11 +14,10 @@ use domain::mcp::{
 use futures_util::stream;
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Instant, Interval, MissedTickBehavior, interval_at},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, timeout},
 };
 
 use crate::{
-    auth,
     handler::{Caller, Era, Running, failed, render},
     limits::CallSlot,
 };
@@ -101,7 +100,7 @@ impl Streaming {
                         return Some((message.event(), None));
                     }
                     Err(error) => {
-                        let message = failed(&self.slug, &error).message(self.id.as_deref());
+                        let message = failed(&self.caller, &self.slug, &error).message(self.id.as_deref());
                         return Some((message.event(), None));
                     }
                 },
@@ -119,24 +118,28 @@ impl Streaming {
         }
     }
 
-    /// Whether the key could still make this call (APK-05). Without news only its expiry is looked at.
+    /// Whether the credential could still make this call (APK-05). Without news of the organisation only its expiry is
+    /// looked at, and whether a token's key was removed.
     async fn still_allowed(&mut self) -> bool {
         let caller = &mut self.caller;
         let now = caller.inner.clock.now();
         if caller.inner.planes.is_current(&caller.ready) {
-            return caller.key.expires_at.is_none_or(|at| now < at);
+            return caller.access.lives(now) && caller.credential.stands(caller.inner.tokens.as_ref());
         }
-        match caller.inner.planes.ready(caller.ready.plane.org).await {
-            Err(_) => {
+        let ready = caller.inner.planes.ready(caller.ready.plane.org);
+        // A database that does not answer must not hold up the stream for longer than until the next question.
+        match timeout(caller.inner.settings.recheck, ready).await {
+            Err(_) | Ok(Err(_)) => {
                 self.doubts += 1;
                 self.doubts < MAX_DOUBTS
             }
-            Ok(None) => false,
-            Ok(Some(ready)) => {
+            Ok(Ok(None)) => false,
+            Ok(Ok(Some(ready))) => {
                 self.doubts = 0;
+                let access = caller.credential.authenticate(&ready, caller.inner.tokens.as_ref(), now);
                 let allowed = !ready.plane.suspended
-                    && auth::find(&ready, &caller.hash, caller.in_query, now).is_some_and(|key| {
-                        ready.connector(&self.slug).is_some_and(|c| key.scope.includes(c.plane.id))
+                    && access.is_ok_and(|access| {
+                        ready.connector(&self.slug).is_some_and(|c| access.scope.includes(c.plane.id))
                     });
                 caller.ready = ready;
                 allowed

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use domain::{
-    dataplane::PlaneKey,
+    dataplane::PlaneScope,
     mcp::{code, json, tools::SEPARATOR},
 };
 use http::StatusCode;
@@ -24,13 +24,13 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// Definitions byte for byte, but for the name. The order is that of slugs, then of the server, so that it is the same each time (2026-07-28, server/tools).
-    pub(crate) fn new(ready: &Ready, key: &PlaneKey, only: Option<&ReadyConnector>, page: usize) -> Self {
+    pub(crate) fn new(ready: &Ready, scope: &PlaneScope, only: Option<&ReadyConnector>, page: usize) -> Self {
         let mut pages: Vec<Bytes> = Vec::new();
         let mut current = vec![b'['];
         let mut on_page = 0;
         for connector in &ready.connectors {
             let wanted = only.is_none_or(|only| only.plane.id == connector.plane.id);
-            if !wanted || !key.scope.includes(connector.plane.id) {
+            if !wanted || !scope.includes(connector.plane.id) {
                 continue;
             }
             for tool in &connector.plane.tools {
@@ -101,13 +101,13 @@ impl Listing {
     }
 }
 
-/// Finds the tool that a name means, if the key may call it. Policy is decided on the parsed name alone.
+/// Finds the tool that a name means, if the scope allows it. Policy is decided on the parsed name alone.
 ///
 /// # Errors
-/// 403 for a connector out of the key's scope; -32602 for a tool that is not there or is switched off.
+/// 403 for a connector out of the scope; -32602 for a tool that is not there or is switched off.
 pub(crate) fn find<'r>(
     ready: &'r Ready,
-    key: &PlaneKey,
+    scope: &PlaneScope,
     only: Option<&'r ReadyConnector>,
     name: &'r str,
     endpoint: Endpoint<'_>,
@@ -129,7 +129,7 @@ pub(crate) fn find<'r>(
         let (slug, tool) = name.split_once(SEPARATOR).ok_or_else(unknown)?;
         (ready.connector(slug).ok_or_else(unknown)?, tool)
     };
-    if !key.scope.includes(connector.plane.id) {
+    if !scope.includes(connector.plane.id) {
         return Err(endpoint.insufficient_scope(connector.plane.slug.as_str()));
     }
     let found = connector.tools.get(tool).filter(|tool| tool.enabled).ok_or_else(unknown)?;

@@ -24,6 +24,7 @@ statements! {
                   server_version = COALESCE($9, server_version) WHERE org_id = $1 AND id = $2";
     DELETE = "DELETE FROM connectors WHERE org_id = $1 AND id = $2";
     LIST_ENABLED = "SELECT org_id, id FROM connectors WHERE enabled AND (checked_at IS NULL OR checked_at < $1) ORDER BY checked_at LIMIT $2";
+    LIST_WITH_QUERY = "SELECT org_id, id FROM connectors WHERE url LIKE '%?%' ORDER BY org_id, id";
     LIST_HEADERS = "SELECT connector_id, name, value_sealed, set_at, set_by FROM connector_headers WHERE org_id = $1 ORDER BY name";
     PUT_HEADER = "INSERT INTO connector_headers (org_id, connector_id, name, value_sealed, set_at, set_by) VALUES ($1, $2, $3, $4, $5, $6) \
                   ON CONFLICT (connector_id, name) DO UPDATE SET value_sealed = excluded.value_sealed, set_at = excluded.set_at, set_by = excluded.set_by";
@@ -51,7 +52,7 @@ pub struct Connector {
     pub description: String,
     /// How it is reached.
     pub transport: Transport,
-    /// Where it is reached.
+    /// Where it is reached. The query is sealed beside the headers.
     pub url: String,
     /// Whether its tools are offered.
     pub enabled: bool,
@@ -76,7 +77,7 @@ pub struct Connector {
 }
 
 /// A header's row: the value is sealed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Whose.
     pub connector: ConnectorId,
@@ -266,8 +267,15 @@ pub async fn delete(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<bool> {
 
 /// Enabled connectors of all organisations that were not checked since a time, the longest unchecked first.
 pub async fn list_due(tx: &mut Tx, checked_before: i64, limit: i64) -> Result<Vec<(OrgId, ConnectorId)>> {
-    let rows: Vec<(String, String)> =
-        on!(tx, |c| sqlx::query_as(LIST_ENABLED).bind(checked_before).bind(limit).fetch_all(c).await)?;
+    pairs(on!(tx, |c| sqlx::query_as(LIST_ENABLED).bind(checked_before).bind(limit).fetch_all(c).await)?)
+}
+
+/// Connectors of all organisations whose URL has a query in plain, as early versions stored it.
+pub async fn list_with_query(tx: &mut Tx) -> Result<Vec<(OrgId, ConnectorId)>> {
+    pairs(on!(tx, |c| sqlx::query_as(LIST_WITH_QUERY).fetch_all(c).await)?)
+}
+
+fn pairs(rows: Vec<(String, String)>) -> Result<Vec<(OrgId, ConnectorId)>> {
     rows.into_iter()
         .map(|(org, id)| {
             Ok((parsed(&org, "connectors", "org_id", &id)?, parsed(&id, "connectors", "id", &id)?))

@@ -1,9 +1,9 @@
 //! The two databases behind one closed enum.
 
-use std::{str::FromStr, time::Duration};
+use std::{future::Future, str::FromStr, time::Duration};
 
 use sqlx::{
-    Postgres, Sqlite, Transaction,
+    Connection as _, Postgres, Sqlite, Transaction,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -56,10 +56,31 @@ macro_rules! on {
             }
             $crate::Tx::Postgres(inner) => {
                 let $c = &mut **inner;
-                $body
+                $crate::db::patiently(async { $body }).await
             }
         }
     };
+}
+
+/// How long it may take until a connection is there to be used.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long `PostgreSQL` may take for an answer. Its own limits ([`LIMITS`]) come first; this one holds when the network
+/// swallows everything.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// What `PostgreSQL` itself gives up on: a statement, the wait for a lock, a transaction that nobody goes on with.
+const LIMITS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s'; \
+                      SET idle_in_transaction_session_timeout = '30s'";
+/// For migrations, which take the time they need and wait for each other.
+const NO_LIMITS: &str =
+    "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+
+/// Waits for `PostgreSQL` no longer than [`PATIENCE`].
+pub(crate) async fn patiently<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(no_answer()))
+}
+
+fn no_answer() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer"))
 }
 
 /// The database: one writer and a pool of readers on `SQLite`, one pool on `PostgreSQL`. Cheap to clone.
@@ -95,22 +116,47 @@ impl Db {
             let options = PgConnectOptions::from_str(url).map_err(|_| {
                 Error::Setup("the database URL is not of the form postgres://user:password@host/name".into())
             })?;
-            let pool = PgPoolOptions::new()
-                .max_connections(16)
-                .acquire_timeout(Duration::from_secs(5))
-                .max_lifetime(Duration::from_mins(10))
-                .connect_with(options)
-                .await?;
-            Ok(Self { pools: Pools::Postgres(pool) })
+            Self::connect_postgres(options).await
         } else {
             Err(Error::Setup("the database URL must begin with sqlite:// or postgres://".into()))
         }
     }
 
+    async fn connect_postgres(options: PgConnectOptions) -> Result<Self> {
+        let pool = PgPoolOptions::new()
+            .max_connections(16)
+            .acquire_timeout(ACQUIRE)
+            .max_lifetime(Duration::from_mins(10))
+            .after_connect(|connection, _| {
+                Box::pin(async move { sqlx::raw_sql(LIMITS).execute(connection).await.map(drop) })
+            })
+            // A connection that does not answer must not keep its place in the pool: sqlx itself would wait for ever.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    tokio::time::timeout(ACQUIRE, connection.ping())
+                        .await
+                        .unwrap_or_else(|_| Err(no_answer()))
+                        .map(|()| true)
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self { pools: Pools::Postgres(pool) })
+    }
+
     async fn connect_sqlite(url: &str) -> Result<Self> {
-        let options = SqliteConnectOptions::from_str(url)
-            .map_err(|_| Error::Setup("the database URL is not of the form sqlite://path/to/file.db".into()))?
-            .create_if_missing(true)
+        let options = SqliteConnectOptions::from_str(url).map_err(|_| {
+            Error::Setup("the database URL is not of the form sqlite://path/to/file.db".into())
+        })?;
+        // Hashes and sealed secrets: for its owner only. SQLite gives the files beside it the same permissions.
+        match crate::maintenance::create_private(options.get_filename()) {
+            Err(why) if why.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(Error::Driver(sqlx::Error::Io(why)));
+            }
+            _ => {}
+        }
+        let options = options
+            .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             // FULL keeps the newest commits through a power loss; NORMAL would not (D02).
             .synchronous(SqliteSynchronous::Full)
@@ -121,7 +167,7 @@ impl Db {
             .pragma("journal_size_limit", "67108864");
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(ACQUIRE)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(options.clone())
@@ -129,8 +175,8 @@ impl Db {
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
             .min_connections(0)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_lazy_with(options.create_if_missing(false).pragma("query_only", "ON"));
+            .acquire_timeout(ACQUIRE)
+            .connect_lazy_with(options.pragma("query_only", "ON"));
         Ok(Self { pools: Pools::Sqlite { writer, readers } })
     }
 
@@ -149,7 +195,13 @@ impl Db {
     pub async fn migrate(&self) -> Result<()> {
         let done = match &self.pools {
             Pools::Sqlite { writer, .. } => SQLITE_MIGRATIONS.run(writer).await,
-            Pools::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await,
+            Pools::Postgres(pool) => {
+                let mut connection = pool.acquire().await?;
+                sqlx::raw_sql(NO_LIMITS).execute(&mut *connection).await?;
+                let done = POSTGRES_MIGRATIONS.run(&mut connection).await;
+                connection.close_on_drop();
+                done
+            }
         };
         done.map_err(|error| match error {
             MigrateError::VersionMissing(version) => Error::Setup(format!(
@@ -167,7 +219,7 @@ impl Db {
     pub async fn write(&self) -> Result<Tx> {
         Ok(match &self.pools {
             Pools::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Pools::Postgres(pool) => Tx::Postgres(patiently(pool.begin()).await?),
         })
     }
 
@@ -175,8 +227,30 @@ impl Db {
     pub async fn read(&self) -> Result<Tx> {
         Ok(match &self.pools {
             Pools::Sqlite { readers, .. } => Tx::Sqlite(readers.begin().await?),
-            Pools::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Pools::Postgres(pool) => Tx::Postgres(patiently(pool.begin()).await?),
         })
+    }
+
+    /// Whether the database may be written to at all, as far as can be told without writing: on `SQLite` that it can be
+    /// read and its writer has not been closed, on `PostgreSQL` that this is no standby.
+    pub(crate) async fn looks_writable(&self) -> Result<bool> {
+        let mut tx = self.read().await?;
+        if let Pools::Sqlite { writer, .. } = &self.pools
+            && writer.is_closed()
+        {
+            return Ok(false);
+        }
+        match &mut tx {
+            Tx::Sqlite(inner) => {
+                sqlx::query("SELECT COUNT(*) FROM sqlite_schema").execute(&mut **inner).await?;
+                Ok(true)
+            }
+            Tx::Postgres(inner) => {
+                let asked = sqlx::query_as("SELECT current_setting('transaction_read_only')");
+                let (read_only,): (String,) = patiently(asked.fetch_one(&mut **inner)).await?;
+                Ok(read_only == "off")
+            }
+        }
     }
 
     /// Closes every connection; on `SQLite` this folds the write-ahead log into the file.
@@ -196,7 +270,7 @@ impl Tx {
     pub async fn commit(self) -> Result<()> {
         match self {
             Self::Sqlite(tx) => tx.commit().await?,
-            Self::Postgres(tx) => tx.commit().await?,
+            Self::Postgres(tx) => patiently(tx.commit()).await?,
         }
         Ok(())
     }

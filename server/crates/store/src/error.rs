@@ -22,19 +22,24 @@ pub enum Error {
         /// The row's key.
         row: String,
     },
+    /// A text holds a character that the database cannot keep: U+0000 on `PostgreSQL`.
+    #[error("a text holds a character that the database cannot keep")]
+    Unstorable,
     /// The URL of the database, its folder or its version is wrong; the text says how, for the operator.
     #[error("{0}")]
     Setup(String),
 }
 
 impl Error {
-    /// Whether the same transaction may work when it is tried again: locks, lost connections, a fail-over.
+    /// Whether the same transaction may work when it is tried again: locks, time limits, lost connections, a fail-over.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Driver(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)) => true,
             Self::Driver(sqlx::Error::Database(e)) => e.code().is_some_and(|code| {
-                matches!(code.as_ref(), "5" | "6" | "261" | "517" | "40001" | "40P01" | "25006")
-                    || code.starts_with("08")
+                matches!(
+                    code.as_ref(),
+                    "5" | "6" | "261" | "517" | "40001" | "40P01" | "25006" | "25P03" | "55P03" | "57014"
+                ) || code.starts_with("08")
                     || code.starts_with("57P")
             }),
             _ => false,
@@ -53,6 +58,7 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Database(e) if e.is_unique_violation() => {
                 Self::Taken(e.constraint().unwrap_or_else(|| e.message()).to_owned())
             }
+            sqlx::Error::Database(e) if e.code().is_some_and(|code| code == "22021") => Self::Unstorable,
             _ => Self::Driver(error),
         }
     }

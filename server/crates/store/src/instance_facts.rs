@@ -5,6 +5,7 @@ use crate::{Result, Tx};
 statements! {
     FIND = "SELECT value FROM instance_facts WHERE name = $1";
     INSERT_ONCE = "INSERT INTO instance_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+    LOCK = "INSERT INTO instance_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET name = excluded.name";
 }
 
 /// The fact of this name.
@@ -16,5 +17,12 @@ pub async fn find(tx: &mut Tx, name: &str) -> Result<Option<Vec<u8>>> {
 /// Writes a fact unless it is there; the one that counts is then [`find`]'s answer.
 pub async fn insert_once(tx: &mut Tx, name: &str, value: &[u8]) -> Result<()> {
     on!(tx, |c| sqlx::query(INSERT_ONCE).bind(name).bind(value).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Makes other transactions that ask for the same name wait until this one ends. What they wait for is read afterwards.
+pub async fn lock(tx: &mut Tx, name: &str) -> Result<()> {
+    let nothing: &[u8] = &[];
+    on!(tx, |c| sqlx::query(LOCK).bind(name).bind(nothing).execute(c).await.map(drop))?;
     Ok(())
 }

@@ -13,15 +13,22 @@ mod error;
 
 pub mod api_keys;
 pub mod audit;
+pub mod connect_events;
+pub mod connections;
 pub mod connectors;
+pub mod identity_providers;
 pub mod instance_facts;
 pub mod maintenance;
 pub mod members;
+pub mod oauth_clients;
+pub mod oauth_codes;
+pub mod oauth_grants;
 pub mod orgs;
 pub mod outbox;
 pub mod sessions;
 pub mod setup_links;
 pub mod sign_in_failures;
+pub mod signing_keys;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod users;
@@ -36,13 +43,20 @@ pub type Result<T> = core::result::Result<T, Error>;
 pub const STATEMENTS: &[&[db::Statement]] = &[
     api_keys::STATEMENTS,
     audit::STATEMENTS,
+    connect_events::STATEMENTS,
+    connections::STATEMENTS,
     connectors::STATEMENTS,
+    identity_providers::STATEMENTS,
     instance_facts::STATEMENTS,
     members::STATEMENTS,
+    oauth_clients::STATEMENTS,
+    oauth_codes::STATEMENTS,
+    oauth_grants::STATEMENTS,
     orgs::STATEMENTS,
     outbox::STATEMENTS,
     sessions::STATEMENTS,
     setup_links::STATEMENTS,
     sign_in_failures::STATEMENTS,
+    signing_keys::STATEMENTS,
     users::STATEMENTS,
 ];

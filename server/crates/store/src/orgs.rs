@@ -2,22 +2,22 @@
 
 use model::{
     OrgId, OrgSlug, Plan, UserId,
+    oauth::{OauthSettings, RefreshLifetime, ReusePolicy},
     orgs::{KeyVisibility, Org},
 };
 
-use crate::{Error, Result, Tx, db::parsed};
+use crate::{Error, Kind, Result, Tx, db::parsed};
 
 statements! {
     FIND = "SELECT id, slug, name, description, plan, key_visibility, url_keys, created_at FROM orgs WHERE id = $1";
     FIND_BY_SLUG = "SELECT id, slug, name, description, plan, key_visibility, url_keys, created_at FROM orgs WHERE slug = $1";
-    LIST_SLUGS = "SELECT id, slug FROM orgs";
+    LIST_VERSIONS = "SELECT id, slug, version FROM orgs";
     LIST_OF_USER = "SELECT o.id, o.slug, o.name, o.description, o.plan, o.key_visibility, o.url_keys, o.created_at \
                     FROM orgs o JOIN members m ON m.org_id = o.id WHERE m.user_id = $1 ORDER BY o.name, o.id";
     DATA_KEY = "SELECT data_key FROM orgs WHERE id = $1";
     INSERT = "INSERT INTO orgs (id, slug, name, description, plan, key_visibility, url_keys, data_key, version, changed_at, created_at) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)";
     UPDATE = "UPDATE orgs SET name = $2, description = $3, plan = $4, key_visibility = $5, url_keys = $6 WHERE id = $1";
-    BUMP = "UPDATE orgs SET version = version + 1, changed_at = $2 WHERE id = $1 RETURNING version";
     LOCK = "UPDATE orgs SET version = version WHERE id = $1";
     LIST_CHANGED = "SELECT id, slug, version FROM orgs WHERE changed_at >= $1";
     VERSION = "SELECT version FROM orgs WHERE id = $1";
@@ -26,6 +26,20 @@ statements! {
     ONBOARDING = "SELECT onboarding_dismissed_at FROM orgs WHERE id = $1";
     DISMISS_ONBOARDING = "UPDATE orgs SET onboarding_dismissed_at = $2 WHERE id = $1";
     COUNT = "SELECT COUNT(*) FROM orgs";
+    OAUTH_SETTINGS = "SELECT refresh_days, reuse_policy, open_clients FROM orgs WHERE id = $1";
+    SET_OAUTH_SETTINGS = "UPDATE orgs SET refresh_days = $2, reuse_policy = $3, open_clients = $4 WHERE id = $1";
+}
+
+/// What must differ by database: its own time in Unix milliseconds, as of the statement and not of the transaction.
+macro_rules! by_kind {
+    ($tx:expr, $before:literal, $after:literal) => {
+        match $tx.kind() {
+            Kind::Sqlite => concat!($before, "CAST(unixepoch('subsec') * 1000 AS INTEGER)", $after),
+            Kind::Postgres => {
+                concat!($before, "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)", $after)
+            }
+        }
+    };
 }
 
 #[derive(sqlx::FromRow)]
@@ -73,10 +87,18 @@ pub async fn find_by_slug(tx: &mut Tx, slug: &OrgSlug) -> Result<Option<Org>> {
     row.map(Org::try_from).transpose()
 }
 
-/// Every organisation's id and slug: what the gateway needs to route without asking again.
-pub async fn list_slugs(tx: &mut Tx) -> Result<Vec<(OrgId, String)>> {
-    let rows: Vec<(String, String)> = on!(tx, |c| sqlx::query_as(LIST_SLUGS).fetch_all(c).await)?;
-    rows.into_iter().map(|(id, slug)| Ok((parsed(&id, "orgs", "id", &id)?, slug))).collect()
+/// Every organisation's id, slug and version: what the gateway needs to route without asking again, and to notice
+/// changes.
+pub async fn list_versions(tx: &mut Tx) -> Result<Vec<(OrgId, String, i64)>> {
+    let rows: Vec<(String, String, i64)> = on!(tx, |c| sqlx::query_as(LIST_VERSIONS).fetch_all(c).await)?;
+    rows.into_iter().map(|(id, slug, version)| Ok((parsed(&id, "orgs", "id", &id)?, slug, version))).collect()
+}
+
+/// The database's own time, Unix milliseconds: what the nodes agree on, whatever their clocks say.
+pub async fn now(tx: &mut Tx) -> Result<i64> {
+    let sql = by_kind!(tx, "SELECT ", "");
+    let (now,): (i64,) = on!(tx, |c| sqlx::query_as(sql).fetch_one(c).await)?;
+    Ok(now)
 }
 
 /// The organisations of a person, by name.
@@ -84,6 +106,34 @@ pub async fn list_of_user(tx: &mut Tx, user: UserId) -> Result<Vec<Org>> {
     let user = user.to_string();
     let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST_OF_USER).bind(user).fetch_all(c).await)?;
     rows.into_iter().map(Org::try_from).collect()
+}
+
+/// What the organisation chose about OAuth.
+pub async fn oauth_settings(tx: &mut Tx, id: OrgId) -> Result<OauthSettings> {
+    let id = id.to_string();
+    let row: Option<(i64, String, bool)> =
+        on!(tx, |c| sqlx::query_as(OAUTH_SETTINGS).bind(&id).fetch_optional(c).await)?;
+    let (days, reuse, open_clients) = row.ok_or(Error::Missing("orgs"))?;
+    let wrong = |column| Error::Inconsistent { table: "orgs", column, row: id.clone() };
+    Ok(OauthSettings {
+        lifetime: RefreshLifetime::from_days(days).ok_or_else(|| wrong("refresh_days"))?,
+        reuse: ReusePolicy::parse(&reuse).ok_or_else(|| wrong("reuse_policy"))?,
+        open_clients,
+    })
+}
+
+/// Writes what the organisation chose about OAuth.
+pub async fn set_oauth_settings(tx: &mut Tx, id: OrgId, settings: OauthSettings) -> Result<()> {
+    let id = id.to_string();
+    on!(tx, |c| sqlx::query(SET_OAUTH_SETTINGS)
+        .bind(id)
+        .bind(settings.lifetime.days())
+        .bind(settings.reuse.as_str())
+        .bind(settings.open_clients)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
 }
 
 /// The organisation's wrapped data key.
@@ -128,11 +178,16 @@ pub async fn update(tx: &mut Tx, org: &Org) -> Result<()> {
     Ok(())
 }
 
-/// Raises the organisation's version, which is the sequence number of the change's audit event. The row stays locked
-/// until the transaction ends, so versions are gapless.
-pub async fn bump(tx: &mut Tx, id: OrgId, at: i64) -> Result<i64> {
+/// Raises the organisation's version, which is the sequence number of the change's audit event, and stamps it with the
+/// database's time. The row stays locked until the transaction ends, so versions are gapless.
+pub async fn bump(tx: &mut Tx, id: OrgId) -> Result<i64> {
     let id = id.to_string();
-    let row: Option<(i64,)> = on!(tx, |c| sqlx::query_as(BUMP).bind(id).bind(at).fetch_optional(c).await)?;
+    let sql = by_kind!(
+        tx,
+        "UPDATE orgs SET version = version + 1, changed_at = ",
+        " WHERE id = $1 RETURNING version"
+    );
+    let row: Option<(i64,)> = on!(tx, |c| sqlx::query_as(sql).bind(id).fetch_optional(c).await)?;
     row.map(|(version,)| version).ok_or(Error::Missing("orgs"))
 }
 
@@ -144,7 +199,7 @@ pub async fn lock(tx: &mut Tx, id: OrgId) -> Result<()> {
     Ok(())
 }
 
-/// Organisations changed at or after a time, with slug and version.
+/// Organisations changed at or after a time of the database ([`now`]), with slug and version.
 pub async fn list_changed(tx: &mut Tx, since: i64) -> Result<Vec<(OrgId, String, i64)>> {
     let rows: Vec<(String, String, i64)> =
         on!(tx, |c| sqlx::query_as(LIST_CHANGED).bind(since).fetch_all(c).await)?;

@@ -38,7 +38,11 @@ impl TestApp {
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         variables.entry("GATEHOUSE_PUBLIC_URL".into()).or_insert_with(|| format!("http://{HOST}"));
         let config = config::load(variables).expect("settings");
-        Arc::make_mut(&mut test.env.settings).public_url = config.public_url.clone();
+        let settings = Arc::make_mut(&mut test.env.settings);
+        settings.public_url = config.public_url.clone();
+        settings.registration = config.registration;
+        settings.cimd = config.cimd;
+        settings.native_schemes.clone_from(&config.native_schemes);
         let ready =
             serve::assemble(test.env.clone(), &config, CancellationToken::new()).await.expect("a server");
         Self { test, router: ready.router, work: ready.work }

@@ -3,7 +3,7 @@
 use core::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr};
 
 use ipnet::IpNet;
-use url::Host;
+use url::{Host, Url};
 
 /// The destinations an operator has allowed. Empty by default; it is never set by a tenant.
 ///
@@ -54,6 +54,20 @@ impl EgressAllow {
     pub fn allows_name(&self, name: &str, port: u16) -> bool {
         let name = canonical(name);
         self.names.iter().any(|(allowed, ports)| ports.0.contains(&port) && *allowed == name)
+    }
+
+    /// The same, and this URL's own host at its port.
+    pub(super) fn with_origin(&self, url: &Url) -> Self {
+        let mut wider = self.clone();
+        if let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) {
+            let port = Ports(port..=port);
+            match host {
+                Host::Domain(name) => wider.names.push((canonical(name), port)),
+                Host::Ipv4(address) => wider.nets.push((IpAddr::V4(address).into(), port)),
+                Host::Ipv6(address) => wider.nets.push((IpAddr::V6(address).into(), port)),
+            }
+        }
+        wider
     }
 
     /// The entries that apply at a port, without their ports.
@@ -196,6 +210,20 @@ mod tests {
             "10.0.0.0/8,127.0.0.0/8:8000-9000,[::1]/128:443,fd00::/8,mcp.internal:80"
         );
         assert_eq!(allow(&list.to_string()), list);
+    }
+
+    #[test]
+    fn ssr_07_our_own_address_is_let_in_at_its_port_alone() {
+        let list = allow("10.0.0.0/8");
+        let own = |url: &str| list.with_origin(&Url::parse(url).unwrap());
+        assert!(own("https://Gate.test/x").allows_name("gate.test", 443));
+        assert!(!own("https://gate.test").allows_name("gate.test", 80));
+        assert!(!own("https://gate.test").allows_name("x.gate.test", 443));
+        assert!(own("http://127.0.0.1:3000").allows_address(ip("127.0.0.1"), 3000));
+        assert!(!own("http://127.0.0.1:3000").allows_address(ip("127.0.0.1"), 3001));
+        assert!(!own("http://127.0.0.1:3000").allows_address(ip("127.0.0.2"), 3000));
+        assert!(own("http://[::1]:3000").allows_address(ip("::1"), 3000));
+        assert!(own("http://[::1]:3000").allows_address(ip("10.1.1.1"), 22), "what was allowed stays so");
     }
 
     #[test]

@@ -166,6 +166,21 @@ impl Outbound {
         Ok(outbound)
     }
 
+    /// A client that may also reach this URL's own host and port, whatever they resolve to: for looking at ourselves, never
+    /// for an address that a tenant chose.
+    #[must_use]
+    pub fn reaching(&self, url: &Url) -> Self {
+        let inner = &self.0;
+        Self(Arc::new(Inner {
+            allow: inner.allow.with_origin(url),
+            user_agent: inner.user_agent.clone(),
+            certificates: inner.certificates.clone(),
+            resolver: inner.resolver.clone(),
+            connect_timeout: inner.connect_timeout,
+            clients: Mutex::default(),
+        }))
+    }
+
     /// What the operator has allowed besides public addresses.
     pub fn allow(&self) -> &EgressAllow {
         &self.0.allow
@@ -196,7 +211,7 @@ impl Outbound {
             .body(body)
             .send()
             .await
-            .map_err(|error| classify(&error))?;
+            .map_err(classify)?;
         let plain = response
             .headers()
             .get_all(header::CONTENT_ENCODING)
@@ -208,7 +223,7 @@ impl Outbound {
         }
         let (parts, body) = http::Response::from(response).into_parts();
         let body = http_body_util::BodyDataStream::new(body);
-        Ok(http::Response::from_parts(parts, body.map_err(|error| classify_body(&error)).boxed()))
+        Ok(http::Response::from_parts(parts, body.map_err(classify_body).boxed()))
     }
 
     fn client(&self, rules: Rules) -> Result<Client, reqwest::Error> {
@@ -337,10 +352,12 @@ async fn addresses(resolver: &TokioResolver, rules: &Rules, name: &str) -> Resul
 }
 
 /// What went wrong before the head of an answer was there.
-fn classify(error: &reqwest::Error) -> NetError {
+fn classify(error: reqwest::Error) -> NetError {
+    // A URL's query may hold a key.
+    let error = error.without_url();
     tracing::debug!(?error, "an outbound request failed");
     let mut kinds = Vec::new();
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    let mut next: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(error) = next {
         if let Some(ours) = error.downcast_ref::<NetError>() {
             return *ours;
@@ -374,7 +391,8 @@ fn io_kinds(error: &io::Error, kinds: &mut Vec<io::ErrorKind>) {
 }
 
 /// What went wrong within a body.
-fn classify_body(error: &reqwest::Error) -> NetError {
+fn classify_body(error: reqwest::Error) -> NetError {
+    let error = error.without_url();
     tracing::debug!(?error, "an outbound body broke off");
     if error.is_timeout() { NetError::Timeout } else { NetError::BadResponse }
 }

@@ -1,6 +1,6 @@
 //! Who gets in, and what those hear who do not.
 
-use std::{collections::HashSet, sync::atomic::Ordering};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use domain::dataplane::PlaneScope;
 use http::Method;
@@ -181,7 +181,8 @@ async fn oam_02_every_slug_has_a_metadata_document() {
         assert_eq!(document["resource"], format!("{PUBLIC}{path}"));
         assert_eq!(document["scopes_supported"], json!(["mcp:call"]));
         assert_eq!(document["bearer_methods_supported"], json!(["header"]));
-        assert!(document.get("authorization_servers").is_none());
+        // The issuer, exactly as tokens and the server's own metadata spell it.
+        assert_eq!(document["authorization_servers"], json!([PUBLIC]));
         assert_eq!(answer.header("access-control-allow-origin"), "*");
     }
     let bad = ask(Method::GET, "/.well-known/oauth-protected-resource/mcp/A_B").empty();
@@ -276,7 +277,7 @@ async fn apk_06_a_scoped_key_sees_and_calls_its_connectors_alone() {
     // The scope follows the key's change.
     bench.directory.change(|plane| {
         plane.keys.get_mut(&plane_key(3).0).unwrap().scope =
-            PlaneScope::Only(HashSet::from([connector_id(1)]));
+            PlaneScope::Only(std::sync::Arc::new([connector_id(1)].into()));
     });
     bench.gateway.invalidate(crate::support::org_id(1));
     let call = rpc(1, "tools/call", call_params("beta__echo", "m"));
@@ -323,7 +324,7 @@ async fn apk_09_credentials_in_the_query_need_two_consents() {
     assert_eq!(both.word(), "ambiguous_credentials");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn err_05_without_data_nobody_gets_in() {
     let bench = Bench::new(Speaks::Modern);
     assert_eq!(bench.bare("/mcp/acme", 1, &list()).await.status, 200);
@@ -334,10 +335,59 @@ async fn err_05_without_data_nobody_gets_in() {
     let answer = bench.bare("/mcp/acme", 1, &list()).await;
     assert_eq!((answer.status, answer.word().as_str()), (503, "unavailable"));
     bench.directory.broken.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(bench.bare("/mcp/acme", 1, &list()).await.status, 200);
     bench.directory.broken.store(true, Ordering::Relaxed);
     bench.gateway.invalidate(crate::support::org_id(1));
     assert_eq!(bench.bare("/mcp/acme", 1, &list()).await.status, 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn err_05_a_failure_is_shared_and_the_database_is_left_alone_for_a_moment() {
+    let bench = Bench::new(Speaks::Modern);
+    bench.directory.broken.store(true, Ordering::Relaxed);
+    let many = async |count: usize| {
+        let list = list();
+        let answers = (0..count).map(|_| bench.bare("/mcp/acme", 1, &list));
+        futures_util::future::join_all(answers).await
+    };
+    let answers = many(100).await;
+    for answer in &answers {
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+    }
+    assert_eq!(bench.directory.loads.load(Ordering::Relaxed), 1);
+    many(100).await;
+    assert_eq!(bench.directory.loads.load(Ordering::Relaxed), 1, "asked again too soon");
+    bench.directory.broken.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(many(100).await.iter().all(|answer| answer.status == 200));
+    assert_eq!(bench.directory.loads.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn err_05_a_database_that_never_answers_keeps_nobody_waiting() {
+    let bench = Bench::with(Speaks::Modern, |settings| settings.waiting_per_load = 20);
+    bench.directory.stuck.store(true, Ordering::Relaxed);
+    let list = list();
+    let begun = tokio::time::Instant::now();
+    let asked = (0..100).map(async |_| {
+        let answer = bench.bare("/mcp/acme", 1, &list).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
+        assert_eq!(answer.word(), "unavailable");
+        begun.elapsed() >= Duration::from_secs(5)
+    });
+    let waited = futures_util::future::join_all(asked).await.into_iter().filter(|waited| *waited).count();
+    assert_eq!(waited, 20, "the others are refused at once");
+    assert!(begun.elapsed() < Duration::from_secs(6));
+    // The load goes on, but nobody waits for it any more.
+    assert_eq!(bench.bare("/mcp/acme", 1, &list).await.status, 503);
+    assert!(begun.elapsed() < Duration::from_secs(6));
+    assert_eq!(bench.directory.loads.load(Ordering::Relaxed), 1);
+    // Another organisation is not touched by it.
+    bench.directory.stuck.store(false, Ordering::Relaxed);
+    assert_eq!(bench.bare("/mcp/bolt", 11, &list).await.status, 200);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(bench.bare("/mcp/acme", 1, &list).await.status, 200, "it recovers by itself");
 }
 
 #[tokio::test]
@@ -358,5 +408,6 @@ async fn apk_08_every_use_is_noted() {
     bench.bare("/mcp/acme", 777, &list()).await;
     let noted = bench.meter.0.lock().unwrap();
     assert_eq!(noted.len(), 1);
-    assert_eq!(noted[0], (crate::support::key_id(1), crate::support::org_id(1), Some("curl/8".to_owned())));
+    let who = domain::dataplane::Principal::ApiKey(crate::support::key_id(1));
+    assert_eq!(noted[0], (who, crate::support::org_id(1), Some("curl/8".to_owned())));
 }

@@ -4,6 +4,8 @@
 mod auth;
 mod calls;
 mod eras;
+mod idp;
 mod support;
+mod tokens;
 mod transport;
 mod upstream;

@@ -20,16 +20,24 @@ use axum::{
 use bytes::Bytes;
 use domain::{
     Rng,
-    dataplane::{Directory, OrgPlane, PlaneConnector, PlaneKey, PlaneScope, PlaneTool, Unavailable},
+    dataplane::{
+        Access, Directory, OrgPlane, PlaneConnector, PlaneGrant, PlaneKey, PlaneMachine, PlaneScope,
+        PlaneTool, Principal, Unavailable,
+    },
     env::ManualClock,
+    idp::{self, Condition, IdpSubject, Judge, PlaneIdp},
     key_format,
     mcp::exchange::{BodyStream, Exchange, NetError},
+    tokens::{AccessToken, Reader, Refused, TokenGrant},
 };
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use gateway::{Gateway, Meter, Parts, Settings, router};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt as _;
-use model::{ApiKeyId, ConnectorId, OrgId, connectors::Transport};
+use model::{
+    ApiKeyId, ConnectionId, ConnectionKeyId, ConnectorId, GrantId, IdentityProviderId, OrgId, UserId,
+    connectors::Transport, sso::IdpRules,
+};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tower::ServiceExt as _;
@@ -152,7 +160,7 @@ pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
     let mut keys: HashMap<_, _> = [plane_key(first), plane_key(first + 1)].into();
     if number == 1 {
         let (hash, mut scoped) = plane_key(3);
-        scoped.scope = PlaneScope::Only(HashSet::from([connector_id(2)]));
+        scoped.scope = PlaneScope::Only(Arc::new([connector_id(2)].into()));
         keys.insert(hash, scoped);
         let (hash, mut url) = plane_key(4);
         url.url_key = true;
@@ -164,7 +172,11 @@ pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
         suspended: false,
         url_keys: false,
         keys,
+        grants: HashMap::new(),
+        machines: HashMap::new(),
+        revoked_tokens: HashSet::new(),
         connectors: connectors.into_iter().map(Arc::new).collect(),
+        idp: None,
         version: 1,
     }
 }
@@ -174,6 +186,8 @@ pub(crate) struct FakeDirectory {
     pub(crate) slugs: HashMap<String, OrgId>,
     pub(crate) planes: Mutex<HashMap<OrgId, Arc<OrgPlane>>>,
     pub(crate) broken: AtomicBool,
+    /// Takes questions and never answers.
+    pub(crate) stuck: AtomicBool,
     pub(crate) lookups: AtomicUsize,
     pub(crate) loads: AtomicUsize,
 }
@@ -183,15 +197,7 @@ impl FakeDirectory {
     pub(crate) fn change(&self, change: impl FnOnce(&mut OrgPlane)) {
         let mut planes = self.planes.lock().unwrap();
         let old = planes.get(&org_id(1)).unwrap();
-        let mut new = OrgPlane {
-            org: old.org,
-            slug: old.slug.clone(),
-            suspended: old.suspended,
-            url_keys: old.url_keys,
-            keys: old.keys.clone(),
-            connectors: old.connectors.clone(),
-            version: old.version + 1,
-        };
+        let mut new = OrgPlane { version: old.version + 1, ..OrgPlane::clone(old) };
         change(&mut new);
         planes.insert(org_id(1), Arc::new(new));
     }
@@ -210,7 +216,11 @@ impl Directory for FakeDirectory {
         } else {
             Ok(self.planes.lock().unwrap().get(&org).cloned())
         };
+        let stuck = self.stuck.load(Ordering::Relaxed);
         Box::pin(async move {
+            if stuck {
+                std::future::pending::<()>().await;
+            }
             tokio::task::yield_now().await;
             found
         })
@@ -218,12 +228,127 @@ impl Directory for FakeDirectory {
 }
 
 #[derive(Default)]
-pub(crate) struct FakeMeter(pub(crate) Mutex<Vec<(ApiKeyId, OrgId, Option<String>)>>);
+pub(crate) struct FakeMeter(pub(crate) Mutex<Vec<(Principal, OrgId, Option<String>)>>);
 
 impl Meter for FakeMeter {
-    fn used(&self, key: ApiKeyId, org: OrgId, _: i64, _: Option<IpAddr>, agent: Option<&str>) {
-        self.0.lock().unwrap().push((key, org, agent.map(str::to_owned)));
+    fn used(&self, access: &Access, org: OrgId, _: i64, _: Option<IpAddr>, agent: Option<&str>) {
+        self.0.lock().unwrap().push((access.principal.clone(), org, agent.map(str::to_owned)));
     }
+}
+
+/// Access tokens in clear text: `domain` proves that only those it signed are read.
+#[derive(Default)]
+pub(crate) struct FakeTokens {
+    pub(crate) known: Mutex<HashMap<String, Arc<AccessToken>>>,
+    pub(crate) broken: AtomicBool,
+    pub(crate) removed: AtomicBool,
+}
+
+impl FakeTokens {
+    /// Makes a token known.
+    pub(crate) fn add(&self, name: &str, token: AccessToken) {
+        self.known.lock().unwrap().insert(name.to_owned(), Arc::new(token));
+    }
+}
+
+/// Knows the subject of a token by its signature, and who lacks a claim.
+struct FakeJudge;
+
+impl Judge for FakeJudge {
+    fn judge<'a>(
+        &'a self,
+        provider: &'a PlaneIdp,
+        token: &'a str,
+    ) -> BoxFuture<'a, Result<IdpSubject, idp::Refused>> {
+        let refused = |condition| Err(idp::Refused { condition, detail: "secret detail".into() });
+        let judged = match token.rsplit('.').next() {
+            Some("good") => Ok(IdpSubject {
+                org: provider.org,
+                issuer: provider.issuer.clone(),
+                subject: "agent-7".into(),
+                expires_at: i64::MAX,
+            }),
+            Some("claimless") => refused(Condition::Claims),
+            _ => refused(Condition::Signature),
+        };
+        Box::pin(async move { judged })
+    }
+}
+
+/// A token that says it is by this issuer. The fake judge goes by its third part.
+pub(crate) fn foreign(issuer: &str, signature: &str) -> String {
+    let part = |text: &str| data_encoding::BASE64URL_NOPAD.encode(text.as_bytes());
+    format!("{}.{}.{signature}", part("{}"), part(&json!({"iss": issuer}).to_string()))
+}
+
+pub(crate) fn provider(number: u64, issuer: &str) -> Arc<PlaneIdp> {
+    Arc::new(PlaneIdp {
+        org: org_id(number),
+        id: IdentityProviderId::from_uuid(Uuid::from_u128(u128::from(number))),
+        issuer: issuer.to_owned(),
+        jwks_uri: format!("{issuer}/keys"),
+        audience: "acme".to_owned(),
+        rules: IdpRules::default(),
+    })
+}
+
+impl Reader for FakeTokens {
+    fn read<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Arc<AccessToken>, Refused>> {
+        let found = self.known.lock().unwrap().get(token).cloned();
+        let found = found.ok_or(Refused::Invalid("unknown"));
+        let found = if self.broken.load(Ordering::Relaxed) { Err(Refused::Unavailable) } else { found };
+        Box::pin(async move { found })
+    }
+
+    fn stands(&self, _: &AccessToken) -> bool {
+        !self.removed.load(Ordering::Relaxed)
+    }
+}
+
+/// A token of acme's grant 1: everything it may do, for its main endpoint.
+pub(crate) fn token() -> AccessToken {
+    AccessToken {
+        kid: "kid".into(),
+        jti: "jti".into(),
+        subject: "usr".into(),
+        client: "client".into(),
+        org: org_id(1),
+        audience: format!("{PUBLIC}/mcp/acme"),
+        scope: model::Scope::everything(),
+        grant: Some(token_grant(1)),
+        issued_at: 0,
+        expires_at: 0,
+    }
+}
+
+/// Grant, key and generation of this number.
+pub(crate) fn token_grant(number: u64) -> TokenGrant {
+    let uuid = Uuid::from_u128(u128::from(number));
+    TokenGrant { grant: GrantId::from_uuid(uuid), key: ConnectionKeyId::from_uuid(uuid), generation: 1 }
+}
+
+pub(crate) fn connection_id(number: u64) -> ConnectionId {
+    ConnectionId::from_uuid(Uuid::from_u128(u128::from(number)))
+}
+
+/// The grant that [`token`] comes from, of connection 1.
+pub(crate) fn plane_grant() -> (GrantId, PlaneGrant) {
+    let TokenGrant { grant, key, .. } = token_grant(1);
+    let stored = PlaneGrant {
+        connection: connection_id(1),
+        key,
+        client: "client".into(),
+        user: UserId::from_uuid(Uuid::from_u128(1)),
+        client_name: "A client".into(),
+        scope: model::Scope::everything(),
+        expires_at: i64::MAX,
+    };
+    (grant, stored)
+}
+
+/// A machine client called `machine`.
+pub(crate) fn plane_machine(scope: &str) -> (String, PlaneMachine) {
+    ("machine".into(), PlaneMachine { name: "Nightly".into(), scope: scope.parse().unwrap() })
 }
 
 /// How the upstream server of a test speaks.
@@ -468,6 +593,7 @@ pub(crate) struct Bench {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) directory: Arc<FakeDirectory>,
     pub(crate) upstream: Arc<FakeUpstream>,
+    pub(crate) tokens: Arc<FakeTokens>,
     pub(crate) meter: Arc<FakeMeter>,
 }
 
@@ -488,18 +614,29 @@ impl Bench {
         let upstream_state = FakeUpstream::new(speaks);
         let server = Router::new().fallback(upstream).with_state(Arc::clone(&upstream_state));
         let clock = ManualClock::at(1_795_219_200_000);
-        let meter = Arc::new(FakeMeter::default());
+        let (meter, tokens) = (Arc::new(FakeMeter::default()), Arc::new(FakeTokens::default()));
         let mut settings = Settings::new(PUBLIC.parse().unwrap());
         adjust(&mut settings);
         let gateway = Gateway::new(Parts {
             directory: directory.clone(),
             exchange: Arc::new(InProcess(server)),
+            tokens: tokens.clone(),
+            judge: Arc::new(FakeJudge),
+            journal: Arc::default(),
             meter: meter.clone(),
             clock: clock.clone(),
             rng: Arc::new(SeededRng::new(7)),
             settings,
         });
-        Self { app: router(gateway.clone()), gateway, clock, directory, upstream: upstream_state, meter }
+        Self {
+            app: router(gateway.clone()),
+            gateway,
+            clock,
+            directory,
+            upstream: upstream_state,
+            tokens,
+            meter,
+        }
     }
 
     pub(crate) async fn send(&self, request: http::Request<Body>) -> Answer {
@@ -517,6 +654,11 @@ impl Bench {
     /// A bare call, as with curl.
     pub(crate) async fn bare(&self, path: &str, number: u64, body: &Value) -> Answer {
         self.send(post(path).key(number).json(body)).await
+    }
+
+    /// A bare call with a bearer.
+    pub(crate) async fn bearer(&self, path: &str, token: &str, body: &Value) -> Answer {
+        self.send(post(path).header("authorization", &format!("Bearer {token}")).json(body)).await
     }
 
     /// A call of the modern era with the headers that belong to it.

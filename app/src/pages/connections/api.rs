@@ -1,0 +1,107 @@
+//! Server functions of connections.
+
+#![expect(missing_docs, reason = "the fields that #[server] makes are the arguments")]
+
+use leptos::prelude::*;
+use model::{
+    AppError, ConnectionId,
+    api_keys::Snippet,
+    oauth::{Connection, OauthWay, OwnConnection},
+};
+use serde::{Deserialize, Serialize};
+
+/// What the list shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionList {
+    /// All connections, live ones first.
+    pub connections: Vec<Connection>,
+    /// The configuration file of Claude Desktop that connects it here.
+    pub desktop: Option<Snippet>,
+    /// Server time, Unix milliseconds.
+    pub now: i64,
+}
+
+/// All connections of the organisation.
+#[server(prefix = "/api", endpoint = "load_connections")]
+pub async fn load_connections() -> Result<ConnectionList, AppError> {
+    use model::permissions::can;
+
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::<can::ApiKeysRead>::require(&ctx).await.map_err(&told)?;
+    let connections = domain::connections::list(&ctx.env, &actor).await.map_err(&told)?;
+    let ways = ways(&ctx).await?;
+    Ok(ConnectionList { connections, desktop: desktop(&ways), now: ctx.env.now() })
+}
+
+/// One connection, and the server's time in Unix milliseconds.
+#[server(prefix = "/api", endpoint = "load_connection")]
+pub async fn load_connection(id: String) -> Result<(Connection, i64), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    // Anything else in the URL leads to nothing.
+    let id: ConnectionId = id.parse().map_err(|_| told(domain::Error::not_found("connection")))?;
+    let connection = domain::connections::get(&ctx.env, &actor, id).await.map_err(&told)?;
+    Ok((connection, ctx.env.now()))
+}
+
+/// Revokes a connection.
+#[server(prefix = "/api", endpoint = "revoke_connection")]
+pub async fn revoke_connection(id: ConnectionId) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    domain::connections::revoke(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
+    crate::ssr::redirect(&format!("{}?notice=connection-revoked", model::paths::settings_connections()));
+    Ok(())
+}
+
+/// Gives a connection a new key.
+#[server(prefix = "/api", endpoint = "regenerate_connection")]
+pub async fn regenerate_connection(id: ConnectionId) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    domain::connections::regenerate(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
+    crate::ssr::redirect(&format!("{}?notice=connection-key-made", model::paths::settings_connections()));
+    Ok(())
+}
+
+/// How each client is connected by signing in. Every member may know that.
+#[server(prefix = "/api", endpoint = "load_oauth_ways")]
+pub async fn load_oauth_ways() -> Result<Vec<OauthWay>, AppError> {
+    ways(&crate::ssr::ctx()?).await
+}
+
+/// The connections of the signed-in person in all organisations, and the server's time in Unix milliseconds.
+#[server(prefix = "/api", endpoint = "load_own_connections")]
+pub async fn load_own_connections() -> Result<(Vec<OwnConnection>, i64), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let own = domain::connections::list_own(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    Ok((own, ctx.env.now()))
+}
+
+/// Revokes a connection of the signed-in person.
+#[server(prefix = "/api", endpoint = "revoke_own_connection")]
+pub async fn revoke_own_connection(id: ConnectionId) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    domain::connections::revoke_own(&ctx, id).await.map_err(crate::ssr::told(&ctx))?;
+    crate::ssr::redirect(&format!("{}?notice=connection-revoked", model::paths::profile_connections()));
+    Ok(())
+}
+
+#[cfg(feature = "ssr")]
+async fn ways(ctx: &domain::request::RequestContext) -> Result<Vec<OauthWay>, AppError> {
+    use model::{paths, permissions::can};
+
+    let told = crate::ssr::told(ctx);
+    let actor = domain::OrgActor::<can::ConnectorsRead>::require(ctx).await.map_err(&told)?;
+    let org = domain::orgs::get(&ctx.env, &actor).await.map_err(&told)?;
+    let endpoint = ctx.env.settings.absolute(&paths::mcp(org.slug.as_str()));
+    Ok(domain::install::oauth_ways(&endpoint, org.slug.as_str()))
+}
+
+/// The text of Claude Desktop's configuration file.
+#[cfg(feature = "ssr")]
+fn desktop(ways: &[OauthWay]) -> Option<Snippet> {
+    ways.iter().find(|way| way.client == "claude-desktop")?.snippets.last().cloned()
+}

@@ -1,0 +1,12 @@
+//! MCP connections: of the organisation, and of the signed-in person.
+
+pub mod api;
+mod ask;
+mod how_to;
+mod list;
+mod own;
+
+pub use ask::{RegenerateConnectionPage, RevokeConnectionPage};
+pub use how_to::HowToConnectPage;
+pub use list::ConnectionsPage;
+pub use own::OwnConnectionsPage;

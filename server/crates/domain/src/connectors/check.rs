@@ -1,0 +1,264 @@
+//! Asking connectors: when they are added or changed, when somebody wants to know, and in the background; and what is
+//! kept of the answer.
+
+use std::{collections::HashSet, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use model::{
+    AppError, ConnectorId, OrgId,
+    connectors::{Health, Probe, Transport},
+    permissions::can,
+};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use store::{
+    Tx,
+    connectors::{Checked, Connector as Row, Tool as ToolRow},
+};
+
+use super::{
+    find,
+    secrets::{Target, sealed},
+};
+use crate::{
+    Env, Error, OrgActor, Result,
+    change::{Change, Event},
+    mcp::{
+        demo::Demo,
+        tools::SEPARATOR,
+        upstream::{HttpUpstream, ProbeReport, Upstream, UpstreamError, UpstreamSettings},
+    },
+    net::NetError,
+    orgs,
+};
+
+/// Failed checks in a row after which a connector counts as down (UPS-15).
+const DOWN_AFTER: i64 = 3;
+
+/// Asks a server what it is and offers. `slug` is the length of what will stand before its tools' names.
+pub(super) async fn ask(
+    env: &Env,
+    target: &Target,
+    slug: usize,
+) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
+    let wrong = || Error::Internal("a checked URL or header cannot be sent".into());
+    let upstream = match target.transport {
+        Transport::Demo => {
+            let clock = env.clock.clone();
+            Upstream::Demo(Demo::new(Arc::new(move || clock.now())))
+        }
+        Transport::Http => {
+            let mut map = HeaderMap::new();
+            for (name, value) in &target.headers {
+                let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+                let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| wrong())?;
+                value.set_sensitive(true);
+                map.insert(name, value);
+            }
+            let uri = target.whole_url().expose_secret().parse().map_err(|_| wrong())?;
+            Upstream::Http(HttpUpstream::new(
+                Arc::new(env.outbound.clone()),
+                uri,
+                map,
+                UpstreamSettings::default(),
+            ))
+        }
+    };
+    Ok(upstream.probe(slug + SEPARATOR.len()).await)
+}
+
+/// Whether a failure may be gone later, so that the connector is worth keeping.
+pub(super) fn may_pass(why: &UpstreamError) -> bool {
+    match why {
+        UpstreamError::Net(NetError::Blocked(_)) => false,
+        UpstreamError::Net(_)
+        | UpstreamError::Timeout(_)
+        | UpstreamError::NeedsAuth { .. }
+        | UpstreamError::Busy { .. }
+        | UpstreamError::Failed(_)
+        | UpstreamError::Refused(_) => true,
+        _ => false,
+    }
+}
+
+fn summary(report: &ProbeReport) -> Probe {
+    Probe {
+        protocol_version: report.protocol_version.to_owned(),
+        server_name: report.server_name.clone(),
+        server_version: report.server_version.clone(),
+        tools: u32::try_from(report.list.tools.len()).unwrap_or(u32::MAX),
+    }
+}
+
+pub(super) fn at_url(why: &UpstreamError) -> Error {
+    AppError::field("url", why.word(), why.to_string()).into()
+}
+
+/// Writes what a check found: health with hysteresis, names, tools. Whether anything that agents see changed.
+pub(super) async fn note_check(
+    env: &Env,
+    tx: &mut Tx,
+    org: OrgId,
+    row: &Row,
+    found: core::result::Result<&ProbeReport, &UpstreamError>,
+) -> Result<bool> {
+    let (health, failures) = after_check(row.health, row.health_failures, found.is_ok());
+    let reason = found.err().map(ToString::to_string);
+    let report = found.ok();
+    let checked = Checked {
+        health,
+        failures,
+        error: reason.as_deref(),
+        at: env.now(),
+        protocol_version: report.map(|r| r.protocol_version),
+        server_name: report.and_then(|r| r.server_name.as_deref()),
+        server_version: report.and_then(|r| r.server_version.as_deref()),
+    };
+    store::connectors::set_health(tx, org, row.id, &checked).await?;
+    match report {
+        Some(report) => put_tools(tx, org, row.id, report).await,
+        None => Ok(false),
+    }
+}
+
+/// The next state and count: three failures in a row make it down, two successes in a row make it healthy again.
+/// A negative count stands for successes since it was down.
+fn after_check(health: Health, failures: i64, ok: bool) -> (Health, i64) {
+    match (ok, health) {
+        (true, Health::Down) => (Health::Degraded, -1),
+        (true, _) => (Health::Healthy, 0),
+        (false, Health::Down) => (Health::Down, DOWN_AFTER),
+        (false, _) => {
+            let failures = failures.max(0) + 1;
+            (if failures >= DOWN_AFTER { Health::Down } else { Health::Degraded }, failures)
+        }
+    }
+}
+
+async fn put_tools(tx: &mut Tx, org: OrgId, connector: ConnectorId, report: &ProbeReport) -> Result<bool> {
+    let old = store::connectors::list_tools_of(tx, org, connector).await?;
+    let offered: HashSet<&str> = report.list.tools.iter().map(|tool| tool.name.as_str()).collect();
+    // A tool that is switched off stays known when its server leaves it out: should it come back, it must not come back on.
+    let (current, gone): (Vec<_>, Vec<_>) = old.iter().partition(|tool| offered.contains(tool.name.as_str()));
+    let gone: Vec<_> = gone.into_iter().filter(|tool| tool.enabled).collect();
+    let same = gone.is_empty()
+        && current.len() == report.list.tools.len()
+        && current
+            .iter()
+            .zip(&report.list.tools)
+            .all(|(old, new)| old.name == new.name && old.definition == new.raw.get());
+    if same {
+        return Ok(false);
+    }
+    for gone in gone {
+        store::connectors::delete_tool(tx, org, connector, &gone.name).await?;
+    }
+    for (position, tool) in (0..).zip(&report.list.tools) {
+        let row = ToolRow {
+            connector,
+            name: tool.name.clone(),
+            definition: tool.raw.get().to_owned(),
+            enabled: true,
+        };
+        store::connectors::put_tool(tx, org, &row, position).await?;
+    }
+    Ok(true)
+}
+
+/// Tries a connector now and keeps what it found. A failure is an answer, not an error.
+pub async fn test(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsWrite>,
+    id: ConnectorId,
+) -> Result<core::result::Result<Probe, String>> {
+    let found = check(env, actor, id).await?;
+    Ok(found.map(|report| summary(&report)).map_err(|why| why.to_string()))
+}
+
+/// Asks a connector what it offers and writes it down. Events are written only for what changed.
+async fn check<P: model::permissions::Grant>(
+    env: &Env,
+    actor: &OrgActor<P>,
+    id: ConnectorId,
+) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
+    let org = actor.org();
+    let (row, rows, target) = {
+        let mut tx = env.db.read().await?;
+        let row = find(&mut tx, org, id).await?;
+        let rows = sealed(&mut tx, org, id).await?;
+        let data_key = orgs::data_key(env, &mut tx, org).await?;
+        let target = Target::open(&data_key, org, &row, &rows)?;
+        (row, rows, target)
+    };
+    let found = ask(env, &target, row.slug.as_str().len()).await?;
+    let mut change = env.change(actor).await?;
+    // It may have been changed or deleted while the network was slow: the check then says nothing about what is there now.
+    let Some(now) = store::connectors::find(change.tx(), org, id).await? else { return Ok(found) };
+    if now.url != row.url || sealed(change.tx(), org, id).await? != rows {
+        return Ok(found);
+    }
+    let tools_changed = note_check(env, change.tx(), org, &now, found.as_ref()).await?;
+    finish_check(change, org, &now, tools_changed).await?;
+    Ok(found)
+}
+
+async fn finish_check(mut change: Change, org: OrgId, old: &Row, tools_changed: bool) -> Result<()> {
+    let new = find(change.tx(), org, old.id).await?;
+    let health_changed = new.health != old.health && old.health != Health::Unknown;
+    let health = Event::new("mcp.health_changed")
+        .target("connector", old.id, &old.name)
+        .changed("health", old.health.as_str(), new.health.as_str())
+        .publish(
+            "mcp.health_changed",
+            json!({"mcp_id": old.id, "name": old.name, "status": new.health.as_str(), "previous": old.health.as_str()}),
+        );
+    let tools = Event::new("mcp.tools_changed")
+        .target("connector", old.id, &old.name)
+        .publish("mcp.tools_changed", json!({"mcp_id": old.id, "name": old.name}));
+    match (health_changed, tools_changed) {
+        (true, true) => {
+            change.record(&tools).await?;
+            change.commit(health).await
+        }
+        (true, false) => change.commit(health).await,
+        (false, true) => change.commit(tools).await,
+        (false, false) => change.keep_quiet().await,
+    }
+}
+
+/// Checks connectors that were not looked at for `older_than` milliseconds, at most `limit` of them, a few at a time.
+/// How many were checked.
+pub async fn check_due(env: &Env, older_than: i64, limit: i64) -> Result<usize> {
+    use futures_util::StreamExt as _;
+    let due = {
+        let mut tx = env.db.read().await?;
+        store::connectors::list_due(&mut tx, env.now() - older_than, limit).await?
+    };
+    let count = due.len();
+    futures_util::stream::iter(due)
+        .for_each_concurrent(8, |(org, id)| async move {
+            if let Err(error) = check(env, &OrgActor::<can::ConnectorsWrite>::system(org), id).await {
+                tracing::warn!(%error, org.id = %org, connector.id = %id, "a connector could not be checked");
+            }
+        })
+        .await;
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ups_15_three_failures_are_down_and_two_successes_are_healthy_again() {
+        use Health::{Degraded, Down, Healthy};
+
+        let mut state = (Health::Unknown, 0);
+        let mut seen = Vec::new();
+        for ok in [true, false, false, false, false, true, true, false, true] {
+            state = after_check(state.0, state.1, ok);
+            seen.push(state.0);
+        }
+        assert_eq!(seen, [Healthy, Degraded, Degraded, Down, Down, Degraded, Healthy, Degraded, Healthy]);
+    }
+}

@@ -1,0 +1,490 @@
+//! Connectors: the MCP servers of an organisation, their credentials, tools and health.
+
+mod check;
+mod input;
+mod secrets;
+
+use model::{
+    AppError, ConnectorId, ConnectorSlug, ErrorKind, FieldError, OrgId,
+    connectors::{Connector, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, Tool, Transport},
+    permissions::can,
+    text,
+};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use store::{
+    Tx,
+    connectors::{Connector as Row, Header as HeaderRow, Tool as ToolRow},
+};
+use url::Url;
+
+pub(crate) use self::secrets::Target;
+use self::{
+    check::{ask, at_url, may_pass, note_check},
+    input::{Query, checked_headers, parse_slug, parse_url, slug_taken},
+    secrets::{put_headers, put_query, sealed},
+};
+pub use self::{
+    check::{check_due, test},
+    secrets::seal_queries,
+};
+use crate::{
+    Env, Error, OrgActor, Result,
+    change::Event,
+    mcp::{
+        tools::SEPARATOR,
+        upstream::{ProbeReport, UpstreamError},
+    },
+    orgs,
+};
+
+/// The URL under which the built-in demo server is listed. It is never dialled.
+pub const DEMO_URL: &str = "gatehouse:demo";
+/// The most connectors an organisation may have.
+const MOST_CONNECTORS: usize = 200;
+/// What a new connector shall be.
+#[derive(Clone)]
+pub struct NewConnector {
+    /// Display name.
+    pub name: String,
+    /// Prefix of its tools.
+    pub slug: String,
+    /// Free text.
+    pub description: String,
+    /// Where it is.
+    pub url: String,
+    /// Static headers to send.
+    pub headers: Vec<(String, SecretString)>,
+    /// Whether to keep it even if it does not answer now.
+    pub even_if_unreachable: bool,
+}
+
+/// What may be changed about a connector.
+#[derive(Clone)]
+pub struct ConnectorChanges {
+    /// Display name.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Where it is.
+    pub url: String,
+    /// Headers to set.
+    pub set_headers: Vec<(String, SecretString)>,
+    /// Headers to remove.
+    pub remove_headers: Vec<String>,
+    /// Whether to keep the change even if the server does not answer now.
+    pub even_if_unreachable: bool,
+}
+
+/// Adds a connector: the URL is tried at once, and what it offers is kept. When it fails, the reason is at the field
+/// `url` and nothing is kept, unless the caller wants it kept anyway.
+pub async fn add(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, new: &NewConnector) -> Result<Connector> {
+    let name = text::name("name", "the connector", &new.name, MAX_NAME)?;
+    let slug = parse_slug(&new.slug)?;
+    let description = text::description("description", &new.description, MAX_DESCRIPTION)?;
+    let (url, query) = parse_url(&new.url)?;
+    let Query::Set(query) = query else {
+        return Err(AppError::field("url", "url", "Type what stands after ? in the URL").into());
+    };
+    let headers = checked_headers(&new.headers)?;
+    let target = Target { transport: Transport::Http, url: url.into(), query, headers };
+    {
+        // A taken slug is told before anybody waits for a network.
+        let mut tx = env.db.read().await?;
+        if store::connectors::is_slug_claimed(&mut tx, actor.org(), &slug).await? {
+            return Err(slug_taken());
+        }
+    }
+    let found = ask(env, &target, slug.as_str().len()).await?;
+    if let Err(why) = &found
+        && !(new.even_if_unreachable && may_pass(why))
+    {
+        return Err(at_url(why));
+    }
+    insert(env, actor, new_row(env, slug, name, description, &target), &target, found).await
+}
+
+/// Adds the built-in demo server.
+pub async fn add_demo(env: &Env, actor: &OrgActor<can::ConnectorsWrite>) -> Result<Connector> {
+    if !env.settings.demo {
+        return Err(AppError::new(
+            ErrorKind::NotFound,
+            "no_demo",
+            "This instance has no demo server. The operator can switch it on with GATEHOUSE_DEMO=on.",
+        )
+        .into());
+    }
+    let slug = free_demo_slug(env, actor.org()).await?;
+    let description = "Three small tools inside Gatehouse itself: echo, time and add.".to_owned();
+    let target =
+        Target { transport: Transport::Demo, url: DEMO_URL.to_owned(), query: None, headers: Vec::new() };
+    let row = new_row(env, slug, "Demo".to_owned(), description, &target);
+    let found = ask(env, &target, row.slug.as_str().len()).await?;
+    insert(env, actor, row, &target, found).await
+}
+
+/// `demo`, or `demo-2` and so on where a deleted demo connector keeps the slug.
+async fn free_demo_slug(env: &Env, org: OrgId) -> Result<ConnectorSlug> {
+    let mut tx = env.db.read().await?;
+    for n in 1..1000 {
+        let slug = parse_slug(&if n == 1 { "demo".to_owned() } else { format!("demo-{n}") })?;
+        if !store::connectors::is_slug_claimed(&mut tx, org, &slug).await? {
+            return Ok(slug);
+        }
+    }
+    Err(slug_taken())
+}
+
+fn new_row(env: &Env, slug: ConnectorSlug, name: String, description: String, target: &Target) -> Row {
+    let now = env.now();
+    Row {
+        id: ConnectorId::from_uuid(env.uuid()),
+        slug,
+        name,
+        description,
+        transport: target.transport,
+        url: target.url.clone(),
+        enabled: true,
+        health: Health::Unknown,
+        health_failures: 0,
+        health_error: None,
+        checked_at: None,
+        protocol_version: None,
+        server_name: None,
+        server_version: None,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+async fn insert(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsWrite>,
+    row: Row,
+    target: &Target,
+    found: core::result::Result<ProbeReport, UpstreamError>,
+) -> Result<Connector> {
+    let org = actor.org();
+    let mut change = env.change(actor).await?;
+    if store::connectors::list(change.tx(), org).await?.len() >= MOST_CONNECTORS {
+        return Err(AppError::new(
+            ErrorKind::Conflict,
+            "too_many_connectors",
+            format!("This organisation has {MOST_CONNECTORS} connectors. Delete one that is not used; nothing was added."),
+        )
+        .into());
+    }
+    match store::connectors::insert(change.tx(), org, &row).await {
+        Err(store::Error::Taken(_)) => return Err(slug_taken()),
+        done => done?,
+    }
+    let by = actor.principal().name();
+    put_headers(env, change.tx(), org, row.id, &target.headers, by).await?;
+    put_query(env, change.tx(), org, row.id, target.query.as_ref(), by).await?;
+    note_check(env, change.tx(), org, &row, found.as_ref()).await?;
+    let event = Event::new("mcp.created")
+        .target("connector", row.id, &row.name)
+        .with("slug", row.slug.as_str())
+        .with("url", row.url.as_str())
+        .publish("mcp.created", json!({"mcp_id": row.id, "name": row.name}));
+    let connector = read(change.tx(), org, row.id).await?.0;
+    change.commit(event).await?;
+    Ok(connector)
+}
+
+/// The organisation's connectors, by name.
+pub async fn list(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Result<Vec<Connector>> {
+    let mut tx = env.db.read().await?;
+    let org = actor.org();
+    let headers = store::connectors::list_headers(&mut tx, org).await?;
+    let counts = store::connectors::count_tools(&mut tx, org).await?;
+    let rows = store::connectors::list(&mut tx, org).await?;
+    Ok(rows.into_iter().map(|row| shown(row, &headers, &counts)).collect())
+}
+
+/// One connector and its tools.
+pub async fn get(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsRead>,
+    id: ConnectorId,
+) -> Result<(Connector, Vec<Tool>)> {
+    let mut tx = env.db.read().await?;
+    read(&mut tx, actor.org(), id).await
+}
+
+async fn read(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<(Connector, Vec<Tool>)> {
+    let row = find(tx, org, id).await?;
+    let headers = store::connectors::list_headers(tx, org).await?;
+    let counts = store::connectors::count_tools(tx, org).await?;
+    let slug = row.slug.clone();
+    let tools = store::connectors::list_tools_of(tx, org, id)
+        .await?
+        .iter()
+        .map(|tool| shown_tool(&slug, tool))
+        .collect();
+    Ok((shown(row, &headers, &counts), tools))
+}
+
+async fn find(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<Row> {
+    store::connectors::find(tx, org, id).await?.ok_or_else(|| Error::not_found("connector"))
+}
+
+fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) -> Connector {
+    let (total, enabled) =
+        counts.iter().find(|(id, ..)| *id == row.id).map_or((0, 0), |(_, total, enabled)| (*total, *enabled));
+    let (url, headers) = secrets::shown(&row, headers);
+    Connector {
+        headers,
+        tools_enabled: u32::try_from(enabled).unwrap_or(u32::MAX),
+        tools_total: u32::try_from(total).unwrap_or(u32::MAX),
+        id: row.id,
+        slug: row.slug,
+        name: row.name,
+        description: row.description,
+        transport: row.transport,
+        url,
+        enabled: row.enabled,
+        health: row.health,
+        checked_at: row.checked_at,
+        health_error: row.health_error,
+        protocol_version: row.protocol_version,
+        server_name: row.server_name,
+        server_version: row.server_version,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }
+}
+
+fn shown_tool(slug: &ConnectorSlug, row: &ToolRow) -> Tool {
+    let definition: Value = serde_json::from_str(&row.definition).unwrap_or_default();
+    let hint = |name: &str| definition["annotations"][name].as_bool();
+    let clean = |value: &Value| {
+        value.as_str().map(|s| s.chars().filter(|c| *c == '\n' || text::printable(*c)).collect::<String>())
+    };
+    Tool {
+        public_name: format!("{slug}{SEPARATOR}{}", row.name),
+        name: row.name.clone(),
+        title: clean(&definition["title"]).or_else(|| clean(&definition["annotations"]["title"])),
+        description: clean(&definition["description"]).unwrap_or_default(),
+        enabled: row.enabled,
+        read_only: hint("readOnlyHint"),
+        destructive: hint("destructiveHint"),
+        idempotent: hint("idempotentHint"),
+        open_world: hint("openWorldHint"),
+        input_schema: serde_json::to_string_pretty(&definition["inputSchema"]).unwrap_or_default(),
+    }
+}
+
+/// Changes a connector. A new URL or new headers are tried first, as in [`add`]. What is stored for one server is never
+/// sent to another: when the URL leads elsewhere, each stored secret is entered anew or removed.
+pub async fn update(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsWrite>,
+    id: ConnectorId,
+    changes: &ConnectorChanges,
+) -> Result<Connector> {
+    let org = actor.org();
+    let name = text::name("name", "the connector", &changes.name, MAX_NAME)?;
+    let description = text::description("description", &changes.description, MAX_DESCRIPTION)?;
+    let set = checked_headers(&changes.set_headers)?;
+
+    let (read, rows, old) = {
+        let mut tx = env.db.read().await?;
+        let row = find(&mut tx, org, id).await?;
+        let rows = sealed(&mut tx, org, id).await?;
+        let data_key = orgs::data_key(env, &mut tx, org).await?;
+        let target = Target::open(&data_key, org, &row, &rows)?;
+        (row, rows, target)
+    };
+    // A header that is removed and set has the value that was set.
+    let mut removed: Vec<String> =
+        changes.remove_headers.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
+    removed.retain(|name| has(&old.headers, name) && !has(&set, name));
+    let new = changed_target(&old, &changes.url, &set, &removed)?;
+    let query_changed = new.query() != old.query();
+    let mut found = None;
+    if new.url != old.url || query_changed || !set.is_empty() || !removed.is_empty() {
+        let report = ask(env, &new, read.slug.as_str().len()).await?;
+        if let Err(why) = &report
+            && !(changes.even_if_unreachable && may_pass(why))
+        {
+            return Err(at_url(why));
+        }
+        found = Some(report);
+    }
+
+    let mut change = env.change(actor).await?;
+    let before = find(change.tx(), org, id).await?;
+    if before.url != read.url || sealed(change.tx(), org, id).await? != rows {
+        // What was decided about stored secrets was decided about others.
+        return Err(AppError::new(
+            ErrorKind::Conflict,
+            "changed_meanwhile",
+            "Somebody else changed this connector in the meantime. Nothing was saved: look at it again.",
+        )
+        .into());
+    }
+    let mut row = before.clone();
+    row.name = name;
+    row.description = description;
+    row.url.clone_from(&new.url);
+    row.updated_at = env.now();
+    store::connectors::update(change.tx(), org, &row).await?;
+    let by = actor.principal().name();
+    put_headers(env, change.tx(), org, id, &set, by).await?;
+    for name in &removed {
+        store::connectors::delete_header(change.tx(), org, id, name).await?;
+    }
+    if query_changed || before.url != old.url {
+        put_query(env, change.tx(), org, id, new.query.as_ref(), by).await?;
+    }
+    if let Some(report) = &found {
+        note_check(env, change.tx(), org, &row, report.as_ref()).await?;
+    }
+    let mut event = Event::new("mcp.updated")
+        .target("connector", id, &row.name)
+        .changed("name", before.name, row.name.as_str())
+        .changed("description", before.description, row.description.as_str())
+        .changed("url", old.url, new.url);
+    event = match (&new.query, query_changed) {
+        (Some(_), true) => event.secret("url.query", old.query.is_some()),
+        (None, true) => event.changed("url.query", "•set", ""),
+        (_, false) => event,
+    };
+    for (name, _) in &set {
+        event = event.secret(&format!("header.{name}"), has(&old.headers, name));
+    }
+    for name in &removed {
+        event = event.changed(&format!("header.{name}"), "•set", "");
+    }
+    let connector = self::read(change.tx(), org, id).await?.0;
+    change.commit(event.publish("mcp.updated", json!({"mcp_id": id, "name": connector.name}))).await?;
+    Ok(connector)
+}
+
+fn has(headers: &[(String, SecretString)], name: &str) -> bool {
+    headers.iter().any(|(other, _)| other == name)
+}
+
+/// Where a connector shall be and what it shall be sent, after a change.
+fn changed_target(
+    old: &Target,
+    url: &str,
+    set: &[(String, SecretString)],
+    removed: &[String],
+) -> Result<Target> {
+    let (url, query) = match old.transport {
+        Transport::Demo => (old.url.clone(), Query::Keep),
+        Transport::Http => {
+            let (url, query) = parse_url(url)?;
+            let kept = old.headers.iter().map(|(name, _)| name.as_str());
+            let kept = kept.filter(|name| !has(set, name) && !removed.iter().any(|other| other == name));
+            let query_kept = old.query.is_some() && matches!(query, Query::Keep);
+            let before = Url::parse(&old.url).map_err(|_| Error::Internal("a stored URL is none".into()))?;
+            if url.origin() != before.origin() {
+                check_nothing_is_kept(&before, kept, query_kept)?;
+            }
+            (url.into(), query)
+        }
+    };
+    let mut headers = old.headers.clone();
+    headers.retain(|(name, _)| !has(set, name) && !removed.contains(name));
+    headers.extend(set.iter().cloned());
+    if headers.len() > MAX_HEADERS {
+        return Err(
+            AppError::field("header_name", "too_many", format!("Use at most {MAX_HEADERS} headers")).into()
+        );
+    }
+    let query = match query {
+        Query::Keep => old.query.clone(),
+        Query::Set(query) => query,
+    };
+    Ok(Target { transport: old.transport, url, query, headers })
+}
+
+/// Refuses to take secrets along to another server.
+fn check_nothing_is_kept<'n>(
+    before: &Url,
+    headers: impl Iterator<Item = &'n str>,
+    query: bool,
+) -> Result<()> {
+    let headers: Vec<_> = headers.collect();
+    let host = before.host_str().unwrap_or_default();
+    let mut fields = Vec::new();
+    if query {
+        fields.push((
+            "url",
+            format!(
+                "Type all that stands after ?, or leave it out: what is stored belongs to {host} and is not sent to another server"
+            ),
+        ));
+    }
+    if !headers.is_empty() {
+        fields.push((
+            "stored_header_value",
+            format!(
+                "Enter {} again, or remove it: what is stored belongs to {host} and is not sent to another server",
+                headers.join(", ")
+            ),
+        ));
+    }
+    let Some((_, message)) = fields.first() else { return Ok(()) };
+    let mut error = AppError::new(ErrorKind::Invalid, "credentials_needed", message.clone());
+    error.fields =
+        fields.into_iter().map(|(field, message)| FieldError { field: field.to_owned(), message }).collect();
+    Err(error.into())
+}
+
+/// Switches a connector on or off. Off, its tools are neither listed nor called.
+pub async fn set_enabled(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsWrite>,
+    id: ConnectorId,
+    enabled: bool,
+) -> Result<()> {
+    let mut change = env.change(actor).await?;
+    let mut row = find(change.tx(), actor.org(), id).await?;
+    if row.enabled == enabled {
+        return Ok(());
+    }
+    row.enabled = enabled;
+    row.updated_at = env.now();
+    store::connectors::update(change.tx(), actor.org(), &row).await?;
+    let event = Event::new(if enabled { "mcp.enabled" } else { "mcp.disabled" })
+        .target("connector", id, &row.name)
+        .changed("enabled", !enabled, enabled)
+        .publish("mcp.updated", json!({"mcp_id": id, "name": row.name}));
+    change.commit(event).await
+}
+
+/// Switches one tool on or off.
+pub async fn set_tool_enabled(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsWrite>,
+    id: ConnectorId,
+    tool: &str,
+    enabled: bool,
+) -> Result<()> {
+    let mut change = env.change(actor).await?;
+    let row = find(change.tx(), actor.org(), id).await?;
+    if !store::connectors::set_tool_enabled(change.tx(), actor.org(), id, tool, enabled).await? {
+        return Err(Error::not_found("tool"));
+    }
+    let event = Event::new(if enabled { "mcp.tool_enabled" } else { "mcp.tool_disabled" })
+        .target("connector", id, &row.name)
+        .target("tool", tool, tool)
+        .publish("mcp.updated", json!({"mcp_id": id, "name": row.name}));
+    change.commit(event).await
+}
+
+/// Deletes a connector. Its slug stays taken, because old clients may still call its tools by name.
+pub async fn delete(env: &Env, actor: &OrgActor<can::ConnectorsDelete>, id: ConnectorId) -> Result<()> {
+    let mut change = env.change(actor).await?;
+    let row = find(change.tx(), actor.org(), id).await?;
+    store::connectors::delete(change.tx(), actor.org(), id).await?;
+    let event = Event::new("mcp.deleted")
+        .target("connector", id, &row.name)
+        .with("slug", row.slug.as_str())
+        .publish("mcp.deleted", json!({"mcp_id": id, "name": row.name}));
+    change.commit(event).await
+}

@@ -1,0 +1,182 @@
+//! Agreeing with a server on an era.
+
+use std::sync::{Arc, PoisonError, atomic::Ordering};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderValue, header};
+use tokio::time::timeout;
+
+use super::{
+    Agreed, Era, Failure, Inner, SESSION_ID,
+    incoming::{ERROR_BODY, essence},
+    outgoing::write_meta,
+};
+use crate::mcp::{
+    IMPLEMENTATION, LEGACY, MODERN, code, json, meta,
+    sse::Decoder,
+    upstream::{Call, UpstreamError},
+};
+
+/// A short text of a server about itself.
+fn label(object: Option<&str>, name: &str) -> Option<String> {
+    let text = json::string(json::get(object?, name)?)?;
+    let text: String = text.chars().filter(|c| !c.is_control()).take(128).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+impl Inner {
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<Arc<Agreed>, UpstreamError> {
+        if let Some(agreed) = self.current() {
+            return Ok(agreed);
+        }
+        // The one lock that is held across an await: whoever waits for it has nothing to do without its outcome.
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(agreed) = self.current() {
+            return Ok(agreed);
+        }
+        let agreed = Arc::new(self.negotiate().await?);
+        *self.agreed.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&agreed));
+        Ok(agreed)
+    }
+
+    /// Modern first, then legacy: only a result or an error of the modern era proves the modern era.
+    async fn negotiate(self: &Arc<Self>) -> Result<Agreed, UpstreamError> {
+        match self.discover().await {
+            Ok(Some(agreed)) => return Ok(agreed),
+            // These would be the same again.
+            Err(
+                error @ (UpstreamError::Net(_)
+                | UpstreamError::NeedsAuth { status: 401, .. }
+                | UpstreamError::Redirect
+                | UpstreamError::Busy { .. }
+                | UpstreamError::UnsupportedVersion),
+            ) => return Err(error),
+            Ok(None) | Err(_) => {}
+        }
+        match self.initialize().await {
+            Err(
+                error @ (UpstreamError::WebPage
+                | UpstreamError::NotMcp(_)
+                | UpstreamError::Refused(_)
+                | UpstreamError::Protocol(_)),
+            ) => {
+                if self.offers_old_transport().await {
+                    Err(UpstreamError::OldTransport)
+                } else {
+                    Err(error)
+                }
+            }
+            other => other,
+        }
+    }
+
+    async fn discover(self: &Arc<Self>) -> Result<Option<Agreed>, UpstreamError> {
+        let modern = |server_name, server_version| Agreed {
+            era: Era::Modern,
+            version: MODERN,
+            session: None,
+            server_name,
+            server_version,
+        };
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let mut params = String::new();
+        write_meta(&mut params, &modern(None, None), &Call::default(), id);
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{{params}}}}}"#);
+        let request = self.post(Some(&modern(None, None)), "server/discover", None, body);
+        let reply = self.exchange(request, None, id, self.settings.probe).await.map_err(Failure::error)?;
+        let answer = reply.finish().await?;
+        let versions = |list: Option<&str>, version: &str| {
+            json::elements(list.unwrap_or_default()).filter_map(json::string).any(|v| v == version)
+        };
+        let text = answer.text();
+        match answer.error {
+            None => {
+                let supported = json::get(text, "supportedVersions");
+                if supported.is_some() && !versions(supported, MODERN) {
+                    return if LEGACY.iter().any(|v| versions(supported, v)) {
+                        Ok(None)
+                    } else {
+                        Err(UpstreamError::UnsupportedVersion)
+                    };
+                }
+                let info = json::get(text, "_meta")
+                    .and_then(|m| json::get(m, meta::SERVER_INFO))
+                    .or_else(|| json::get(text, "serverInfo"));
+                Ok(Some(modern(label(info, "name"), label(info, "version"))))
+            }
+            Some(code::UNSUPPORTED_VERSION) => {
+                let supported = json::get(text, "data").and_then(|data| json::get(data, "supported"));
+                if LEGACY.iter().any(|v| versions(supported, v)) {
+                    Ok(None)
+                } else {
+                    Err(UpstreamError::UnsupportedVersion)
+                }
+            }
+            Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY) => Ok(Some(modern(None, None))),
+            Some(_) => Ok(None),
+        }
+    }
+
+    async fn initialize(self: &Arc<Self>) -> Result<Agreed, UpstreamError> {
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{IMPLEMENTATION}}}}}"#,
+            LEGACY[0]
+        );
+        let request = self.post(None, "initialize", None, body);
+        let response = self.head(request, self.settings.first_byte).await?;
+        let session = response.headers().get(&SESSION_ID).cloned();
+        if session.as_ref().is_some_and(|id| !id.as_bytes().iter().all(u8::is_ascii_graphic)) {
+            return Err(UpstreamError::Protocol("its session id has forbidden characters"));
+        }
+        let reply = self.receive(response, None, id).await.map_err(Failure::error)?;
+        let answer = reply.finish().await?;
+        if let Some(code) = answer.error {
+            return Err(UpstreamError::Refused(code));
+        }
+        let text = answer.text();
+        let version = json::get(text, "protocolVersion")
+            .and_then(json::string)
+            .ok_or(UpstreamError::Protocol("its handshake names no version"))?;
+        let version =
+            LEGACY.iter().find(|v| **v == version).copied().ok_or(UpstreamError::UnsupportedVersion)?;
+        let info = json::get(text, "serverInfo");
+        let agreed = Agreed {
+            era: Era::Legacy,
+            version,
+            session,
+            server_name: label(info, "name"),
+            server_version: label(info, "version"),
+        };
+        let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
+        let request = self.post(Some(&agreed), "notifications/initialized", None, body);
+        // Whether the server liked it shows with the next request.
+        self.head(request, self.settings.first_byte).await?;
+        Ok(agreed)
+    }
+
+    /// Whether a GET opens the event stream of 2024-11-05, whose first event is `endpoint`.
+    async fn offers_old_transport(&self) -> bool {
+        let mut request = http::Request::new(Bytes::new());
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let look = async {
+            let response = self.exchange.send(request).await.ok()?;
+            if !response.status().is_success() || essence(response.headers()) != "text/event-stream" {
+                return None;
+            }
+            let mut body = response.into_body();
+            let mut decoder = Decoder::new(ERROR_BODY);
+            loop {
+                decoder.push(&body.next().await?.ok()?);
+                if let Some(event) = decoder.take().ok()? {
+                    return Some(event.kind.as_deref() == Some("endpoint"));
+                }
+            }
+        };
+        timeout(self.settings.probe, look).await.ok().flatten().unwrap_or(false)
+    }
+}

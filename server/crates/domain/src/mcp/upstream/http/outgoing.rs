@@ -1,0 +1,113 @@
+//! What a server is sent.
+
+use std::{borrow::Cow, fmt::Write as _};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use super::{Agreed, Era, Inner, SESSION_ID};
+use crate::mcp::{IMPLEMENTATION, envelope::Raw, header as wire, json, meta, upstream::Call};
+
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+
+pub(super) fn push_members(out: &mut String, members: &[Raw<'_>]) {
+    for (key, value) in members {
+        let _ = write!(out, r#","{key}":{value}"#);
+    }
+}
+
+/// The client's capabilities without those that would make the server ask the client something: Gatehouse cannot carry
+/// the question yet, and a server that knows so can do without or refuse at once.
+fn carried(capabilities: Option<&str>) -> Cow<'_, str> {
+    const ASKING: [&str; 4] = ["elicitation", "sampling", "roots", "tasks"];
+    const TASKS: &str = "io.modelcontextprotocol/tasks";
+    let Some(raw) = capabilities.filter(|c| c.starts_with('{')) else { return Cow::Borrowed("{}") };
+    if json::members(raw).next().is_none() {
+        return Cow::Borrowed("{}");
+    }
+    let without = |object: &str, names: &[&str]| {
+        let kept: Vec<_> = json::members(object)
+            .filter(|(key, ..)| !names.iter().any(|name| key.is(name)))
+            .map(|(_, _, at)| object[at].to_owned())
+            .collect();
+        format!("{{{}}}", kept.join(","))
+    };
+    let kept = without(raw, &ASKING);
+    Cow::Owned(match json::get(&kept, "extensions") {
+        Some(extensions) if extensions.contains("tasks") => {
+            let fewer = without(extensions, &[TASKS]);
+            let rest = without(&kept, &["extensions"]);
+            match rest.strip_suffix('}') {
+                Some("{") | None => format!(r#"{{"extensions":{fewer}}}"#),
+                Some(open) => format!(r#"{open},"extensions":{fewer}}}"#),
+            }
+        }
+        _ => kept,
+    })
+}
+
+/// Writes `"_meta":{…}`: what the era demands, what the call brings, and our own progress token.
+pub(super) fn write_meta(body: &mut String, agreed: &Agreed, call: &Call<'_>, id: u64) {
+    body.push_str(r#""_meta":{"#);
+    let start = body.len();
+    if agreed.era == Era::Modern {
+        let _ = write!(
+            body,
+            r#","{}":"{}","{}":{IMPLEMENTATION},"{}":{}"#,
+            meta::PROTOCOL_VERSION,
+            agreed.version,
+            meta::CLIENT_INFO,
+            meta::CLIENT_CAPABILITIES,
+            carried(call.capabilities)
+        );
+        if let Some(level) = call.log_level {
+            let _ = write!(body, r#","{}":{level}"#, meta::LOG_LEVEL);
+        }
+    }
+    if call.progress_token.is_some() {
+        let _ = write!(body, r#","{}":{id}"#, meta::PROGRESS_TOKEN);
+    }
+    push_members(body, call.meta);
+    if body.len() > start {
+        body.remove(start);
+    }
+    body.push('}');
+}
+
+impl Inner {
+    pub(super) fn post(
+        &self,
+        agreed: Option<&Agreed>,
+        method: &'static str,
+        name: Option<&str>,
+        body: String,
+    ) -> http::Request<Bytes> {
+        let mut request = http::Request::new(Bytes::from(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        // The connector's own first: it cannot override what the protocol needs.
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 8);
+        headers.extend(self.headers.iter().map(|(n, v)| (n.clone(), v.clone())));
+        headers.insert(header::CONTENT_TYPE, JSON);
+        headers.insert(header::ACCEPT, BOTH);
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(agreed) = agreed {
+            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(agreed.version));
+            if let Some(session) = &agreed.session {
+                headers.insert(SESSION_ID, session.clone());
+            }
+            if agreed.era == Era::Modern {
+                headers.insert(MCP_METHOD, HeaderValue::from_static(method));
+                if let Some(name) = name {
+                    headers.insert(MCP_NAME, wire::encode(name));
+                }
+            }
+        }
+        *request.headers_mut() = headers;
+        request
+    }
+}

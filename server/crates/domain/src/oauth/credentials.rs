@@ -1,0 +1,63 @@
+//! Client credentials: a machine of one organisation asks for itself (OAT-05).
+
+use model::{Scope, oauth::ClientKind};
+
+use super::{
+    Fault, Issued, Outcome,
+    clients::{AuthMethod, Client},
+    resource::Named,
+};
+use crate::{
+    Env,
+    tokens::{self, Minting},
+};
+
+/// A token for a machine: no person, no connection, no refresh token.
+pub async fn issue(
+    env: &Env,
+    client: &Client,
+    scope: Option<&str>,
+    resource: Option<&str>,
+) -> Outcome<Issued> {
+    let may = client.kind == ClientKind::Machine && client.auth_method != AuthMethod::None;
+    let Some(org) = client.org.filter(|_| may) else {
+        return Err(Fault::UnauthorizedClient.because("This client has no client credentials."));
+    };
+    let limit = Scope { offline: false, ..client.scope.clone() };
+    let wider = || Fault::InvalidScope.because("scope is not part of what this client registered.");
+    let asked: Scope = scope.unwrap_or_default().parse().map_err(|_| wider())?;
+    let mut scope = if asked.is_empty() { limit.clone() } else { Scope { offline: false, ..asked } };
+    if !limit.covers(&scope) {
+        return Err(wider());
+    }
+    let mut tx = env.db.write().await?;
+    let slug = super::org_of(&mut tx, org).await?.slug;
+    let own = Named { org: slug, connector: None };
+    let named = match resource {
+        None => own,
+        Some(text) => {
+            Named::parse(&env.settings, text).filter(|named| named.org == own.org).ok_or_else(|| {
+                Fault::InvalidTarget.because("The resource is no MCP endpoint of this client's organisation.")
+            })?
+        }
+    };
+    scope = scope.narrowed(&named.limit());
+    if scope.is_empty() {
+        return Err(wider());
+    }
+    store::oauth_clients::set_used(&mut tx, &client.id, env.now()).await?;
+    tx.commit().await?;
+    let minted = tokens::mint(
+        env,
+        &Minting {
+            subject: client.id.clone(),
+            client: client.id.clone(),
+            org,
+            audience: named.url(&env.settings),
+            scope: scope.clone(),
+            grant: None,
+        },
+    )
+    .await?;
+    Ok(Issued { access_token: minted.token, expires_in: tokens::LIFETIME / 1000, refresh_token: None, scope })
+}

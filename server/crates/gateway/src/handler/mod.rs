@@ -1,0 +1,305 @@
+//! One request, from its head to its answer: the order of RSV-01. How it is spoken is the business of [`modern`] and
+//! [`legacy`], what is asked that of [`methods`], and what came of it that of [`outcome`].
+
+mod body;
+mod legacy;
+mod methods;
+mod modern;
+mod outcome;
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{Path, Request, State},
+    response::Response,
+};
+use domain::{
+    dataplane::Access,
+    mcp::{
+        SUPPORTED, code,
+        envelope::{self, Message},
+        json,
+    },
+    request::ClientIp,
+    tokens::Refused,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
+
+use self::body::Accepts;
+pub(crate) use self::{
+    legacy::Running,
+    outcome::{failed, render},
+};
+use crate::{
+    Gateway, Inner,
+    auth::{self, Credential, Endpoint, Presented},
+    guard,
+    metadata::well_formed,
+    planes::{Ready, ReadyConnector},
+    reply::{self, RpcError},
+    seen,
+    sessions::Holder,
+};
+
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// What is advertised: tools, without news of changes.
+const CAPABILITIES: &str = r#"{"tools":{"listChanged":false}}"#;
+
+pub(crate) async fn org(
+    State(gateway): State<Gateway>,
+    Path(slug): Path<String>,
+    request: Request,
+) -> Response {
+    serve(&gateway, &slug, None, request).await
+}
+
+pub(crate) async fn connector(
+    State(gateway): State<Gateway>,
+    Path((slug, connector)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    serve(&gateway, &slug, Some(&connector), request).await
+}
+
+/// Host and Origin come before everything, and browsers' questions before authentication.
+async fn serve(gateway: &Gateway, slug: &str, connector: Option<&str>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let origin = match gateway.0.site.check(&head.uri, &head.headers) {
+        Ok(origin) => origin.cloned(),
+        Err(error) => return error.respond(None),
+    };
+    if let Some(origin) = &origin
+        && guard::is_preflight(&head.method, &head.headers)
+    {
+        return guard::preflight(&head.headers, origin);
+    }
+    let mut response = if well_formed(slug) && connector.is_none_or(well_formed) {
+        let endpoint = Endpoint { site: &gateway.0.site, slug, connector };
+        judged(&gateway.0, endpoint, head, body).await
+    } else {
+        not_found().respond(None)
+    };
+    if let Some(origin) = &origin {
+        guard::cors(&mut response, origin);
+    }
+    response
+}
+
+fn not_found() -> RpcError {
+    RpcError::new(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "There is no MCP endpoint at this path.")
+        .word("not_found")
+}
+
+fn bad_request(code: i64, message: impl Into<String>) -> RpcError {
+    RpcError::new(StatusCode::BAD_REQUEST, code, message)
+}
+
+/// A request whose credential was found good.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) ready: Arc<Ready>,
+    pub(crate) access: Arc<Access>,
+    /// To authenticate again, in a newer snapshot.
+    pub(crate) credential: Credential,
+}
+
+async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts, body: Body) -> Response {
+    let caller = match authenticate(inner, endpoint, &head).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            if error.status == StatusCode::UNAUTHORIZED
+                && let Ok(presented) = auth::presented(&head.headers, head.uri.query(), &endpoint)
+            {
+                seen::refused(inner, &endpoint, &head, &presented);
+            }
+            return error.respond(None);
+        }
+    };
+    let only = match endpoint.connector {
+        None => None,
+        Some(slug) => match caller.ready.connector(slug) {
+            None => return not_found().respond(None),
+            Some(connector) if !caller.access.scope.includes(connector.plane.id) => {
+                return endpoint.insufficient_scope(slug).respond(None);
+            }
+            some => some,
+        },
+    };
+    let holder = || Holder {
+        org: caller.ready.plane.org,
+        principal: caller.access.principal.clone(),
+        connector: endpoint.connector.map(str::to_owned),
+    };
+    match head.method {
+        Method::POST => {}
+        Method::DELETE => return legacy::delete(inner, &head.headers, &holder()),
+        _ => return method_not_allowed("POST, DELETE").respond(None),
+    }
+    let (accepts, body) = match body::transport(inner, &head.headers, body).await {
+        Ok(ready) => ready,
+        Err(error) => return error.respond(None),
+    };
+    let message = match envelope::parse(&body) {
+        Ok(message) => message,
+        Err(malformed) => {
+            return bad_request(malformed.code, format!("Not a valid request: {}.", malformed.reason))
+                .respond(malformed.id.as_deref());
+        }
+    };
+    let exchange =
+        Exchange { caller: &caller, endpoint, headers: &head.headers, only, accepts, message: &message };
+    match exchange.answer(holder).await {
+        Ok(response) => response,
+        Err(error) => error.respond(message.id),
+    }
+}
+
+/// Path, organisation, credential for that organisation (RSV-01). Nothing about the request's body or method is said
+/// to whoever has no credential.
+async fn authenticate(
+    inner: &Arc<Inner>,
+    endpoint: Endpoint<'_>,
+    head: &request::Parts,
+) -> Result<Caller, RpcError> {
+    let presented = auth::presented(&head.headers, head.uri.query(), &endpoint)?;
+    let in_query = match presented {
+        Presented::Nothing => return Err(endpoint.missing()),
+        Presented::Forbidden => return Err(endpoint.in_query()),
+        Presented::Query(_) => true,
+        Presented::Key(_) | Presented::Bearer(_) => false,
+    };
+    let invalid = || if in_query { endpoint.in_query() } else { endpoint.invalid() };
+    let refused = |why| match why {
+        Refused::Invalid(why) => {
+            tracing::debug!(org.slug = endpoint.slug, why, "a credential was refused");
+            invalid()
+        }
+        Refused::Unavailable => unavailable(),
+    };
+    let tokens = inner.tokens.as_ref();
+    let foreign = Credential::of_provider(&presented, &endpoint);
+    let read = match foreign {
+        Some(_) => None,
+        None => Some(Credential::read(&presented, &endpoint, tokens).await.map_err(refused)?),
+    };
+    let org = inner.planes.lookup(endpoint.slug).ok_or_else(invalid)?;
+    let ready = inner.planes.ready(org).await.map_err(|_| unavailable())?;
+    let ready = ready.ok_or_else(invalid)?;
+    let credential = match (read, foreign) {
+        (None, Some(token)) => Credential::judge(&ready, inner.judge.as_ref(), token, endpoint).await?,
+        (read, _) => read.ok_or_else(invalid)?,
+    };
+    let now = inner.clock.now();
+    let access = credential.authenticate(&ready, tokens, now).map_err(refused)?;
+    if ready.plane.suspended {
+        return Err(RpcError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, "This organisation is suspended.")
+            .word("org_suspended"));
+    }
+    credential.check_scope(endpoint)?;
+    let address: Option<IpAddr> = head.extensions.get::<ClientIp>().map(|ip| ip.0);
+    let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    inner.meter.used(&access, ready.plane.org, now, address, agent);
+    if let Credential::Token { token, .. } = &credential {
+        let grant = token.grant.and_then(|grant| ready.plane.grants.get(&grant.grant));
+        seen::called(inner, ready.plane.org, token, grant.map(|grant| grant.client_name.as_str()), head);
+    }
+    Ok(Caller { inner: Arc::clone(inner), ready, access, credential })
+}
+
+fn unavailable() -> RpcError {
+    RpcError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        code::UNAVAILABLE,
+        "Gatehouse cannot check credentials just now. Try again.",
+    )
+    .word("unavailable")
+    .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+fn method_not_allowed(allow: &'static str) -> RpcError {
+    RpcError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        code::INVALID_REQUEST,
+        "Send messages with POST. There is no stream to GET here.",
+    )
+    .word("method_not_allowed")
+    .header(header::ALLOW, HeaderValue::from_static(allow))
+}
+
+/// The one value of a header.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, RpcError> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next();
+    if values.next().is_some() {
+        return Err(bad_request(code::INVALID_REQUEST, format!("The header {name} is there twice.")));
+    }
+    match value.map(HeaderValue::to_str) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text.trim_matches([' ', '\t']))),
+        Some(Err(_)) => {
+            Err(bad_request(code::INVALID_REQUEST, format!("The header {name} is not readable.")))
+        }
+    }
+}
+
+/// How a request is spoken. It is told by the body and the session alone: headers such as `Mcp-Method` come from
+/// legacy clients too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// `_meta` names the revision.
+    Modern,
+    /// `initialize`, or a session that it made.
+    Legacy,
+    /// Neither: somebody's curl. Answered without state, as JSON.
+    Bare,
+}
+
+/// A message with everything that decides about its answer.
+struct Exchange<'a> {
+    caller: &'a Caller,
+    endpoint: Endpoint<'a>,
+    headers: &'a HeaderMap,
+    only: Option<&'a ReadyConnector>,
+    accepts: Accepts,
+    message: &'a Message<'a>,
+}
+
+fn unsupported_version(requested: &str) -> RpcError {
+    let supported: Vec<_> = SUPPORTED.iter().map(|v| format!("\"{v}\"")).collect();
+    let requested: String = requested.chars().take(64).collect();
+    bad_request(code::UNSUPPORTED_VERSION, "Unsupported protocol version").data(format!(
+        r#"{{"supported":[{}],"requested":{}}}"#,
+        supported.join(","),
+        json::quoted(&requested)
+    ))
+}
+
+fn invalid_params(message: &str) -> RpcError {
+    bad_request(code::INVALID_PARAMS, message)
+}
+
+impl Exchange<'_> {
+    async fn answer(&self, holder: impl FnOnce() -> Holder) -> Result<Response, RpcError> {
+        let version = single(self.headers, &PROTOCOL_VERSION)?;
+        let meta = self.message.params.meta.as_ref();
+        match meta.and_then(|meta| meta.protocol_version) {
+            Some(claimed) => self.modern(claimed, version).await,
+            None => self.legacy(version, holder).await,
+        }
+    }
+
+    /// A result that was written here.
+    fn result(&self, era: Era, value: &str) -> Response {
+        self.respond(era, reply::Message::new(self.message.id, "result").text(value))
+    }
+
+    fn respond(&self, era: Era, message: reply::Message) -> Response {
+        if self.accepts.json || era == Era::Bare {
+            message.json(StatusCode::OK)
+        } else {
+            reply::events(Body::from(message.event()))
+        }
+    }
+}
