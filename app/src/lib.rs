@@ -152,6 +152,9 @@ pub fn App() -> impl IntoView {
     // one is held.
     let failed = ArcRwSignal::from(refresh.failed);
     let title = move |text: String| {
+        // The library writes it into the page as it is, and names in it come from anybody (HDR-04).
+        #[cfg(feature = "ssr")]
+        let text = text.replace('&', "&amp;").replace('<', "&lt;");
         let prefix = if failed.get() { "Error: " } else { "" };
         if text.is_empty() {
             copy::PRODUCT.to_owned()

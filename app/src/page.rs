@@ -5,7 +5,10 @@ use std::{pin::Pin, sync::Arc};
 
 use crate::erase::Erase as _;
 use leptos::{prelude::*, server::codee::string::FromToStringCodec};
-use leptos_router::hooks::{use_params_map, use_query_map};
+use leptos_router::{
+    hooks::{use_location, use_params_map},
+    location::Url,
+};
 use model::{AppError, orgs::Me};
 use serde::{Serialize, de::DeserializeOwned};
 use server_fn::ServerFn;
@@ -101,11 +104,18 @@ pub fn path_param(name: &'static str) -> Memo<String> {
     Memo::new(move |_| params.with(|params| params.get(name).unwrap_or_default()))
 }
 
-/// What the query says for `name`.
+/// What the query says for `name`. The router's own map decodes twice, which changes what is encoded within a value,
+/// such as the `next` of the log-in page.
 #[inline(never)]
-fn query_param(name: &'static str) -> Memo<String> {
-    let query = use_query_map();
-    Memo::new(move |_| query.with(|query| query.get(name).unwrap_or_default()))
+pub fn query_param(name: &'static str) -> Memo<String> {
+    let search = use_location().search;
+    Memo::new(move |_| search.with(|search| query_value(search, name)))
+}
+
+fn query_value(search: &str, name: &str) -> String {
+    let pairs = search.trim_start_matches('?').split('&').filter_map(|pair| pair.split_once('='));
+    let found = pairs.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| Url::unescape(&value.replace('+', " "))).unwrap_or_default()
 }
 
 /// Shows a page's data, or the state that stands for its error: the way to sign in, who can grant the permission,
@@ -216,4 +226,17 @@ pub fn go(path: &str) {
 /// the browser loads it whole. Whether it does.
 pub(crate) fn leave_for(path: &str) -> bool {
     path.starts_with("/oauth/") && window().location().set_href(path).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::query_value;
+
+    #[test]
+    fn oaz_05_a_value_of_the_query_is_decoded_once() {
+        let search = "?again=1&next=/oauth/authorize%3Fstate%3Da%252Bb%2520c%26x%3D1&q=a+b";
+        assert_eq!(query_value(search, "next"), "/oauth/authorize?state=a%2Bb%20c&x=1");
+        assert_eq!(query_value(search, "q"), "a b");
+        assert_eq!(query_value(search, "nothing"), "");
+    }
 }

@@ -49,7 +49,7 @@ async function client(gatehouse: Gatehouse, name: string, resource = 'oak') {
     response_type: 'code',
     client_id: id,
     redirect_uri: CALLBACK,
-    state: 'a state',
+    state: 'a+b %2B =&',
     code_challenge: createHash('sha256').update(verifier).digest('base64url'),
     code_challenge_method: 'S256',
     scope: 'mcp:call',
@@ -104,7 +104,7 @@ test('a person logs in on the way, allows a client, and takes it back', async ({
   await expect(page.getByText('Stays connected 30 days')).toBeVisible();
   await hydrated(page);
   const told = await answer(page, 'Allow');
-  expect(told.get('state')).toBe('a state');
+  expect(told.get('state')).toBe('a+b %2B =&');
   const { access_token: token } = await tokens(gatehouse, of, told.get('code') ?? '');
   expect(await call(gatehouse, token)).toBe(200);
 

@@ -138,6 +138,7 @@ pub enum LogFormat {
 }
 
 /// The settings of this process, checked.
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen.

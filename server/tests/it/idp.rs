@@ -1,4 +1,4 @@
-//! A real OpenID provider in front: its tokens call the endpoint, and its keys are followed when they change.
+//! A real `OpenID` provider in front: its tokens call the endpoint, and its keys are followed when they change.
 
 use std::{path::Path, process::Stdio, time::Duration};
 

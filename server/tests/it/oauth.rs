@@ -362,6 +362,29 @@ async fn oaz_01_without_a_known_client_and_its_address_there_is_a_page_and_no_re
 }
 
 #[tokio::test]
+async fn oaz_04_only_codes_by_query_are_answered() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let client = client_of(&app, json!({})).await;
+    let id = text(&client, "client_id");
+    let mut browser = app.browser();
+    let cases: &[(&[(&str, Option<&str>)], &str)] = &[
+        (&[("response_type", None)], "invalid_request"),
+        (&[("response_type", Some("token"))], "unsupported_response_type"),
+        (&[("response_type", Some("code id_token"))], "unsupported_response_type"),
+        (&[("response_mode", Some("fragment"))], "invalid_request"),
+        (&[("response_mode", Some("form_post"))], "invalid_request"),
+        (&[("request", Some("x.y.z"))], "request_not_supported"),
+        (&[("request_uri", Some("https://evil.example/r"))], "request_not_supported"),
+    ];
+    for (changes, error) in cases {
+        let told = told(&browser.get(&authorize(id, changes)).await);
+        assert_eq!(of(&told, "error"), Some(*error), "{changes:?}");
+    }
+    let plain = browser.get(&authorize(id, &[("response_mode", Some("query"))])).await;
+    assert!(plain.header("location").starts_with("/sign-in?"));
+}
+
+#[tokio::test]
 async fn oaz_05_later_errors_go_to_the_client_with_state_and_issuer() {
     let app = TestApp::new(Kind::Sqlite).await;
     let member = app.org("acme").await;
@@ -372,13 +395,6 @@ async fn oaz_05_later_errors_go_to_the_client_with_state_and_issuer() {
     let long = "s".repeat(2049);
     let short = "a".repeat(42);
     let cases: &[(&[(&str, Option<&str>)], &str)] = &[
-        (&[("response_type", None)], "invalid_request"),
-        (&[("response_type", Some("token"))], "unsupported_response_type"),
-        (&[("response_type", Some("code id_token"))], "unsupported_response_type"),
-        (&[("response_mode", Some("fragment"))], "invalid_request"),
-        (&[("response_mode", Some("form_post"))], "invalid_request"),
-        (&[("request", Some("x.y.z"))], "request_not_supported"),
-        (&[("request_uri", Some("https://evil.example/r"))], "request_not_supported"),
         (&[("code_challenge", None)], "invalid_request"),
         (&[("code_challenge", Some(&short))], "invalid_request"),
         (&[("code_challenge_method", None)], "invalid_request"),
@@ -435,7 +451,10 @@ async fn oaz_07_a_get_issues_no_code_and_other_sites_cannot_decide() {
     let policy = page.header("content-security-policy");
     assert!(policy.contains("form-action 'self' http://localhost:4444;"), "{policy}");
     assert!(policy.contains("frame-ancestors 'none'") && page.header("x-frame-options") == "DENY");
-    assert!(page.text.contains("&lt;b&gt;App") && !page.text.contains("<b>App"));
+    assert!(
+        page.text.contains("&lt;b&gt;App") && !page.text.contains("<b>App"),
+        "inert, in the title as well"
+    );
     assert!(!browser.get("/settings").await.header("content-security-policy").contains("localhost:4444"));
 
     let body = pairs(&[("request", &request), ("decision", "allow"), ("all", "on")]);
@@ -451,15 +470,9 @@ async fn oaz_07_a_get_issues_no_code_and_other_sites_cannot_decide() {
     let mut stranger = app.signed_in(&other).await;
     let fields = [("request", request.as_str()), ("decision", "allow"), ("all", "on")];
     assert_eq!(stranger.post("/oauth/consent/decision", &fields).await.status, StatusCode::NOT_FOUND);
-    assert_eq!(
-        app.browser()
-            .post("/oauth/consent/decision", &fields)
-            .await
-            .headers
-            .get("location")
-            .map(|l| l.to_str().unwrap().starts_with("http")),
-        None
-    );
+    let nobody = app.browser().post("/oauth/consent/decision", &fields).await;
+    assert_eq!(nobody.status, StatusCode::SEE_OTHER);
+    assert!(nobody.header("location").starts_with("/sign-in?next="));
     for bad in [&[("request", request.as_str())][..], &[("request", &request), ("decision", "maybe")]] {
         let answer = browser.post("/oauth/consent/decision", bad).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");

@@ -14,7 +14,7 @@ use crate::{
     },
     copy,
     form::{ErrorSummary, Form, PostForm, use_form},
-    page::{Loaded, go, load, load_by, load_by_query, page, page_of_data, path_param},
+    page::{Loaded, go, load, load_by, load_by_query, page, page_of_data, path_param, query_param},
     set_status,
 };
 
@@ -33,9 +33,9 @@ impl LazyRoute for SignInPage {
 
     fn view(this: Self) -> AnyView {
         let form = use_form::<SignIn>();
-        let query = use_query_map();
+        let (query, asked) = (use_query_map(), query_param("next"));
         page_of_data(this.start, move |start| {
-            let next = query.with_untracked(|query| next_of(query.get_str("next")));
+            let next = next_of(Some(&asked.get_untracked()));
             // An app may ask that somebody who is logged in logs in once more.
             let again = query.with_untracked(|query| query.get_str("again").is_some());
             if start.signed_in && !again {

@@ -312,7 +312,7 @@ mod tests {
         ] {
             assert_eq!(filter.takes(&connection), takes);
         }
-        assert_eq!(totals(&[connection.clone()]), "1 connection · 1 active");
+        assert_eq!(totals(std::slice::from_ref(&connection)), "1 connection · 1 active");
         let revoked = Connection { revoked_at: Some(1), ..connection.clone() };
         assert_eq!(totals(&[connection, revoked]), "2 connections · 1 active");
     }

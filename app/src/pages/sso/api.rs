@@ -16,7 +16,8 @@ pub async fn load_sso() -> Result<SsoPage, AppError> {
     domain::idp::config::page(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))
 }
 
-/// Saves the provider; with `act=discover` it only asks the issuer where its keys are.
+/// Saves the provider; with `act=discover` it only asks the issuer where its keys are. `accept` may hold `tokens`, without
+/// which the provider is switched off, and `id_tokens`.
 #[server(prefix = "/api", endpoint = "put_idp")]
 pub async fn put_idp(
     issuer: String,
@@ -24,8 +25,7 @@ pub async fn put_idp(
     audience: String,
     #[server(default)] claims: String,
     #[server(default)] scope: String,
-    id_tokens: Option<String>,
-    enabled: Option<String>,
+    #[server(default)] accept: Vec<String>,
     #[server(default)] act: String,
 ) -> Result<Option<Discovered>, AppError> {
     use domain::idp::config::{self, Input};
@@ -36,7 +36,8 @@ pub async fn put_idp(
     if act == "discover" {
         return config::discover(&ctx.env, &actor, &issuer).await.map(Some).map_err(&told);
     }
-    let (id_tokens, enabled) = (id_tokens.is_some(), enabled.is_some());
+    let accepts = |what: &str| accept.iter().any(|word| word == what);
+    let (enabled, id_tokens) = (accepts("tokens"), accepts("id_tokens"));
     let input = Input { issuer, jwks_uri, audience, claims, scope, id_tokens, enabled };
     config::put(&ctx.env, &actor, &input).await.map_err(&told)?;
     crate::ssr::redirect(&format!("{}?notice=idp-saved", model::paths::settings_sso()));

@@ -9,8 +9,9 @@ use model::{
 use super::api::{DeleteIdp, LoadSso, PutIdp, SetIdpEnabled, TestIdpToken};
 use crate::{
     components::{
-        Badge, ButtonForm, ButtonKind, Callout, Card, CheckItem, CheckList, Checkbox, CopyField, Crumb, Fact,
-        Facts, Field, PageHeader, SubmitButton, TextArea, TextField, Time, Tone, described_by, invalid,
+        Badge, ButtonForm, ButtonKind, Callout, Card, CheckItem, CheckList, Checkbox, CheckboxGroup, Choice,
+        CopyField, Crumb, Fact, Facts, Field, PageHeader, SubmitButton, TextArea, TextField, Time, Tone,
+        described_by, invalid,
     },
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page},
@@ -175,16 +176,18 @@ fn provider_form(save: Form<PutIdp>, old: Option<IdentityProvider>, endpoint: St
             value=rules.scope
             mono=true
         />
-        <Checkbox
-            form=save
-            name="id_tokens"
-            label="Accept ID tokens"
-            hint="They are made for signing in, not for calling. Leave this off if your provider issues access tokens as JWT."
-            checked=rules.id_tokens
-        />
     }
     .erase();
     let keys = jwks_field(save, jwks_uri);
+    let accepted = [(enabled, "tokens"), (rules.id_tokens, "id_tokens")];
+    let accepted =
+        accepted.into_iter().filter(|(on, _)| *on).map(|(_, word)| word.to_owned()).collect::<Vec<_>>();
+    let choices = vec![
+        Choice::new("tokens", "Tokens of this provider").hint("They work as soon as this is saved."),
+        Choice::new("id_tokens", "ID tokens too").hint(
+            "They are made for signing in, not for calling. Leave this off if your provider issues access tokens as JWT.",
+        ),
+    ];
     view! {
         <Card
             title="Identity provider for the MCP endpoint"
@@ -214,13 +217,7 @@ fn provider_form(save: Form<PutIdp>, old: Option<IdentityProvider>, endpoint: St
                     mono=true
                 />
                 {more}
-                <Checkbox
-                    form=save
-                    name="enabled"
-                    label="Accept tokens"
-                    hint="They work as soon as this is saved."
-                    checked=enabled
-                />
+                <CheckboxGroup form=save name="accept[]" label="Accept" values=accepted choices=choices />
                 <div class="actions">
                     <SubmitButton form=save label=label />
                     <SubmitButton

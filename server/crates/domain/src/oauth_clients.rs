@@ -22,7 +22,10 @@ use crate::{
     Env, Error, OrgActor, Result,
     change::{Change, Event},
     connections, key_format,
-    oauth::redirect::{self, Application},
+    oauth::{
+        authorize,
+        redirect::{self, Application},
+    },
 };
 
 /// The most clients that an organisation may make.
@@ -474,6 +477,7 @@ pub async fn name_on_the_way(env: &Env, next: &str) -> Result<Option<String>> {
     let Some(query) = next.strip_prefix(paths::authorize()).and_then(|rest| rest.strip_prefix('?')) else {
         return Ok(None);
     };
+    let query = authorize::unpack(query).unwrap_or_else(|| query.to_owned());
     let id = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "client_id");
     let Some((_, id)) = id else { return Ok(None) };
     let found = store::oauth_clients::find(&mut env.db.read().await?, &id).await?;

@@ -559,12 +559,19 @@ env_test!(oar_01_a_grant_lasts_from_consent_as_the_organisation_chose, |t| async
 
 env_test!(oar_02_each_refresh_brings_another_token_with_the_same_scope, |t| async {
     let member = t.org("acme").await;
-    connectors::add_demo(&t.env, &member.actor().await).await.unwrap();
     let client = register(&t, json!({})).await.client;
     let first = connected(&t, &member, &client).await;
     let second = renew(&t, &client, &next_of(&first)).await.unwrap();
     assert_ne!(next_of(&first), next_of(&second));
     assert_eq!(first.scope, second.scope);
+});
+
+env_test!(oat_06_scope_and_resource_may_narrow_and_never_widen, |t| async {
+    let member = t.org("acme").await;
+    connectors::add_demo(&t.env, &member.actor().await).await.unwrap();
+    let client = register(&t, json!({})).await.client;
+    let first = connected(&t, &member, &client).await;
+    let second = renew(&t, &client, &next_of(&first)).await.unwrap();
     // One access token may have less; the next one has it all again. More than was granted is refused.
     let token = next_of(&second);
     let given = Refresh {

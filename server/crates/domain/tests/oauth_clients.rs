@@ -387,6 +387,8 @@ env_test!(the_log_in_page_knows_which_client_sent_somebody, |t| async {
     let of = async |next: &str| oauth_clients::name_on_the_way(&t.env, next).await.unwrap();
     let next = "/oauth/authorize?response_type=code&client_id=gth_client_x&state=1";
     assert_eq!(of(next).await.as_deref(), Some("Claude Desktop"));
+    let packed = domain::oauth::authorize::pack("response_type=code&client_id=gth_client_x&state=1");
+    assert_eq!(of(&format!("/oauth/authorize?{packed}")).await.as_deref(), Some("Claude Desktop"));
     for nothing in
         ["", "/", "/oauth/authorize", "/oauth/authorize?client_id=gth_client_y", "/x?client_id=gth_client_x"]
     {

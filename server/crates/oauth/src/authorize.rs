@@ -28,7 +28,9 @@ const SIGNED_IN_AFTER: &str = "signed_in_after";
 
 pub(crate) async fn get(State(people): State<People>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let params = Params::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    let query = parts.uri.query().unwrap_or_default();
+    let resumed = authorize::unpack(query);
+    let params = Params::parse(resumed.as_deref().unwrap_or(query).as_bytes());
     respond(&people, parts, &params).await
 }
 
@@ -79,9 +81,9 @@ async fn respond(people: &People, parts: Parts, params: &Params) -> Response {
     let state = params.one("state").ok().flatten().filter(|state| state.len() <= LONGEST_STATE);
     match next(&ctx, &trusted, params, state).await {
         Ok(Next::Consent(request)) => see_other(&paths::consent(&request)),
-        Ok(Next::LogIn { again: None }) => see_other(&paths::sign_in_then(&here(params, None))),
+        Ok(Next::LogIn { again: None }) => see_other(&paths::sign_in_then(&here(&again(params, None)))),
         Ok(Next::LogIn { again: Some(after) }) => {
-            see_other(&paths::sign_in_again_then(&here(params, Some(after))))
+            see_other(&paths::sign_in_again_then(&here(&again(params, Some(after)))))
         }
         Err(failure) => {
             let refusal = refusal(failure, &request_id(&parts));
@@ -166,7 +168,7 @@ fn number(params: &Params, name: &str) -> Result<Option<i64>, Failure> {
 }
 
 /// The same request once more, for after the log-in. When that had to be a new one, this is noted, and not asked again.
-fn here(params: &Params, after: Option<i64>) -> String {
+fn again(params: &Params, after: Option<i64>) -> String {
     let mut pairs: Vec<(String, String)> = Vec::new();
     for (name, value) in params.iter() {
         if after.is_some() && name == SIGNED_IN_AFTER {
@@ -182,7 +184,12 @@ fn here(params: &Params, after: Option<i64>) -> String {
     pairs.extend(after.map(|after| (SIGNED_IN_AFTER.to_owned(), after.to_string())));
     let query: Vec<String> =
         pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-    format!("{}?{}", paths::authorize(), query.join("&"))
+    query.join("&")
+}
+
+/// Where a query is asked.
+fn here(query: &str) -> String {
+    format!("{}?{}", paths::authorize(), authorize::pack(query))
 }
 
 #[cfg(test)]
@@ -191,16 +198,18 @@ mod tests {
 
     #[test]
     fn oaz_09_the_request_is_asked_again_without_what_was_done() {
-        let params = Params::parse(b"client_id=a&prompt=login+consent&state=x%2F%2Fy&signed_in_after=1");
+        let params = Params::parse(b"client_id=a&prompt=login+consent&state=x%2F%2Fy%26z&signed_in_after=1");
+        let query = again(&params, Some(7));
+        assert_eq!(query, "client_id=a&prompt=consent&state=x%2F%2Fy%26z&signed_in_after=7");
         assert_eq!(
-            here(&params, Some(7)),
-            "/oauth/authorize?client_id=a&prompt=consent&state=x%2F%2Fy&signed_in_after=7"
+            again(&params, None),
+            "client_id=a&prompt=login%20consent&state=x%2F%2Fy%26z&signed_in_after=1"
         );
-        assert_eq!(
-            here(&params, None),
-            "/oauth/authorize?client_id=a&prompt=login%20consent&state=x%2F%2Fy&signed_in_after=1"
-        );
-        assert_eq!(paths::safe_next(Some(&here(&params, Some(7)))), here(&params, Some(7)));
+        let path = here(&query);
+        assert_eq!(paths::safe_next(Some(&path)), path);
+        assert!(!path.contains('%'), "nothing in it to decode");
+        assert_eq!(authorize::unpack(path.split_once('?').unwrap().1), Some(query));
+        assert_eq!(authorize::unpack("resume=!"), None);
     }
 
     #[test]

@@ -10,12 +10,12 @@ use domain::{
     request::RequestContext,
 };
 use http::{StatusCode, request::Parts};
-use model::{AppError, ErrorKind};
+use model::{AppError, ErrorKind, paths};
 
 use crate::{
     People,
     params::{self, Params},
-    reply::{answer, described, request_id},
+    reply::{answer, described, request_id, see_other},
 };
 
 pub(crate) async fn decide(State(people): State<People>, request: Request) -> Response {
@@ -28,6 +28,11 @@ pub(crate) async fn decide(State(people): State<People>, request: Request) -> Re
         Ok(answered) => answered,
         Err(error) => {
             let error = error.into_app(&request_id(&parts));
+            if error.kind == ErrorKind::Unauthenticated {
+                // The session ended meanwhile. There is no way back into this request, and the page behind the log-in
+                // says so.
+                return see_other(&paths::sign_in_then(&paths::consent("")));
+            }
             return (people.error_page)(error, parts).await;
         }
     };

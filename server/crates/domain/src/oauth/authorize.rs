@@ -19,6 +19,8 @@ use crate::{
 
 /// How long a person has to decide.
 pub(crate) const DECIDE_WITHIN: i64 = 10 * MINUTE;
+/// What a packed query begins with.
+const RESUME: &str = "resume=";
 /// Requests of one person that may be open at once.
 const MOST_OPEN: i64 = 20;
 
@@ -72,6 +74,18 @@ pub(crate) struct Asked {
     pub(crate) scope: Scope,
     pub(crate) code_challenge: String,
     pub(crate) resource: Option<Resource>,
+}
+
+/// The query that asks the same once more, after a log-in. It is packed, because on the way it is part of another
+/// address, and is decoded there more often than it was encoded.
+pub fn pack(query: &str) -> String {
+    format!("{RESUME}{}", data_encoding::BASE64URL_NOPAD.encode(query.as_bytes()))
+}
+
+/// The query that was packed, if this is one.
+pub fn unpack(query: &str) -> Option<String> {
+    let packed = query.strip_prefix(RESUME)?;
+    String::from_utf8(data_encoding::BASE64URL_NOPAD.decode(packed.as_bytes()).ok()?).ok()
 }
 
 /// Looks at who asks and where the answer would go. An error is for the person alone, on a page (OAZ-01).
