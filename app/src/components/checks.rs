@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 
 use super::Icon;
@@ -8,7 +9,7 @@ pub fn CheckList(
     /// The items.
     children: Children,
 ) -> impl IntoView {
-    view! { <ol class="checks">{children()}</ol> }.into_any()
+    view! { <ol class="checks">{children()}</ol> }.erase()
 }
 
 /// One thing that was looked at: whether it is fine, and what was found.
@@ -28,7 +29,7 @@ pub fn CheckItem(
 ) -> impl IntoView {
     let (icon, word, tone) =
         if passed { ("circle-check", "Passed: ", "ok") } else { ("circle-x", "Failed: ", "bad") };
-    let fix = (!fix.is_empty()).then(|| view! { <p>{fix}</p> });
+    let fix = (!fix.is_empty()).then(|| view! { <p>{fix}</p> }.erase());
     view! {
         <li data-tone=tone>
             <Icon name=icon />
@@ -39,5 +40,5 @@ pub fn CheckItem(
             </div>
         </li>
     }
-    .into_any()
+    .erase()
 }

@@ -64,8 +64,8 @@ fn question(
                 </p>
                 {instead}
             </Callout>
-        };
-        (Some(warning.erase()), None)
+        }.erase();
+        (Some(warning), None)
     } else {
         let instead = instead.map(|button| {
             view! {
@@ -86,7 +86,7 @@ fn question(
         "This cannot be undone.",
     ];
     let confirm = recent.then(|| {
-        let acknowledged = view! { <input type="hidden" name="acknowledged" value="yes" /> };
+        let acknowledged = view! { <input type="hidden" name="acknowledged" value="yes" /> }.erase();
         Confirm { text: key.name.clone(), mono: false, hidden: Some(acknowledged.into_any()) }
     });
     let deletion = Deletion {

@@ -57,7 +57,7 @@ pub(super) fn limits(
         {expiry(form, now.ends)}
         {in_urls(form, url_keys, now.in_urls)}
     }
-    .into_any()
+    .erase()
 }
 
 /// Which connectors a key may use.

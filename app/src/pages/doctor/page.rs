@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
@@ -44,13 +45,13 @@ impl LazyRoute for DoctorPage {
                     {list(attempts, more, now)}
                 </div>
             }
-            .into_any()
+            .erase()
         })
     }
 }
 
 fn self_test(test: Form<RunSelfTest>, endpoint: String) -> AnyView {
-    let button = view! { <ButtonForm form=test label="Run self-test" icon="refresh-cw" /> }.into_any();
+    let button = view! { <ButtonForm form=test label="Run self-test" icon="refresh-cw" /> }.erase();
     let result = move || test.ok().get().map(|found| tested(&found));
     view! {
         <Card
@@ -65,7 +66,7 @@ fn self_test(test: Form<RunSelfTest>, endpoint: String) -> AnyView {
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn tested(found: &SelfTest) -> AnyView {
@@ -90,7 +91,7 @@ fn tested(found: &SelfTest) -> AnyView {
         .iter()
         .map(|probe| {
             let (title, detail, fix) = (probe.title.clone(), probe.detail.clone(), probe.fix.clone());
-            view! { <CheckItem passed=probe.passed title=title detail=detail fix=fix /> }.into_any()
+            view! { <CheckItem passed=probe.passed title=title detail=detail fix=fix /> }.erase()
         })
         .collect_view();
     view! {
@@ -101,7 +102,7 @@ fn tested(found: &SelfTest) -> AnyView {
             <CheckList>{items}</CheckList>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn list(attempts: Vec<Attempt>, more: bool, now: i64) -> AnyView {
@@ -115,10 +116,10 @@ fn list(attempts: Vec<Attempt>, more: bool, now: i64) -> AnyView {
                 <a class="button" href=paths::help_quickstart()>"How to connect a client"</a>
             </EmptyState>
         }
-        .into_any();
+        .erase();
     }
     let items = attempts.into_iter().map(|attempt| attempt_view(attempt, now)).collect_view();
-    let more = more.then(|| view! { <p class="muted">"Older attempts are left out."</p> });
+    let more = more.then(|| view! { <p class="muted">"Older attempts are left out."</p> }.erase());
     view! {
         <section class="attempts" aria-labelledby="attempts">
             <h2 id="attempts">"Attempts"</h2>
@@ -126,7 +127,7 @@ fn list(attempts: Vec<Attempt>, more: bool, now: i64) -> AnyView {
             {more}
         </section>
     }
-    .into_any()
+    .erase()
 }
 
 fn attempt_view(attempt: Attempt, now: i64) -> AnyView {
@@ -140,8 +141,7 @@ fn attempt_view(attempt: Attempt, now: i64) -> AnyView {
     let from =
         [attempt.named, attempt.address].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
     let from = from.join(" · ");
-    let id =
-        attempt.client_id.map(|id| view! { <p class="fine">"Client id " <code>{id}</code></p> }.into_any());
+    let id = attempt.client_id.map(|id| view! { <p class="fine">"Client id " <code>{id}</code></p> }.erase());
     let missing = (attempt.outcome == Outcome::Stopped).then_some(attempt.stuck).flatten();
     let open = attempt.outcome == Outcome::Failed;
     let steps = attempt.steps.into_iter().map(|step| step_view(step, now)).collect_view();
@@ -153,7 +153,7 @@ fn attempt_view(attempt: Attempt, now: i64) -> AnyView {
                 <p>{fix}</p>
             </Callout>
         }
-        .into_any()
+        .erase()
     });
     view! {
         <article class="card attempt">
@@ -183,7 +183,7 @@ fn attempt_view(attempt: Attempt, now: i64) -> AnyView {
             </div>
         </article>
     }
-    .into_any()
+    .erase()
 }
 
 fn step_view(step: SeenStep, now: i64) -> AnyView {
@@ -191,9 +191,9 @@ fn step_view(step: SeenStep, now: i64) -> AnyView {
         None => ("circle-check", "Done: ", "ok"),
         Some(_) => ("circle-x", "Failed: ", "bad"),
     };
-    let error = step.error.map(|error| view! { <code>{error}</code> });
+    let error = step.error.map(|error| view! { <code>{error}</code> }.erase());
     let times = (step.times > 1).then(|| format!(" {} times", step.times));
-    let detail = (!step.detail.is_empty()).then(|| view! { <p class="muted">{step.detail}</p> });
+    let detail = (!step.detail.is_empty()).then(|| view! { <p class="muted">{step.detail}</p> }.erase());
     let at = step.at;
     view! {
         <li data-tone=tone>
@@ -205,7 +205,7 @@ fn step_view(step: SeenStep, now: i64) -> AnyView {
             </div>
         </li>
     }
-    .into_any()
+    .erase()
 }
 
 /// The step that did not come.
@@ -219,5 +219,5 @@ fn missing_view(stage: Stage) -> AnyView {
             </div>
         </li>
     }
-    .into_any()
+    .erase()
 }

@@ -1,3 +1,4 @@
+use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
@@ -61,7 +62,7 @@ impl LazyRoute for SsoPage {
                     {remove}
                 </div>
             }
-            .into_any()
+            .erase()
         })
     }
 }
@@ -83,7 +84,7 @@ fn note(data: &Page, manages: bool) -> Option<AnyView> {
                     </Callout>
                 </div>
             }
-            .into_any(),
+            .erase(),
         );
     }
     (!manages).then(|| {
@@ -98,7 +99,7 @@ fn note(data: &Page, manages: bool) -> Option<AnyView> {
                 </Callout>
             </div>
         }
-        .into_any()
+        .erase()
     })
 }
 
@@ -119,7 +120,7 @@ fn state(
                 <input type="hidden" name="enabled" value=value />
             </ButtonForm>
         }
-        .into_any()
+        .erase()
     });
     let button = button.into_any();
     let keys = keys(&data.keys, now);
@@ -133,21 +134,21 @@ fn state(
             </Facts>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn keys(keys: &KeySet, now: i64) -> AnyView {
     let failed = keys.error.clone().map(|why| {
-        view! { <p class="field-error">"The last attempt to fetch them failed. " {why}</p> }
+        view! { <p class="field-error">"The last attempt to fetch them failed. " {why}</p> }.erase()
     });
     let known = match keys.fetched_at {
-        None => view! { "Fetched with the first token." }.into_any(),
+        None => "Fetched with the first token.".into_any(),
         Some(at) => {
             let count = format!("{} of {} usable, fetched ", keys.usable, keys.total);
-            view! { {count} <Time at=at now=now /> }.into_any()
+            view! { {count} <Time at=at now=now /> }.erase()
         }
     };
-    view! { {known} {failed} }.into_any()
+    view! { {known} {failed} }.erase()
 }
 
 fn provider_form(save: Form<PutIdp>, old: Option<IdentityProvider>, endpoint: String) -> AnyView {
@@ -176,7 +177,7 @@ fn provider_form(save: Form<PutIdp>, old: Option<IdentityProvider>, endpoint: St
             mono=true
         />
     }
-    .into_any();
+    .erase();
     let keys = jwks_field(save, jwks_uri);
     let accepted = [(enabled, "tokens"), (rules.id_tokens, "id_tokens")];
     let accepted =
@@ -231,7 +232,7 @@ fn provider_form(save: Form<PutIdp>, old: Option<IdentityProvider>, endpoint: St
             </PostForm>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 /// What was discovered stands in the field until the page is left.
@@ -243,7 +244,7 @@ fn jwks_field(save: Form<PutIdp>, stored: String) -> AnyView {
         found().map(|found| {
             view! {
                 <p class="hint" role="status">"Discovered: " {found.issuer} " names these keys. Save to use them."</p>
-            }
+            }.erase()
         })
     };
     view! {
@@ -265,7 +266,7 @@ fn jwks_field(save: Form<PutIdp>, stored: String) -> AnyView {
             {said}
         </Field>
     }
-    .into_any()
+    .erase()
 }
 
 fn provider_facts(provider: IdentityProvider) -> AnyView {
@@ -285,7 +286,7 @@ fn provider_facts(provider: IdentityProvider) -> AnyView {
             </Facts>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 /// What there would be: nothing is configured, and whoever looks cannot configure it.
@@ -301,7 +302,7 @@ fn example(endpoint: String) -> AnyView {
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn ours(endpoint: String, audience: String) -> AnyView {
@@ -323,7 +324,7 @@ fn ours(endpoint: String, audience: String) -> AnyView {
             </div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn tester(test: Form<TestIdpToken>) -> AnyView {
@@ -338,7 +339,7 @@ fn tester(test: Form<TestIdpToken>) -> AnyView {
             <div role="status">{result}</div>
         </Card>
     }
-    .into_any()
+    .erase()
 }
 
 fn tested_view(tested: &TokenTest) -> AnyView {
@@ -361,7 +362,7 @@ fn tested_view(tested: &TokenTest) -> AnyView {
         .iter()
         .map(|check| {
             view! { <CheckItem passed=check.passed title=check.title.clone() detail=check.detail.clone() /> }
-                .into_any()
+                .erase()
         })
         .collect_view();
     view! {
@@ -372,7 +373,7 @@ fn tested_view(tested: &TokenTest) -> AnyView {
             <CheckList>{items}</CheckList>
         </div>
     }
-    .into_any()
+    .erase()
 }
 
 fn remove(provider: &IdentityProvider, delete: Form<DeleteIdp>) -> AnyView {
@@ -390,5 +391,5 @@ fn remove(provider: &IdentityProvider, delete: Form<DeleteIdp>) -> AnyView {
             </PostForm>
         </Card>
     }
-    .into_any()
+    .erase()
 }
