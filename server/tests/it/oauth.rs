@@ -367,7 +367,7 @@ async fn oaz_04_only_codes_by_query_are_answered() {
     let client = client_of(&app, json!({})).await;
     let id = text(&client, "client_id");
     let mut browser = app.browser();
-    let cases: &[(&[(&str, Option<&str>)], &str)] = &[
+    let cases: &[Case<'_>] = &[
         (&[("response_type", None)], "invalid_request"),
         (&[("response_type", Some("token"))], "unsupported_response_type"),
         (&[("response_type", Some("code id_token"))], "unsupported_response_type"),
@@ -384,6 +384,9 @@ async fn oaz_04_only_codes_by_query_are_answered() {
     assert!(plain.header("location").starts_with("/sign-in?"));
 }
 
+/// What is changed in a good request (`None`: left out), and the error that it earns.
+type Case<'a> = (&'a [(&'a str, Option<&'a str>)], &'a str);
+
 #[tokio::test]
 async fn oaz_05_later_errors_go_to_the_client_with_state_and_issuer() {
     let app = TestApp::new(Kind::Sqlite).await;
@@ -394,7 +397,7 @@ async fn oaz_05_later_errors_go_to_the_client_with_state_and_issuer() {
     let mut browser = app.signed_in(&member).await;
     let long = "s".repeat(2049);
     let short = "a".repeat(42);
-    let cases: &[(&[(&str, Option<&str>)], &str)] = &[
+    let cases: &[Case<'_>] = &[
         (&[("code_challenge", None)], "invalid_request"),
         (&[("code_challenge", Some(&short))], "invalid_request"),
         (&[("code_challenge_method", None)], "invalid_request"),
