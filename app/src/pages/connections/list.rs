@@ -45,7 +45,8 @@ impl LazyRoute for ConnectionsPage {
                 {body}
                 <p class="key-help">
                     "Help: " <a href=paths::help_claude_ai()>"Connect to Claude.ai"</a> " · "
-                    <a href=paths::help_authentication()>"Authentication"</a>
+                    <a href=paths::help_authentication()>"Authentication"</a> " · "
+                    <a href=paths::connection_doctor()>"Connection doctor"</a>
                 </p>
                 {how_to_dialog(desktop)}
             }
