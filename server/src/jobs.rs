@@ -188,6 +188,7 @@ pub async fn clean(env: &Env) -> domain::Result<()> {
     store::sign_in_failures::delete_stale(&mut tx, now - throttle::FORGOTTEN_AFTER).await?;
     store::outbox::delete_before(&mut tx, now - 30 * DAY).await?;
     tx.commit().await?;
+    domain::upstream_oauth::purge(env).await?;
     domain::oauth::purge(env).await
 }
 

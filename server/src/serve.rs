@@ -88,6 +88,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         }),
         changes: Changes::default(),
         oauth: Arc::default(),
+        upstream: Arc::default(),
     })
 }
 
@@ -112,6 +113,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
     let gateway = Gateway::new(gateway::Parts {
         directory: planes.clone(),
         exchange: Arc::new(env.outbound.clone()),
+        keeper: Arc::new(env.clone()),
         tokens: Arc::new(env.clone()),
         judge: Arc::new(env.clone()),
         journal: env.journal.clone(),

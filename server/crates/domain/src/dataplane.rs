@@ -25,6 +25,7 @@ use crate::{
     idp::{self, IdpSubject, PlaneIdp},
     orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
+    upstream_oauth::{PlaneAuth, standing::plane_auth},
 };
 
 /// One organisation as the gateway sees it.
@@ -239,6 +240,12 @@ impl OrgPlane {
         })
     }
 
+    /// The person whose calls these are, if they are somebody's: those of a connection.
+    pub fn person(&self, access: &Access) -> Option<UserId> {
+        let (grant, _) = access.grant?;
+        self.grants.get(&grant).map(|grant| grant.user)
+    }
+
     /// What somebody has here whose token the organisation's own provider issued and [`idp::verify`] found good, as long
     /// as that provider is configured just so.
     ///
@@ -307,6 +314,8 @@ pub struct PlaneConnector {
     pub url: Uri,
     /// What it is sent with every request.
     pub headers: Vec<(HeaderName, SecretString)>,
+    /// How it authenticates itself besides.
+    pub auth: PlaneAuth,
     /// Its tools as last seen, in the server's order.
     pub tools: Vec<PlaneTool>,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
@@ -508,9 +517,16 @@ impl Planes {
                 definition,
             });
         }
+        let clients = store::upstream_credentials::list_clients(&mut tx, id).await?;
+        let given = if clients.is_empty() {
+            Vec::new()
+        } else {
+            store::upstream_credentials::list(&mut tx, id).await?
+        };
         let mut connectors = Vec::new();
         for row in store::connectors::list(&mut tx, id).await?.into_iter().filter(|row| row.enabled) {
-            match plane_connector(id, &data_key, &headers, &mut tools, row) {
+            let auth = plane_auth(&self.env, id, &row, &clients, &given);
+            match plane_connector(id, &data_key, &headers, &mut tools, row, auth) {
                 Ok(connector) => connectors.push(Arc::new(connector)),
                 // One connector whose secret does not open must not take the others down.
                 Err(error) => tracing::error!(%error, org.id = %id, "a connector is left out"),
@@ -579,6 +595,7 @@ fn plane_connector(
     headers: &[store::connectors::Header],
     tools: &mut HashMap<ConnectorId, Vec<PlaneTool>>,
     row: store::connectors::Connector,
+    auth: PlaneAuth,
 ) -> Result<PlaneConnector> {
     let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
     let target = connectors::Target::open(data_key, org, &row, headers)?;
@@ -597,6 +614,7 @@ fn plane_connector(
     for header in headers.iter().filter(|header| header.connector == row.id) {
         (&header.name, header.set_at, &header.value_sealed).hash(&mut version);
     }
+    auth.hash(&mut version);
     Ok(PlaneConnector {
         tools: tools.remove(&row.id).unwrap_or_default(),
         version: version.finish().cast_signed(),
@@ -606,6 +624,7 @@ fn plane_connector(
         transport: row.transport,
         url,
         headers: own,
+        auth,
     })
 }
 
@@ -638,6 +657,7 @@ mod tests {
                 transport: Transport::Demo,
                 url: Uri::default(),
                 headers: Vec::new(),
+                auth: PlaneAuth::Headers,
                 tools: Vec::new(),
                 version: 1,
             })

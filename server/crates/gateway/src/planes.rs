@@ -21,18 +21,17 @@ use domain::{
         exchange::Exchange,
         json,
         tools::{ParamHeader, SEPARATOR, is_name, param_headers},
-        upstream::{HttpUpstream, Upstream},
+        upstream::Upstream,
     },
+    upstream_oauth::Keeper,
 };
-use http::{HeaderMap, HeaderValue};
 use model::{ConnectorId, OrgId, connectors::Transport};
-use secrecy::ExposeSecret as _;
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::{Settings, tools::Listing};
+use crate::{Settings, tools::Listing, ways::Ways};
 
 /// How many lists of scopes are kept for one organisation.
 const LISTINGS: usize = 64;
@@ -48,7 +47,7 @@ pub(crate) struct ReadyTool {
 #[derive(Debug)]
 pub(crate) struct ReadyConnector {
     pub(crate) plane: Arc<PlaneConnector>,
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Ways,
     pub(crate) tools: HashMap<Box<str>, ReadyTool>,
 }
 
@@ -174,6 +173,7 @@ impl Drop for Place<'_> {
 pub(crate) struct Planes {
     directory: Arc<dyn Directory>,
     exchange: Arc<dyn Exchange>,
+    keeper: Arc<dyn Keeper>,
     clock: Arc<dyn Clock>,
     settings: Settings,
     slots: RwLock<HashMap<OrgId, Arc<Slot>>>,
@@ -187,12 +187,14 @@ impl Planes {
     pub(crate) fn new(
         directory: Arc<dyn Directory>,
         exchange: Arc<dyn Exchange>,
+        keeper: Arc<dyn Keeper>,
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
         Self {
             directory,
             exchange,
+            keeper,
             clock,
             slots: RwLock::default(),
             loads: Semaphore::new(settings.loads),
@@ -355,29 +357,13 @@ impl Planes {
         }
     }
 
-    fn upstream(&self, connector: &PlaneConnector) -> Upstream {
+    fn upstream(&self, connector: &PlaneConnector) -> Ways {
         match connector.transport {
             Transport::Demo => {
                 let clock = Arc::clone(&self.clock);
-                Upstream::Demo(Demo::new(Arc::new(move || clock.now())))
+                Ways::One(Upstream::Demo(Demo::new(Arc::new(move || clock.now()))))
             }
-            Transport::Http => {
-                let mut headers = HeaderMap::with_capacity(connector.headers.len());
-                for (name, value) in &connector.headers {
-                    let Ok(mut value) = HeaderValue::from_str(value.expose_secret()) else {
-                        tracing::warn!(connector.id = %connector.id, header = %name, "header of a connector left out: its value cannot be sent");
-                        continue;
-                    };
-                    value.set_sensitive(true);
-                    headers.append(name.clone(), value);
-                }
-                Upstream::Http(HttpUpstream::new(
-                    Arc::clone(&self.exchange),
-                    connector.url.clone(),
-                    headers,
-                    self.settings.upstream,
-                ))
-            }
+            Transport::Http => Ways::http(&self.exchange, &self.keeper, connector, self.settings.upstream),
         }
     }
 }

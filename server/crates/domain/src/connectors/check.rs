@@ -25,11 +25,16 @@ use crate::{
     change::{Change, Event},
     mcp::{
         demo::Demo,
+        exchange::Exchange,
         tools::SEPARATOR,
         upstream::{HttpUpstream, ProbeReport, Upstream, UpstreamError, UpstreamSettings},
     },
     net::NetError,
     orgs,
+    upstream_oauth::{
+        Authorized,
+        standing::{self, Standing},
+    },
 };
 
 /// Failed checks in a row after which a connector counts as down (UPS-15).
@@ -40,6 +45,16 @@ pub(super) async fn ask(
     env: &Env,
     target: &Target,
     slug: usize,
+) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
+    ask_as(env, target, slug, None).await
+}
+
+/// The same with OAuth tokens, where the connector has some.
+async fn ask_as(
+    env: &Env,
+    target: &Target,
+    slug: usize,
+    standing: Option<Standing>,
 ) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
     let wrong = || Error::Internal("a checked URL or header cannot be sent".into());
     let upstream = match target.transport {
@@ -56,12 +71,12 @@ pub(super) async fn ask(
                 map.insert(name, value);
             }
             let uri = target.whole_url().expose_secret().parse().map_err(|_| wrong())?;
-            Upstream::Http(HttpUpstream::new(
-                Arc::new(env.outbound.clone()),
-                uri,
-                map,
-                UpstreamSettings::default(),
-            ))
+            let way: Arc<dyn Exchange> = Arc::new(env.outbound.clone());
+            let way = match standing {
+                None => way,
+                Some(standing) => Arc::new(Authorized::new(way, Arc::new(env.clone()), standing)),
+            };
+            Upstream::Http(HttpUpstream::new(way, uri, map, UpstreamSettings::default()))
         }
     };
     Ok(upstream.probe(slug + SEPARATOR.len()).await)
@@ -74,6 +89,7 @@ pub(super) fn may_pass(why: &UpstreamError) -> bool {
         UpstreamError::Net(_)
         | UpstreamError::Timeout(_)
         | UpstreamError::NeedsAuth { .. }
+        | UpstreamError::NotAuthorized(_)
         | UpstreamError::Busy { .. }
         | UpstreamError::Failed(_)
         | UpstreamError::Refused(_) => true,
@@ -182,15 +198,16 @@ async fn check<P: model::permissions::Grant>(
     id: ConnectorId,
 ) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
     let org = actor.org();
-    let (row, rows, target) = {
+    let (row, rows, target, standing) = {
         let mut tx = env.db.read().await?;
         let row = find(&mut tx, org, id).await?;
         let rows = sealed(&mut tx, org, id).await?;
         let data_key = orgs::data_key(env, &mut tx, org).await?;
         let target = Target::open(&data_key, org, &row, &rows)?;
-        (row, rows, target)
+        let standing = standing::for_check(env, &mut tx, org, &row).await?;
+        (row, rows, target, standing)
     };
-    let found = ask(env, &target, row.slug.as_str().len()).await?;
+    let found = ask_as(env, &target, row.slug.as_str().len(), standing).await?;
     let mut change = env.change(actor).await?;
     // It may have been changed or deleted while the network was slow: the check then says nothing about what is there now.
     let Some(now) = store::connectors::find(change.tx(), org, id).await? else { return Ok(found) };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use domain::mcp::{
-    code,
+    code, json,
     upstream::{Answer, ResultType, UpstreamError},
 };
 use http::{HeaderValue, StatusCode, header};
@@ -24,6 +24,10 @@ pub(crate) fn failed(caller: &Caller, slug: &str, error: &UpstreamError) -> RpcE
     );
     let wait = match error {
         UpstreamError::Busy { retry_after: Some(seconds) } => format!(r#","retry_after":{seconds}"#),
+        // Where a person can mend it: clients may show it as a link.
+        UpstreamError::NotAuthorized(why) => {
+            why.page.as_ref().map_or_else(String::new, |page| format!(r#","url":{}"#, json::quoted(page)))
+        }
         _ => String::new(),
     };
     let rpc =

@@ -8,14 +8,17 @@ use http::{HeaderMap, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Agreed, Era, Failure, Inner};
-use crate::mcp::{
-    code,
-    exchange::BodyStream,
-    sse::Decoder,
-    upstream::{
-        Answer, Reply, UpstreamError,
-        stream::{CallStream, Cancel},
+use crate::{
+    mcp::{
+        code,
+        exchange::BodyStream,
+        sse::Decoder,
+        upstream::{
+            Answer, Reply, UpstreamError,
+            stream::{CallStream, Cancel},
+        },
     },
+    upstream_oauth::NotAuthorized,
 };
 
 /// How much of an error's body is read; it is looked into, never shown.
@@ -63,7 +66,10 @@ impl Inner {
         id: u64,
     ) -> Result<Reply, Failure> {
         let deadline = Instant::now() + self.settings.total;
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        if let Some(why) = head.extensions.remove::<NotAuthorized>() {
+            return Err(UpstreamError::NotAuthorized(why).into());
+        }
         let status = head.status;
         if status.is_redirection() {
             return Err(UpstreamError::Redirect.into());
