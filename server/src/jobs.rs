@@ -196,6 +196,7 @@ pub async fn clean(env: &Env) -> domain::Result<()> {
     store::sign_in_failures::delete_stale(&mut tx, now - throttle::FORGOTTEN_AFTER).await?;
     store::outbox::delete_before(&mut tx, now - 30 * DAY).await?;
     tx.commit().await?;
+    domain::connectors::purge(env).await?;
     domain::oauth::purge(env).await
 }
 

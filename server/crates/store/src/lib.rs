@@ -15,6 +15,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod connect_events;
 pub mod connections;
+pub mod connector_health;
 pub mod connectors;
 pub mod identity_providers;
 pub mod instance_facts;
@@ -45,6 +46,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     audit::STATEMENTS,
     connect_events::STATEMENTS,
     connections::STATEMENTS,
+    connector_health::STATEMENTS,
     connectors::STATEMENTS,
     identity_providers::STATEMENTS,
     instance_facts::STATEMENTS,
