@@ -6,7 +6,6 @@
 use core::fmt;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
@@ -308,6 +307,8 @@ pub struct PlaneConnector {
     pub url: Uri,
     /// What it is sent with every request.
     pub headers: Vec<(HeaderName, SecretString)>,
+    /// The revision that it spoke when it was last checked.
+    pub protocol_version: Option<String>,
     /// Its tools as last seen, in the server's order.
     pub tools: Vec<PlaneTool>,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
@@ -594,19 +595,15 @@ fn plane_connector(
     for (name, value) in target.headers {
         own.push((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header"))?, value));
     }
-    // What decides whether a connection may be kept: the address and when each header was last set.
-    let mut version = DefaultHasher::new();
-    row.url.hash(&mut version);
-    for header in headers.iter().filter(|header| header.connector == row.id) {
-        (&header.name, header.set_at, &header.value_sealed).hash(&mut version);
-    }
+    let version = connectors::version(&row, headers);
     Ok(PlaneConnector {
         tools: tools.remove(&row.id).unwrap_or_default(),
-        version: version.finish().cast_signed(),
+        version,
         id: row.id,
         slug: row.slug,
         name: row.name,
         transport: row.transport,
+        protocol_version: row.protocol_version,
         url,
         headers: own,
     })
@@ -641,6 +638,7 @@ mod tests {
                 transport: Transport::Demo,
                 url: Uri::default(),
                 headers: Vec::new(),
+                protocol_version: None,
                 tools: Vec::new(),
                 version: 1,
             })

@@ -31,7 +31,7 @@ use domain::{
     dataplane::{Access, Directory},
     doctor::Journal,
     idp::Judge,
-    mcp::{exchange::Exchange, upstream::UpstreamSettings},
+    mcp::upstream::Upstreams,
     tokens::Reader,
 };
 use model::OrgId;
@@ -53,8 +53,6 @@ pub struct Settings {
     pub public_url: Url,
     /// The largest request body in bytes (REQ-01).
     pub max_body: usize,
-    /// Patience with upstream servers.
-    pub upstream: UpstreamSettings,
     /// How old a snapshot may be without having been confirmed.
     pub max_staleness: Duration,
     /// How long a request waits for a snapshot before it is refused with 503.
@@ -89,7 +87,6 @@ impl Settings {
         Self {
             public_url,
             max_body: 4 << 20,
-            upstream: UpstreamSettings::default(),
             max_staleness: Duration::from_secs(30),
             load_wait: Duration::from_secs(5),
             load_limit: Duration::from_secs(10),
@@ -111,8 +108,8 @@ impl Settings {
 pub struct Parts {
     /// Snapshots of organisations.
     pub directory: Arc<dyn Directory>,
-    /// The way to upstream servers.
-    pub exchange: Arc<dyn Exchange>,
+    /// The clients of upstream servers.
+    pub upstreams: Upstreams,
     /// What reads access tokens.
     pub tokens: Arc<dyn Reader>,
     /// What judges tokens of organisations' own identity providers.
@@ -149,9 +146,9 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, exchange, tokens, judge, journal, meter, clock, rng, settings } = parts;
+        let Parts { directory, upstreams, tokens, judge, journal, meter, clock, rng, settings } = parts;
         Self(Arc::new(Inner {
-            planes: Arc::new(Planes::new(directory, exchange, Arc::clone(&clock), settings.clone())),
+            planes: Arc::new(Planes::new(directory, upstreams, Arc::clone(&clock), settings.clone())),
             sessions: Sessions::new(Arc::clone(&clock), rng),
             limits: Limits::new(&settings),
             tokens,

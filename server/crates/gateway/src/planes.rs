@@ -17,11 +17,9 @@ use domain::{
     Clock,
     dataplane::{Access, Directory, OrgPlane, PlaneConnector, PlaneScope, Unavailable},
     mcp::{
-        demo::Demo,
-        exchange::Exchange,
         json,
         tools::{ParamHeader, SEPARATOR, is_name, param_headers},
-        upstream::{HttpUpstream, Upstream},
+        upstream::{Key, Upstream, Upstreams},
     },
 };
 use http::{HeaderMap, HeaderValue};
@@ -173,7 +171,7 @@ impl Drop for Place<'_> {
 
 pub(crate) struct Planes {
     directory: Arc<dyn Directory>,
-    exchange: Arc<dyn Exchange>,
+    upstreams: Upstreams,
     clock: Arc<dyn Clock>,
     settings: Settings,
     slots: RwLock<HashMap<OrgId, Arc<Slot>>>,
@@ -186,13 +184,13 @@ pub(crate) struct Planes {
 impl Planes {
     pub(crate) fn new(
         directory: Arc<dyn Directory>,
-        exchange: Arc<dyn Exchange>,
+        upstreams: Upstreams,
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
         Self {
             directory,
-            exchange,
+            upstreams,
             clock,
             slots: RwLock::default(),
             loads: Semaphore::new(settings.loads),
@@ -309,10 +307,11 @@ impl Planes {
         loop {
             let generation = self.generation(slot);
             let loaded_at = self.clock.now();
-            let ready = self.directory.plane(org).await?.map(|plane| {
-                let old = slot.ready.read().unwrap_or_else(PoisonError::into_inner).clone();
-                Arc::new(self.prepare(plane, old.as_deref(), generation, loaded_at))
-            });
+            let ready = self
+                .directory
+                .plane(org)
+                .await?
+                .map(|plane| Arc::new(self.prepare(plane, generation, loaded_at)));
             slot.ready.write().unwrap_or_else(PoisonError::into_inner).clone_from(&ready);
             attempt += 1;
             // A change while loading makes the result stale at birth. After a few of those the last one has to do for the
@@ -323,17 +322,12 @@ impl Planes {
         }
     }
 
-    fn prepare(&self, plane: Arc<OrgPlane>, old: Option<&Ready>, generation: u64, loaded_at: i64) -> Ready {
+    fn prepare(&self, plane: Arc<OrgPlane>, generation: u64, loaded_at: i64) -> Ready {
         let connectors: Vec<_> = plane
             .connectors
             .iter()
             .map(|connector| {
-                let before = old.and_then(|old| old.connector(connector.slug.as_str()));
-                let before = before.filter(|before| {
-                    before.plane.id == connector.id && before.plane.version == connector.version
-                });
-                let upstream =
-                    before.map_or_else(|| self.upstream(connector), |before| before.upstream.clone());
+                let upstream = self.upstream(connector);
                 ReadyConnector { plane: Arc::clone(connector), upstream, tools: tools(connector) }
             })
             .collect();
@@ -356,11 +350,9 @@ impl Planes {
     }
 
     fn upstream(&self, connector: &PlaneConnector) -> Upstream {
-        match connector.transport {
-            Transport::Demo => {
-                let clock = Arc::clone(&self.clock);
-                Upstream::Demo(Demo::new(Arc::new(move || clock.now())))
-            }
+        let key = Key { connector: connector.id, version: connector.version };
+        self.upstreams.get(key, || match connector.transport {
+            Transport::Demo => self.upstreams.demo(),
             Transport::Http => {
                 let mut headers = HeaderMap::with_capacity(connector.headers.len());
                 for (name, value) in &connector.headers {
@@ -371,14 +363,10 @@ impl Planes {
                     value.set_sensitive(true);
                     headers.append(name.clone(), value);
                 }
-                Upstream::Http(HttpUpstream::new(
-                    Arc::clone(&self.exchange),
-                    connector.url.clone(),
-                    headers,
-                    self.settings.upstream,
-                ))
+                let http = self.upstreams.http(connector.url.clone(), headers);
+                Upstream::Http(http.expecting(connector.protocol_version.as_deref()))
             }
-        }
+        })
     }
 }
 

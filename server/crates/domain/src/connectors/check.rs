@@ -1,7 +1,7 @@
 //! Asking connectors: when they are added or changed, when somebody wants to know, and in the background; and what is
 //! kept of the answer.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{
@@ -18,15 +18,14 @@ use store::{
 
 use super::{
     find,
-    secrets::{Target, sealed},
+    secrets::{Target, sealed, version},
 };
 use crate::{
     Env, Error, OrgActor, Result,
     change::{Change, Event},
     mcp::{
-        demo::Demo,
         tools::SEPARATOR,
-        upstream::{HttpUpstream, ProbeReport, Upstream, UpstreamError, UpstreamSettings},
+        upstream::{Key, ProbeReport, Upstream, UpstreamError},
     },
     net::NetError,
     orgs,
@@ -35,18 +34,21 @@ use crate::{
 /// Failed checks in a row after which a connector counts as down (UPS-15).
 const DOWN_AFTER: i64 = 3;
 
-/// Asks a server what it is and offers. `slug` is the length of what will stand before its tools' names.
+/// Asks a server what it is and offers, before anything of it is kept. `slug` is the length of what will stand before
+/// its tools' names.
 pub(super) async fn ask(
     env: &Env,
     target: &Target,
     slug: usize,
 ) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
+    Ok(client(env, target, None)?.probe(slug + SEPARATOR.len()).await)
+}
+
+/// A client of a server. `version` is the revision that it spoke before.
+fn client(env: &Env, target: &Target, version: Option<&str>) -> Result<Upstream> {
     let wrong = || Error::Internal("a checked URL or header cannot be sent".into());
-    let upstream = match target.transport {
-        Transport::Demo => {
-            let clock = env.clock.clone();
-            Upstream::Demo(Demo::new(Arc::new(move || clock.now())))
-        }
+    Ok(match target.transport {
+        Transport::Demo => env.upstreams.demo(),
         Transport::Http => {
             let mut map = HeaderMap::new();
             for (name, value) in &target.headers {
@@ -56,15 +58,9 @@ pub(super) async fn ask(
                 map.insert(name, value);
             }
             let uri = target.whole_url().expose_secret().parse().map_err(|_| wrong())?;
-            Upstream::Http(HttpUpstream::new(
-                Arc::new(env.outbound.clone()),
-                uri,
-                map,
-                UpstreamSettings::default(),
-            ))
+            Upstream::Http(env.upstreams.http(uri, map).expecting(version))
         }
-    };
-    Ok(upstream.probe(slug + SEPARATOR.len()).await)
+    })
 }
 
 /// Whether a failure may be gone later, so that the connector is worth keeping.
@@ -190,7 +186,10 @@ async fn check<P: model::permissions::Grant>(
         let target = Target::open(&data_key, org, &row, &rows)?;
         (row, rows, target)
     };
-    let found = ask(env, &target, row.slug.as_str().len()).await?;
+    // The client that calls use: it knows the server's era and session, and its breaker hears what the check finds.
+    let made = client(env, &target, row.protocol_version.as_deref())?;
+    let upstream = env.upstreams.get(Key { connector: id, version: version(&row, &rows) }, || made);
+    let found = upstream.probe(row.slug.as_str().len() + SEPARATOR.len()).await;
     let mut change = env.change(actor).await?;
     // It may have been changed or deleted while the network was slow: the check then says nothing about what is there now.
     let Some(now) = store::connectors::find(change.tx(), org, id).await? else { return Ok(found) };

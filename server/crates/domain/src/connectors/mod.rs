@@ -18,7 +18,7 @@ use store::{
 };
 use url::Url;
 
-pub(crate) use self::secrets::Target;
+pub(crate) use self::secrets::{Target, version};
 use self::{
     check::{ask, at_url, may_pass, note_check},
     input::{Query, checked_headers, parse_slug, parse_url, slug_taken},

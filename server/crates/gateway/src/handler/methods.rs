@@ -85,6 +85,7 @@ impl Exchange<'_> {
             log_level: meta.and_then(|meta| meta.log_level).filter(|level| json::string(level).is_some()),
             logs: era == Era::Legacy,
             headers: &headers,
+            timeout: None,
         };
         let running = session.map(|session| Running::new(&self.caller.inner, session, self.message.id));
         let streaming = era != Era::Bare && self.accepts.events;

@@ -27,7 +27,10 @@ use domain::{
     env::ManualClock,
     idp::{self, Condition, IdpSubject, Judge, PlaneIdp},
     key_format,
-    mcp::exchange::{BodyStream, Exchange, NetError},
+    mcp::{
+        exchange::{BodyStream, Exchange, NetError},
+        upstream::{UpstreamSettings, Upstreams},
+    },
     tokens::{AccessToken, Reader, Refused, TokenGrant},
 };
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
@@ -126,6 +129,7 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
             (header::ACCEPT, "text/html".to_owned().into()),
         ],
         tools,
+        protocol_version: None,
         version: 1,
     }
 }
@@ -590,6 +594,7 @@ impl Exchange for InProcess {
 pub(crate) struct Bench {
     pub(crate) app: Router,
     pub(crate) gateway: Gateway,
+    pub(crate) upstreams: Upstreams,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) directory: Arc<FakeDirectory>,
     pub(crate) upstream: Arc<FakeUpstream>,
@@ -617,9 +622,12 @@ impl Bench {
         let (meter, tokens) = (Arc::new(FakeMeter::default()), Arc::new(FakeTokens::default()));
         let mut settings = Settings::new(PUBLIC.parse().unwrap());
         adjust(&mut settings);
+        let now = Arc::clone(&clock);
+        let now = Arc::new(move || domain::Clock::now(now.as_ref()));
+        let upstreams = Upstreams::new(Arc::new(InProcess(server)), now, UpstreamSettings::default());
         let gateway = Gateway::new(Parts {
             directory: directory.clone(),
-            exchange: Arc::new(InProcess(server)),
+            upstreams: upstreams.clone(),
             tokens: tokens.clone(),
             judge: Arc::new(FakeJudge),
             journal: Arc::default(),
@@ -631,6 +639,7 @@ impl Bench {
         Self {
             app: router(gateway.clone()),
             gateway,
+            upstreams,
             clock,
             directory,
             upstream: upstream_state,

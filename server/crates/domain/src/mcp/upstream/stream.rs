@@ -7,7 +7,8 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Answer, CallEvent, UpstreamError,
+    Answer, CallEvent, Patience, UpstreamError,
+    guard::Ticket,
     http::{Agreed, Era, Inner},
 };
 use crate::mcp::{envelope::incoming, exchange::BodyStream, json, sse::Decoder};
@@ -50,7 +51,10 @@ pub struct CallStream {
     pub(super) agreed: Option<Arc<Agreed>>,
     pub(super) body: BodyStream,
     pub(super) decoder: Decoder,
+    pub(super) patience: Patience,
+    /// When patience ends; progress puts it off, to `last` at most.
     pub(super) deadline: Instant,
+    pub(super) last: Instant,
     pub(super) id: String,
     /// The client's progress token.
     pub(super) progress: Option<String>,
@@ -58,6 +62,8 @@ pub struct CallStream {
     pub(super) level: Option<usize>,
     pub(super) asked: u8,
     pub(super) cancel: Cancel,
+    /// Its place among the requests of its connector.
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl core::fmt::Debug for CallStream {
@@ -73,6 +79,22 @@ impl CallStream {
     /// # Errors
     /// When the server is silent for too long, breaks off, or sends what is no answer.
     pub async fn next(&mut self) -> Result<CallEvent, UpstreamError> {
+        let next = self.read().await;
+        let ended = match &next {
+            Ok(CallEvent::Notification(_)) => return next,
+            Ok(CallEvent::Answer(_)) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(mut ticket) = self.ticket.take() {
+            match ended {
+                None => ticket.good(),
+                Some(error) => ticket.failed(error),
+            }
+        }
+        next
+    }
+
+    async fn read(&mut self) -> Result<CallEvent, UpstreamError> {
         let settings = self.upstream.settings;
         loop {
             while let Some(event) =
@@ -85,9 +107,9 @@ impl CallStream {
                     return Ok(event);
                 }
             }
-            let idle = Instant::now() + settings.idle;
+            let idle = Instant::now() + self.patience.idle;
             let chunk = timeout_at(idle.min(self.deadline), self.body.next()).await;
-            let wait = if idle < self.deadline { settings.idle } else { settings.total };
+            let wait = if idle < self.deadline { self.patience.idle } else { self.patience.total };
             match chunk {
                 Err(_) => return Err(UpstreamError::Timeout(wait)),
                 Ok(None) => {
@@ -117,6 +139,9 @@ impl CallStream {
             (None, "notifications/progress") => {
                 // Progress of another call, or unasked for.
                 let at = message.progress_token.filter(|at| text[at.clone()] == self.id);
+                if at.is_some() {
+                    self.deadline = (Instant::now() + self.patience.total).min(self.last);
+                }
                 let (Some(at), Some(token)) = (at, &self.progress) else { return Ok(None) };
                 let mut out = BytesMut::with_capacity(data.len() + token.len());
                 out.extend_from_slice(&data[..at.start]);

@@ -8,7 +8,7 @@ use http::{HeaderValue, header};
 use tokio::time::timeout;
 
 use super::{
-    Agreed, Era, Failure, Inner, SESSION_ID,
+    Agreed, Era, Failure, Inner, SESSION_ID, Session,
     incoming::{ERROR_BODY, essence},
     outgoing::write_meta,
 };
@@ -36,12 +36,27 @@ impl Inner {
             return Ok(agreed);
         }
         let agreed = Arc::new(self.negotiate().await?);
+        self.remember(Some(agreed.era));
         *self.agreed.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&agreed));
         Ok(agreed)
     }
 
-    /// Modern first, then legacy: only a result or an error of the modern era proves the modern era.
+    /// What was agreed before first; otherwise modern, then legacy: only a result or an error of the modern era proves
+    /// the modern era.
     async fn negotiate(self: &Arc<Self>) -> Result<Agreed, UpstreamError> {
+        let before = *self.before.read().unwrap_or_else(PoisonError::into_inner);
+        if before == Some(Era::Legacy) {
+            match self.initialize().await {
+                // It may have been exchanged for one of the other era.
+                Err(
+                    UpstreamError::Refused(_)
+                    | UpstreamError::NotMcp(_)
+                    | UpstreamError::Protocol(_)
+                    | UpstreamError::UnsupportedVersion,
+                ) => self.remember(None),
+                other => return other,
+            }
+        }
         match self.discover().await {
             Ok(Some(agreed)) => return Ok(agreed),
             // These would be the same again.
@@ -85,7 +100,9 @@ impl Inner {
         let body =
             format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{{params}}}}}"#);
         let request = self.post(Some(&modern(None, None)), "server/discover", None, body);
-        let reply = self.exchange(request, None, id, self.settings.probe).await.map_err(Failure::error)?;
+        let mut patience = self.settings.patience(None);
+        patience.first_byte = self.settings.probe;
+        let reply = self.exchange(request, None, id, patience).await.map_err(Failure::error)?;
         let answer = reply.finish().await?;
         let versions = |list: Option<&str>, version: &str| {
             json::elements(list.unwrap_or_default()).filter_map(json::string).any(|v| v == version)
@@ -131,7 +148,8 @@ impl Inner {
         if session.as_ref().is_some_and(|id| !id.as_bytes().iter().all(u8::is_ascii_graphic)) {
             return Err(UpstreamError::Protocol("its session id has forbidden characters"));
         }
-        let reply = self.receive(response, None, id).await.map_err(Failure::error)?;
+        let patience = self.settings.patience(None);
+        let reply = self.receive(response, None, id, patience).await.map_err(Failure::error)?;
         let answer = reply.finish().await?;
         if let Some(code) = answer.error {
             return Err(UpstreamError::Refused(code));
@@ -146,7 +164,7 @@ impl Inner {
         let agreed = Agreed {
             era: Era::Legacy,
             version,
-            session,
+            session: session.map(|id| Session::new(self, id, version)),
             server_name: label(info, "name"),
             server_version: label(info, "version"),
         };

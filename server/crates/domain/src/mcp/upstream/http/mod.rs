@@ -4,9 +4,11 @@
 mod handshake;
 mod incoming;
 mod outgoing;
+mod session;
 
 use std::{
     fmt::Write as _,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -16,15 +18,19 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use self::outgoing::{push_members, write_meta};
+use self::{
+    outgoing::{push_members, write_meta},
+    session::Session,
+};
 use super::{
-    Answer, Call, ProbeReport, Reply, ToolList, UpstreamError, UpstreamSettings,
+    Answer, BreakerState, Call, Patience, ProbeReport, Reply, ToolList, UpstreamError, UpstreamSettings,
+    guard::{Guard, Ticket},
     stream::{Cancel, LEVELS},
 };
 use crate::mcp::{
-    code,
+    LEGACY, code,
     exchange::{BodyStream, Exchange},
     json,
     tools::{self, DroppedTool},
@@ -58,7 +64,7 @@ pub(super) enum Era {
 pub(super) struct Agreed {
     pub(super) era: Era,
     version: &'static str,
-    session: Option<HeaderValue>,
+    session: Option<Session>,
     server_name: Option<String>,
     server_version: Option<String>,
 }
@@ -71,7 +77,14 @@ pub(super) struct Inner {
     agreed: RwLock<Option<Arc<Agreed>>>,
     /// Held while a handshake is made, so that a hundred calls make one.
     connecting: tokio::sync::Mutex<()>,
+    /// The era that was agreed on before: asked for first, so that a server that leaves the other unanswered costs its
+    /// time-out once.
+    before: RwLock<Option<Era>>,
     ids: AtomicU64,
+    guard: Guard,
+    began: Instant,
+    /// When it was last asked for something, milliseconds since `began`.
+    used: AtomicU64,
 }
 
 /// The client of one server over streamable HTTP. Cheap to clone; clones share what was agreed.
@@ -125,8 +138,45 @@ impl HttpUpstream {
             settings,
             agreed: RwLock::new(None),
             connecting: tokio::sync::Mutex::new(()),
+            before: RwLock::new(None),
             ids: AtomicU64::new(1),
+            guard: Guard::new(&settings),
+            began: Instant::now(),
+            used: AtomicU64::new(0),
         }))
+    }
+
+    /// The same, for a server that spoke this revision when it was last asked.
+    #[must_use]
+    pub fn expecting(self, version: Option<&str>) -> Self {
+        if version.is_some_and(|version| LEGACY.contains(&version)) {
+            self.0.remember(Some(Era::Legacy));
+        }
+        self
+    }
+
+    /// Whether the server is asked just now.
+    pub(super) fn breaker(&self) -> BreakerState {
+        self.0.guard.state()
+    }
+
+    /// For how long nobody has asked anything; nothing while somebody does.
+    pub(super) fn unused(&self) -> Option<Duration> {
+        let used = Duration::from_millis(self.0.used.load(Ordering::Relaxed));
+        (self.0.guard.running() == 0).then(|| self.0.began.elapsed().saturating_sub(used))
+    }
+
+    /// Ends the session, if there is one; the next request begins another.
+    pub(super) fn rest(&self) {
+        let mut agreed = self.0.agreed.write().unwrap_or_else(PoisonError::into_inner);
+        if agreed.as_ref().is_some_and(|agreed| agreed.session.is_some()) {
+            *agreed = None;
+        }
+    }
+
+    /// Whether other upstreams share this one.
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// The revision that was agreed on, once it was.
@@ -184,11 +234,12 @@ impl HttpUpstream {
     }
 
     /// One page of `tools/list`. A server that fails is asked again twice (UPS-07): listing changes nothing.
+    /// It goes past the breaker, because only checks list.
     async fn page(&self, cursor: Option<&str>) -> Result<Answer, UpstreamError> {
         let mut tries = 0;
         loop {
             let outcome = self
-                .request("tools/list", None, &[], |body, agreed, id| {
+                .ask(self.0.guard.check(), "tools/list", None, &[], None, |body, agreed, id| {
                     if let Some(cursor) = cursor {
                         let _ = write!(body, r#""cursor":{cursor},"#);
                     }
@@ -203,13 +254,16 @@ impl HttpUpstream {
                 Err(UpstreamError::Failed(_)) if tries < 2 => tries += 1,
                 other => return other,
             }
-            tokio::time::sleep(Duration::from_millis(150 * tries)).await;
+            // Apart from others that failed at the same moment.
+            let apart = RandomState::new().hash_one(tries) % 150;
+            tokio::time::sleep(Duration::from_millis(150 * tries + apart)).await;
         }
     }
 
     pub(super) async fn call(&self, call: &Call<'_>) -> Result<Reply, UpstreamError> {
+        let ticket = self.0.guard.enter().await?;
         let mut reply = self
-            .request("tools/call", Some(call.tool), call.headers, |body, agreed, id| {
+            .ask(ticket, "tools/call", Some(call.tool), call.headers, call.timeout, |body, agreed, id| {
                 body.push_str(r#""name":"#);
                 body.push_str(&json::quoted(call.tool));
                 if let Some(arguments) = call.arguments {
@@ -233,11 +287,39 @@ impl HttpUpstream {
 
     /// Sends one request in the agreed era, beginning anew once if the server has forgotten what was agreed.
     /// `write` writes the members of `params`.
-    async fn request(
+    async fn ask(
+        &self,
+        mut ticket: Ticket,
+        method: &'static str,
+        name: Option<&str>,
+        headers: &[(HeaderName, HeaderValue)],
+        timeout: Option<Duration>,
+        write: impl Fn(&mut String, &Agreed, u64),
+    ) -> Result<Reply, UpstreamError> {
+        self.0.touch();
+        let patience = self.0.settings.patience(timeout);
+        match self.sent(method, name, headers, patience, write).await {
+            Ok(Reply::Stream(mut stream)) => {
+                stream.ticket = Some(ticket);
+                Ok(Reply::Stream(stream))
+            }
+            Ok(answer) => {
+                ticket.good();
+                Ok(answer)
+            }
+            Err(error) => {
+                ticket.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn sent(
         &self,
         method: &'static str,
         name: Option<&str>,
         headers: &[(HeaderName, HeaderValue)],
+        patience: Patience,
         write: impl Fn(&mut String, &Agreed, u64),
     ) -> Result<Reply, UpstreamError> {
         let mut agreed = self.0.connect().await?;
@@ -252,10 +334,13 @@ impl HttpUpstream {
             if agreed.era == Era::Modern {
                 request.headers_mut().extend(headers.iter().map(|(n, v)| (n.clone(), v.clone())));
             }
-            match self.0.exchange(request, Some(&agreed), id, self.0.settings.first_byte).await {
+            match self.0.exchange(request, Some(&agreed), id, patience).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failure::Stale(error)) if !again => {
                     again = true;
+                    if matches!(error, UpstreamError::UnsupportedVersion) {
+                        self.0.remember(None);
+                    }
                     self.0.forget(&agreed);
                     let fresh = self.0.connect().await?;
                     if fresh.era == agreed.era && fresh.era == Era::Modern {
@@ -283,6 +368,15 @@ impl Inner {
         }
     }
 
+    fn touch(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used.store(now, Ordering::Relaxed);
+    }
+
+    fn remember(&self, era: Option<Era>) {
+        *self.before.write().unwrap_or_else(PoisonError::into_inner) = era;
+    }
+
     async fn head(
         &self,
         request: http::Request<Bytes>,
@@ -300,11 +394,11 @@ impl Inner {
         request: http::Request<Bytes>,
         agreed: Option<&Arc<Agreed>>,
         id: u64,
-        patience: Duration,
+        patience: Patience,
     ) -> Result<Reply, Failure> {
         let mut cancel = Cancel::new(self, agreed, id);
-        let outcome = match self.head(request, patience).await {
-            Ok(response) => self.receive(response, agreed, id).await,
+        let outcome = match self.head(request, patience.first_byte).await {
+            Ok(response) => self.receive(response, agreed, id, patience).await,
             Err(error) => Err(error.into()),
         };
         match outcome {
