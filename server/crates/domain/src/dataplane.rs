@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use crate::{
     Env, Error, Result, connectors,
     idp::{self, IdpSubject, PlaneIdp},
+    oauth::consent::may_connect,
     orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
 };
@@ -492,7 +493,9 @@ impl Planes {
             .collect();
         let now = self.env.now();
         let grants = store::oauth_grants::list_live(&mut tx, id, now).await?;
-        let grants = grants.into_iter().filter_map(plane_grant).collect();
+        // Whoever lost the role that connections need has none that work (OAR-04).
+        let grants = grants.into_iter().filter(|grant| may_connect(grant.role));
+        let grants = grants.filter_map(plane_grant).collect();
         let clients = store::oauth_clients::list(&mut tx, id).await?;
         let machines = clients.into_iter().filter_map(plane_machine).collect();
         // As long as a token may still be accepted, its revocation counts.

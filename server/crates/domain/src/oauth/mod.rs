@@ -10,6 +10,7 @@ pub mod code;
 pub mod consent;
 pub mod credentials;
 pub mod document;
+mod narrow;
 pub mod redirect;
 pub mod refresh;
 pub mod register;
@@ -207,7 +208,8 @@ pub async fn purge(env: &Env) -> Result<()> {
     // A code is kept for as long as a grant may live, so that its second use is recognised.
     store::oauth_codes::purge(&mut tx, now, now - 91 * DAY).await?;
     store::oauth_grants::purge(&mut tx, now - DAY).await?;
-    store::signing_keys::purge_revoked(&mut tx, now).await?;
+    // As long as a token may still be accepted, its revocation counts.
+    store::signing_keys::purge_revoked(&mut tx, now - crate::tokens::LEEWAY).await?;
     store::oauth_clients::purge(&mut tx, now - DAY, now - 90 * DAY).await?;
     tx.commit().await?;
     Ok(())

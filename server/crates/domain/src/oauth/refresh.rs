@@ -144,7 +144,11 @@ pub async fn refresh(env: &Env, origin: &Origin, client: &Client, given: &Refres
 }
 
 /// The connection's key and the person, if grant, connection and membership still stand (OAR-04).
-async fn living(tx: &mut Tx, grant: &Grant, now: i64) -> Result<Option<(model::ConnectionKeyId, String)>> {
+pub(super) async fn living(
+    tx: &mut Tx,
+    grant: &Grant,
+    now: i64,
+) -> Result<Option<(model::ConnectionKeyId, String)>> {
     if grant.revoked_at.is_some() || grant.expires_at <= now {
         return Ok(None);
     }

@@ -1,5 +1,7 @@
 //! The authorization server's rules on both databases.
 
+mod ends;
+
 use std::sync::Arc;
 
 use domain::{
