@@ -1,26 +1,30 @@
 //! The client over streamable HTTP: what was agreed with a server, and what is asked of it. How it is agreed on is the
 //! business of [`handshake`], what is sent that of [`outgoing`], and what comes back that of [`incoming`].
 
+mod agreed;
 mod handshake;
 mod incoming;
 mod outgoing;
 
 use std::{
-    fmt::Write as _,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 use tokio::time::timeout;
 
-use self::outgoing::{push_members, write_meta};
+use self::{agreed::Agreements, outgoing::write_call};
+pub(super) use self::{
+    agreed::{Agreed, Era},
+    incoming::essence,
+};
 use super::{
-    Answer, Call, ProbeReport, Reply, ToolList, UpstreamError, UpstreamSettings,
+    Answer, Call, Method, ProbeReport, Reply, Session, ToolList, UpstreamError, UpstreamSettings,
     stream::{Cancel, LEVELS},
 };
 use crate::mcp::{
@@ -44,39 +48,26 @@ const NOT_CONFIGURABLE: [HeaderName; 8] = [
 ];
 /// Pages of `tools/list` that are followed.
 const MAX_PAGES: usize = 64;
+/// How many handshakes with one server are made at once.
+const LOCKS: usize = 16;
 /// How long a notification or an answer that nobody waits for may take.
 const SIDE_REQUEST: Duration = Duration::from_secs(10);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Era {
-    Modern,
-    Legacy,
-}
-
-/// What was agreed with a server.
-#[derive(Debug)]
-pub(super) struct Agreed {
-    pub(super) era: Era,
-    version: &'static str,
-    session: Option<HeaderValue>,
-    server_name: Option<String>,
-    server_version: Option<String>,
-}
 
 pub(super) struct Inner {
     exchange: Arc<dyn Exchange>,
     uri: http::Uri,
     headers: HeaderMap,
     pub(super) settings: UpstreamSettings,
-    agreed: RwLock<Option<Arc<Agreed>>>,
-    /// Held while a handshake is made, so that a hundred calls make one.
-    connecting: tokio::sync::Mutex<()>,
-    ids: AtomicU64,
+    agreed: RwLock<Agreements>,
+    /// Held while a handshake is made, so that a hundred calls make one; several, so that clients with sessions of their
+    /// own do not wait for each other.
+    connecting: [tokio::sync::Mutex<()>; LOCKS],
+    pub(super) ids: AtomicU64,
 }
 
 /// The client of one server over streamable HTTP. Cheap to clone; clones share what was agreed.
 #[derive(Clone)]
-pub struct HttpUpstream(Arc<Inner>);
+pub struct HttpUpstream(pub(super) Arc<Inner>);
 
 impl core::fmt::Debug for HttpUpstream {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -123,20 +114,20 @@ impl HttpUpstream {
             uri,
             headers,
             settings,
-            agreed: RwLock::new(None),
-            connecting: tokio::sync::Mutex::new(()),
+            agreed: RwLock::default(),
+            connecting: core::array::from_fn(|_| tokio::sync::Mutex::default()),
             ids: AtomicU64::new(1),
         }))
     }
 
     /// The revision that was agreed on, once it was.
     pub fn protocol_version(&self) -> Option<&'static str> {
-        self.0.current().map(|agreed| agreed.version)
+        self.0.current(Session::default()).map(|agreed| agreed.version)
     }
 
     pub(super) async fn probe(&self, prefix: usize) -> Result<ProbeReport, UpstreamError> {
         let list = self.list_tools(prefix).await?;
-        let agreed = self.0.connect().await?;
+        let agreed = self.0.connect(Session::default()).await?;
         Ok(ProbeReport {
             protocol_version: agreed.version,
             server_name: agreed.server_name.clone(),
@@ -187,14 +178,9 @@ impl HttpUpstream {
     async fn page(&self, cursor: Option<&str>) -> Result<Answer, UpstreamError> {
         let mut tries = 0;
         loop {
-            let outcome = self
-                .request("tools/list", None, &[], |body, agreed, id| {
-                    if let Some(cursor) = cursor {
-                        let _ = write!(body, r#""cursor":{cursor},"#);
-                    }
-                    write_meta(body, agreed, &Call::default(), id);
-                })
-                .await;
+            let others: Vec<_> = cursor.map(|cursor| ("cursor", cursor)).into_iter().collect();
+            let call = Call { method: Method::ListTools, others: &others, ..Call::default() };
+            let outcome = self.request(&call, None).await;
             let outcome = match outcome {
                 Ok(reply) => reply.finish().await,
                 Err(error) => Err(error),
@@ -208,56 +194,71 @@ impl HttpUpstream {
     }
 
     pub(super) async fn call(&self, call: &Call<'_>) -> Result<Reply, UpstreamError> {
-        let mut reply = self
-            .request("tools/call", Some(call.tool), call.headers, |body, agreed, id| {
-                body.push_str(r#""name":"#);
-                body.push_str(&json::quoted(call.tool));
-                if let Some(arguments) = call.arguments {
-                    body.push_str(r#","arguments":"#);
-                    body.push_str(arguments);
-                }
-                push_members(body, call.others);
-                body.push(',');
-                write_meta(body, agreed, call, id);
-            })
-            .await?;
+        let level =
+            call.log_level.and_then(|level| LEVELS.iter().position(|l| level.trim_matches('"') == *l));
+        let mut reply = self.request(call, level).await?;
         if let Reply::Stream(stream) = &mut reply {
             stream.progress = call.progress_token.map(str::to_owned);
-            stream.level = match call.log_level {
-                Some(level) => LEVELS.iter().position(|l| level.trim_matches('"') == *l),
-                None => call.logs.then_some(0),
-            };
+            stream.level = level;
+            stream.asks = call.session.asks;
         }
         Ok(reply)
     }
 
+    pub(super) async fn offers(&self, capability: &str) -> Result<bool, UpstreamError> {
+        let agreed = self.0.connect(Session::default()).await?;
+        Ok(json::get(&agreed.capabilities, capability).is_some_and(|value| value.starts_with('{')))
+    }
+
+    pub(super) fn close(&self, client: u128) {
+        for agreed in self.0.agreements().close(client) {
+            self.0.end(&agreed);
+        }
+    }
+
+    /// Has the server send log messages from this level on, if it does not yet and speaks of levels at all. Sessions that
+    /// clients share are only ever made to say more: what a client did not want is left out on its stream.
+    async fn set_level(&self, agreed: &Arc<Agreed>, level: usize) {
+        let wanted = u8::try_from(level).unwrap_or(u8::MAX);
+        if agreed.era != Era::Legacy
+            || agreed.level.load(Ordering::Relaxed) <= wanted
+            || json::get(&agreed.capabilities, "logging").is_none()
+        {
+            return;
+        }
+        agreed.level.store(wanted, Ordering::Relaxed);
+        let value = format!("\"{}\"", LEVELS[level]);
+        let others = [("level", value.as_str())];
+        let call = Call { method: Method::SetLevel, others: &others, ..Call::default() };
+        // A server that does not take it still answers the call that is to come.
+        let _ = self.once(&call, agreed).await;
+    }
+
+    async fn once(&self, call: &Call<'_>, agreed: &Arc<Agreed>) -> Result<Reply, Failure> {
+        let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
+        let body = write_call(call, agreed, id);
+        let name = call.method.subject().map(|_| call.name);
+        let mut request = self.0.post(Some(agreed), call.method.as_str(), name, body);
+        if agreed.era == Era::Modern {
+            request.headers_mut().extend(call.headers.iter().map(|(n, v)| (n.clone(), v.clone())));
+        }
+        self.0.exchange(request, Some(agreed), id, self.0.settings.first_byte).await
+    }
+
     /// Sends one request in the agreed era, beginning anew once if the server has forgotten what was agreed.
-    /// `write` writes the members of `params`.
-    async fn request(
-        &self,
-        method: &'static str,
-        name: Option<&str>,
-        headers: &[(HeaderName, HeaderValue)],
-        write: impl Fn(&mut String, &Agreed, u64),
-    ) -> Result<Reply, UpstreamError> {
-        let mut agreed = self.0.connect().await?;
+    async fn request(&self, call: &Call<'_>, level: Option<usize>) -> Result<Reply, UpstreamError> {
+        let mut agreed = self.0.connect(call.session).await?;
         let mut again = false;
         loop {
-            let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
-            let mut body = String::with_capacity(512);
-            let _ = write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"#);
-            write(&mut body, &agreed, id);
-            body.push_str("}}");
-            let mut request = self.0.post(Some(&agreed), method, name, body);
-            if agreed.era == Era::Modern {
-                request.headers_mut().extend(headers.iter().map(|(n, v)| (n.clone(), v.clone())));
+            if let Some(level) = level {
+                self.set_level(&agreed, level).await;
             }
-            match self.0.exchange(request, Some(&agreed), id, self.0.settings.first_byte).await {
+            match self.once(call, &agreed).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failure::Stale(error)) if !again => {
                     again = true;
                     self.0.forget(&agreed);
-                    let fresh = self.0.connect().await?;
+                    let fresh = self.0.connect(call.session).await?;
                     if fresh.era == agreed.era && fresh.era == Era::Modern {
                         // The same server, and it refuses all the same.
                         return Err(error);
@@ -271,19 +272,35 @@ impl HttpUpstream {
 }
 
 impl Inner {
-    fn current(&self) -> Option<Arc<Agreed>> {
-        self.agreed.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn agreements(&self) -> RwLockWriteGuard<'_, Agreements> {
+        self.agreed.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current(&self, session: Session) -> Option<Arc<Agreed>> {
+        self.agreed.read().unwrap_or_else(PoisonError::into_inner).find(session)
     }
 
     /// Drops what was agreed, unless somebody has agreed on something newer.
-    fn forget(&self, stale: &Arc<Agreed>) {
-        let mut agreed = self.agreed.write().unwrap_or_else(PoisonError::into_inner);
-        if agreed.as_ref().is_some_and(|current| Arc::ptr_eq(current, stale)) {
-            *agreed = None;
-        }
+    pub(super) fn forget(&self, stale: &Arc<Agreed>) {
+        self.agreements().forget(stale);
     }
 
-    async fn head(
+    /// Tells a legacy server that a session is not needed any more.
+    fn end(self: &Arc<Self>, agreed: &Arc<Agreed>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if agreed.session.is_none() {
+            return;
+        }
+        let mut request = self.post(Some(agreed), "", None, String::new());
+        *request.method_mut() = http::Method::DELETE;
+        request.headers_mut().remove(header::CONTENT_TYPE);
+        let upstream = Arc::clone(self);
+        runtime.spawn(async move {
+            let _ = timeout(SIDE_REQUEST, upstream.exchange.send(request)).await;
+        });
+    }
+
+    pub(super) async fn head(
         &self,
         request: http::Request<Bytes>,
         patience: Duration,
