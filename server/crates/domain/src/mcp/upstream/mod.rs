@@ -5,26 +5,29 @@
 //! an id of ours, so that answers cannot be mixed up whatever ids clients choose (RSV-11).
 
 mod breaker;
+mod call;
 mod guard;
 mod http;
+mod listen;
 mod pool;
 mod stream;
 
 use std::{borrow::Cow, ops::Range, time::Duration};
 
-use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 
 pub use self::{
     breaker::BreakerState,
+    call::{Call, CallEvent, Method, Question, Reply, Session},
     http::HttpUpstream,
+    listen::{Listener, Wanted},
     pool::{Key, Upstreams},
     stream::CallStream,
 };
 use super::{
     MODERN, code,
     demo::Demo,
-    envelope::{Raw, incoming},
+    envelope::incoming,
     exchange::NetError,
     json,
     tools::{DroppedTool, ToolDefinition},
@@ -309,66 +312,6 @@ impl Answer {
     }
 }
 
-/// One `tools/call`. Values are JSON as the client wrote them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Call<'a> {
-    /// The tool's name upstream.
-    pub tool: &'a str,
-    /// The arguments.
-    pub arguments: Option<&'a str>,
-    /// Other members of `params`.
-    pub others: &'a [Raw<'a>],
-    /// Members of `_meta` that belong to the call: trace context, vendors' own.
-    pub meta: &'a [Raw<'a>],
-    /// The client's progress token; upstream gets one of ours, and notifications come back with this one.
-    pub progress_token: Option<&'a str>,
-    /// The client's capabilities. Those for which the server would ask in the middle of a call are not passed on.
-    pub capabilities: Option<&'a str>,
-    /// From which level on log messages are wanted.
-    pub log_level: Option<&'a str>,
-    /// Whether log messages are wanted without [`Call::log_level`] too, as in the legacy era.
-    pub logs: bool,
-    /// `Mcp-Param-*`.
-    pub headers: &'a [(HeaderName, HeaderValue)],
-    /// The tool's own time-out, which progress extends; nothing means the connector's.
-    pub timeout: Option<Duration>,
-}
-
-/// How a server answers a call.
-#[derive(Debug)]
-pub enum Reply {
-    /// At once.
-    Answer(Answer),
-    /// With a stream.
-    Stream(Box<CallStream>),
-}
-
-impl Reply {
-    /// Waits for the answer and drops notifications.
-    ///
-    /// # Errors
-    /// What goes wrong on the way.
-    pub async fn finish(self) -> Result<Answer, UpstreamError> {
-        match self {
-            Self::Answer(answer) => Ok(answer),
-            Self::Stream(mut stream) => loop {
-                if let CallEvent::Answer(answer) = stream.next().await? {
-                    return Ok(answer);
-                }
-            },
-        }
-    }
-}
-
-/// What comes out of a [`CallStream`].
-#[derive(Debug)]
-pub enum CallEvent {
-    /// A whole notification, to be passed on.
-    Notification(Bytes),
-    /// The answer; nothing follows.
-    Answer(Answer),
-}
-
 /// What a server offers.
 #[derive(Clone, Debug, Default)]
 pub struct ToolList {
@@ -436,7 +379,7 @@ impl Upstream {
         }
     }
 
-    /// Calls a tool. It is sent once: a call whose fate is not known is never repeated (UPS-07), only one that the
+    /// Asks something. It is sent once: a call whose fate is not known is never repeated (UPS-07), only one that the
     /// server refused because it does not know the session (any more).
     ///
     /// # Errors
@@ -445,6 +388,37 @@ impl Upstream {
         match self {
             Self::Http(http) => http.call(call).await,
             Self::Demo(demo) => Ok(Reply::Answer(demo.call(call))),
+        }
+    }
+
+    /// Whether the server says that it has something: the name of a member of its capabilities. It is connected to if it
+    /// was not yet.
+    ///
+    /// # Errors
+    /// What goes wrong on the way.
+    pub async fn offers(&self, capability: &str) -> Result<bool, UpstreamError> {
+        match self {
+            Self::Http(http) => http.offers(capability).await,
+            Self::Demo(_) => Ok(capability == "tools"),
+        }
+    }
+
+    /// Opens the stream on which the server tells of changes; nothing when it has none. It ends when dropped.
+    ///
+    /// # Errors
+    /// What goes wrong on the way.
+    pub async fn listen(&self, wanted: &Wanted) -> Result<Option<Listener>, UpstreamError> {
+        match self {
+            Self::Http(http) => http.listen(wanted).await,
+            Self::Demo(_) => Ok(None),
+        }
+    }
+
+    /// Forgets what was agreed with the server for one client's session, and tells a legacy server so.
+    pub fn close(&self, client: u128) {
+        match self {
+            Self::Http(http) => http.close(client),
+            Self::Demo(_) => {}
         }
     }
 }

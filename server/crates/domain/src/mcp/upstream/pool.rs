@@ -16,8 +16,9 @@ use crate::mcp::{
     exchange::Exchange,
 };
 
-/// For how long a client is kept that nobody holds.
-const FORGOTTEN: Duration = Duration::from_mins(10);
+/// For how long a client is kept that nobody holds, and sessions that belong to one client each: a server may keep
+/// something in them.
+const FORGOTTEN: Duration = Duration::from_hours(1);
 
 /// A connector as it is configured: with another version it is another server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Upstreams {
                 Upstream::Http(http) => {
                     let Some(unused) = http.unused() else { return true };
                     if unused >= idle {
-                        http.rest();
+                        http.rest(unused >= FORGOTTEN);
                     }
                     unused < FORGOTTEN || http.is_shared()
                 }
@@ -112,7 +113,7 @@ impl Upstreams {
         let known = std::mem::take(&mut *self.0.known.write().unwrap_or_else(PoisonError::into_inner));
         for (_, upstream) in known.into_values() {
             if let Upstream::Http(http) = upstream {
-                http.rest();
+                http.rest(true);
             }
         }
     }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Agreed, Era, Failure, Inner};
 use crate::mcp::{
+    asks::Asks,
     code,
     exchange::BodyStream,
     sse::Decoder,
@@ -21,7 +22,7 @@ use crate::mcp::{
 /// How much of an error's body is read; it is looked into, never shown.
 pub(super) const ERROR_BODY: usize = 64 << 10;
 
-pub(super) fn essence(headers: &HeaderMap) -> String {
+pub(in super::super) fn essence(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
@@ -110,6 +111,8 @@ impl Inner {
                 progress: None,
                 level: None,
                 asked: 0,
+                asks: Asks::NONE,
+                listening: false,
                 cancel: Cancel::default(),
                 ticket: None,
             })));

@@ -17,7 +17,7 @@ use super::{Inner, SESSION_ID, SIDE_REQUEST, outgoing::PROTOCOL_VERSION};
 use crate::mcp::exchange::Exchange;
 
 /// Ended when it is dropped: by whoever was the last to use it.
-pub(super) struct Session {
+pub(super) struct ServerSession {
     id: HeaderValue,
     version: &'static str,
     gone: AtomicBool,
@@ -27,13 +27,13 @@ pub(super) struct Session {
 }
 
 /// The id is a secret of the server.
-impl core::fmt::Debug for Session {
+impl core::fmt::Debug for ServerSession {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Session")
+        f.write_str("ServerSession")
     }
 }
 
-impl Session {
+impl ServerSession {
     pub(super) fn new(upstream: &Inner, id: HeaderValue, version: &'static str) -> Self {
         Self {
             id,
@@ -55,7 +55,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for ServerSession {
     fn drop(&mut self) {
         if self.gone.load(Ordering::Relaxed) {
             return;
