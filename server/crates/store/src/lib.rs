@@ -14,6 +14,7 @@ mod error;
 pub mod api_keys;
 pub mod audit;
 pub mod connect_events;
+pub mod connection_alerts;
 pub mod connections;
 pub mod connector_health;
 pub mod connectors;
@@ -45,6 +46,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     api_keys::STATEMENTS,
     audit::STATEMENTS,
     connect_events::STATEMENTS,
+    connection_alerts::STATEMENTS,
     connections::STATEMENTS,
     connector_health::STATEMENTS,
     connectors::STATEMENTS,
