@@ -197,6 +197,7 @@ pub async fn clean(env: &Env) -> domain::Result<()> {
     store::outbox::delete_before(&mut tx, now - 30 * DAY).await?;
     tx.commit().await?;
     domain::connectors::purge(env).await?;
+    domain::upstream_oauth::purge(env).await?;
     domain::oauth::purge(env).await
 }
 

@@ -95,6 +95,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         }),
         changes: Changes::default(),
         oauth: Arc::default(),
+        upstream: Arc::default(),
     })
 }
 
@@ -119,6 +120,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
     let gateway = Gateway::new(gateway::Parts {
         directory: planes.clone(),
         upstreams: env.upstreams.clone(),
+        keeper: Arc::new(env.clone()),
         tokens: Arc::new(env.clone()),
         judge: Arc::new(env.clone()),
         journal: env.journal.clone(),

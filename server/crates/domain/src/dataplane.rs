@@ -6,6 +6,7 @@
 use core::fmt;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
@@ -25,6 +26,7 @@ use crate::{
     oauth::consent::may_connect,
     orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
+    upstream_oauth::{PlaneAuth, standing::plane_auth},
 };
 
 /// One organisation as the gateway sees it.
@@ -239,6 +241,12 @@ impl OrgPlane {
         })
     }
 
+    /// The person whose calls these are, if they are somebody's: those of a connection.
+    pub fn person(&self, access: &Access) -> Option<UserId> {
+        let (grant, _) = access.grant?;
+        self.grants.get(&grant).map(|grant| grant.user)
+    }
+
     /// What somebody has here whose token the organisation's own provider issued and [`idp::verify`] found good, as long
     /// as that provider is configured just so.
     ///
@@ -309,6 +317,8 @@ pub struct PlaneConnector {
     pub headers: Vec<(HeaderName, SecretString)>,
     /// The revision that it spoke when it was last checked.
     pub protocol_version: Option<String>,
+    /// How it authenticates itself besides.
+    pub auth: PlaneAuth,
     /// Its tools as last seen, in the server's order.
     pub tools: Vec<PlaneTool>,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
@@ -512,9 +522,16 @@ impl Planes {
                 definition,
             });
         }
+        let clients = store::upstream_credentials::list_clients(&mut tx, id).await?;
+        let given = if clients.is_empty() {
+            Vec::new()
+        } else {
+            store::upstream_credentials::list(&mut tx, id).await?
+        };
         let mut connectors = Vec::new();
         for row in store::connectors::list(&mut tx, id).await?.into_iter().filter(|row| row.enabled) {
-            match plane_connector(id, &data_key, &headers, &mut tools, row) {
+            let auth = plane_auth(&self.env, id, &row, &clients, &given);
+            match plane_connector(id, &data_key, &headers, &mut tools, row, auth) {
                 Ok(connector) => connectors.push(Arc::new(connector)),
                 // One connector whose secret does not open must not take the others down.
                 Err(error) => tracing::error!(%error, org.id = %id, "a connector is left out"),
@@ -583,6 +600,7 @@ fn plane_connector(
     headers: &[store::connectors::Header],
     tools: &mut HashMap<ConnectorId, Vec<PlaneTool>>,
     row: store::connectors::Connector,
+    auth: PlaneAuth,
 ) -> Result<PlaneConnector> {
     let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
     let target = connectors::Target::open(data_key, org, &row, headers)?;
@@ -595,7 +613,12 @@ fn plane_connector(
     for (name, value) in target.headers {
         own.push((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header"))?, value));
     }
-    let version = connectors::version(&row, headers);
+    let mut version = connectors::version(&row, headers);
+    if !matches!(auth, PlaneAuth::Headers) {
+        let mut both = DefaultHasher::new();
+        (version, &auth).hash(&mut both);
+        version = both.finish().cast_signed();
+    }
     Ok(PlaneConnector {
         tools: tools.remove(&row.id).unwrap_or_default(),
         version,
@@ -606,6 +629,7 @@ fn plane_connector(
         protocol_version: row.protocol_version,
         url,
         headers: own,
+        auth,
     })
 }
 
@@ -639,6 +663,7 @@ mod tests {
                 url: Uri::default(),
                 headers: Vec::new(),
                 protocol_version: None,
+                auth: PlaneAuth::Headers,
                 tools: Vec::new(),
                 version: 1,
             })

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     doctor::Journal, idp::Jwks, mcp::upstream::Upstreams, net::Outbound, oauth, password::Passwords,
-    sealer::Sealer, signing::KeyRing,
+    sealer::Sealer, signing::KeyRing, upstream_oauth,
 };
 
 /// Where time comes from. Tests move it; nothing else in the product reads the ambient clock.
@@ -135,6 +135,8 @@ pub struct Env {
     pub changes: Changes,
     /// What the authorization server remembers between requests.
     pub oauth: Arc<oauth::Shared>,
+    /// The access tokens for connectors' servers that are in memory.
+    pub upstream: Arc<upstream_oauth::Shared>,
 }
 
 impl core::fmt::Debug for Env {

@@ -131,6 +131,7 @@ impl TestEnv {
             }),
             changes: Changes::default(),
             oauth: Arc::new(Shared::with_patience(Duration::from_millis(500))),
+            upstream: Arc::default(),
         };
         Self { env, clock, db }
     }

@@ -19,6 +19,7 @@ mod seen;
 mod sessions;
 mod stream;
 mod tools;
+mod ways;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -33,6 +34,7 @@ use domain::{
     idp::Judge,
     mcp::upstream::Upstreams,
     tokens::Reader,
+    upstream_oauth::Keeper,
 };
 use model::OrgId;
 use url::Url;
@@ -110,6 +112,8 @@ pub struct Parts {
     pub directory: Arc<dyn Directory>,
     /// The clients of upstream servers.
     pub upstreams: Upstreams,
+    /// Where the access tokens for upstream servers come from.
+    pub keeper: Arc<dyn Keeper>,
     /// What reads access tokens.
     pub tokens: Arc<dyn Reader>,
     /// What judges tokens of organisations' own identity providers.
@@ -146,9 +150,10 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, upstreams, tokens, judge, journal, meter, clock, rng, settings } = parts;
+        let Parts { directory, upstreams, keeper, tokens, judge, journal, meter, clock, rng, settings } =
+            parts;
         Self(Arc::new(Inner {
-            planes: Arc::new(Planes::new(directory, upstreams, Arc::clone(&clock), settings.clone())),
+            planes: Arc::new(Planes::new(directory, upstreams, keeper, Arc::clone(&clock), settings.clone())),
             sessions: Sessions::new(Arc::clone(&clock), rng),
             limits: Limits::new(&settings),
             tokens,

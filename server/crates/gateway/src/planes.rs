@@ -19,18 +19,17 @@ use domain::{
     mcp::{
         json,
         tools::{ParamHeader, SEPARATOR, is_name, param_headers},
-        upstream::{Key, Upstream, Upstreams},
+        upstream::{Key, Upstreams},
     },
+    upstream_oauth::Keeper,
 };
-use http::{HeaderMap, HeaderValue};
 use model::{ConnectorId, OrgId, connectors::Transport};
-use secrecy::ExposeSecret as _;
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::{Settings, tools::Listing};
+use crate::{Settings, tools::Listing, ways::Ways};
 
 /// How many lists of scopes are kept for one organisation.
 const LISTINGS: usize = 64;
@@ -46,7 +45,7 @@ pub(crate) struct ReadyTool {
 #[derive(Debug)]
 pub(crate) struct ReadyConnector {
     pub(crate) plane: Arc<PlaneConnector>,
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Ways,
     pub(crate) tools: HashMap<Box<str>, ReadyTool>,
 }
 
@@ -172,6 +171,7 @@ impl Drop for Place<'_> {
 pub(crate) struct Planes {
     directory: Arc<dyn Directory>,
     upstreams: Upstreams,
+    keeper: Arc<dyn Keeper>,
     clock: Arc<dyn Clock>,
     settings: Settings,
     slots: RwLock<HashMap<OrgId, Arc<Slot>>>,
@@ -185,12 +185,14 @@ impl Planes {
     pub(crate) fn new(
         directory: Arc<dyn Directory>,
         upstreams: Upstreams,
+        keeper: Arc<dyn Keeper>,
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
         Self {
             directory,
             upstreams,
+            keeper,
             clock,
             slots: RwLock::default(),
             loads: Semaphore::new(settings.loads),
@@ -349,24 +351,12 @@ impl Planes {
         }
     }
 
-    fn upstream(&self, connector: &PlaneConnector) -> Upstream {
+    fn upstream(&self, connector: &PlaneConnector) -> Ways {
         let key = Key { connector: connector.id, version: connector.version };
-        self.upstreams.get(key, || match connector.transport {
-            Transport::Demo => self.upstreams.demo(),
-            Transport::Http => {
-                let mut headers = HeaderMap::with_capacity(connector.headers.len());
-                for (name, value) in &connector.headers {
-                    let Ok(mut value) = HeaderValue::from_str(value.expose_secret()) else {
-                        tracing::warn!(connector.id = %connector.id, header = %name, "header of a connector left out: its value cannot be sent");
-                        continue;
-                    };
-                    value.set_sensitive(true);
-                    headers.append(name.clone(), value);
-                }
-                let http = self.upstreams.http(connector.url.clone(), headers);
-                Upstream::Http(http.expecting(connector.protocol_version.as_deref()))
-            }
-        })
+        match connector.transport {
+            Transport::Demo => Ways::One(self.upstreams.get(key, || self.upstreams.demo())),
+            Transport::Http => Ways::http(&self.upstreams, &self.keeper, connector, key),
+        }
     }
 }
 

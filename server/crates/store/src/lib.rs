@@ -33,6 +33,7 @@ pub mod sign_in_failures;
 pub mod signing_keys;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod upstream_credentials;
 pub mod users;
 
 pub use db::{Db, Kind, Tx};
@@ -62,5 +63,6 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     setup_links::STATEMENTS,
     sign_in_failures::STATEMENTS,
     signing_keys::STATEMENTS,
+    upstream_credentials::STATEMENTS,
     users::STATEMENTS,
 ];

@@ -1,7 +1,7 @@
 //! Asking connectors: when they are added or changed, when somebody wants to know, and in the background; and what is
 //! kept of the answer.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{
@@ -29,6 +29,10 @@ use crate::{
     },
     net::NetError,
     orgs,
+    upstream_oauth::{
+        Authorized,
+        standing::{self, Standing},
+    },
 };
 
 /// Failed checks in a row after which a connector counts as down (UPS-15).
@@ -41,11 +45,11 @@ pub(super) async fn ask(
     target: &Target,
     slug: usize,
 ) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
-    Ok(client(env, target, None)?.probe(slug + SEPARATOR.len()).await)
+    Ok(client(env, target, None, None)?.probe(slug + SEPARATOR.len()).await)
 }
 
-/// A client of a server. `version` is the revision that it spoke before.
-fn client(env: &Env, target: &Target, version: Option<&str>) -> Result<Upstream> {
+/// A client of a server. `version` is the revision that it spoke before, `standing` its OAuth tokens, where it has some.
+fn client(env: &Env, target: &Target, version: Option<&str>, standing: Option<Standing>) -> Result<Upstream> {
     let wrong = || Error::Internal("a checked URL or header cannot be sent".into());
     Ok(match target.transport {
         Transport::Demo => env.upstreams.demo(),
@@ -58,7 +62,13 @@ fn client(env: &Env, target: &Target, version: Option<&str>) -> Result<Upstream>
                 map.insert(name, value);
             }
             let uri = target.whole_url().expose_secret().parse().map_err(|_| wrong())?;
-            Upstream::Http(env.upstreams.http(uri, map).expecting(version))
+            let way = match standing {
+                None => env.upstreams.exchange(),
+                Some(standing) => {
+                    Arc::new(Authorized::new(env.upstreams.exchange(), Arc::new(env.clone()), standing))
+                }
+            };
+            Upstream::Http(env.upstreams.http(way, uri, map).expecting(version))
         }
     })
 }
@@ -70,6 +80,7 @@ pub(super) fn may_pass(why: &UpstreamError) -> bool {
         UpstreamError::Net(_)
         | UpstreamError::Timeout(_)
         | UpstreamError::NeedsAuth { .. }
+        | UpstreamError::NotAuthorized(_)
         | UpstreamError::Busy { .. }
         | UpstreamError::Failed(_)
         | UpstreamError::Refused(_) => true,
@@ -181,17 +192,24 @@ async fn check<P: model::permissions::Grant>(
     id: ConnectorId,
 ) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
     let org = actor.org();
-    let (row, rows, target) = {
+    let (row, rows, target, standing) = {
         let mut tx = env.db.read().await?;
         let row = find(&mut tx, org, id).await?;
         let rows = sealed(&mut tx, org, id).await?;
         let data_key = orgs::data_key(env, &mut tx, org).await?;
         let target = Target::open(&data_key, org, &row, &rows)?;
-        (row, rows, target)
+        let standing = standing::for_check(env, &mut tx, org, &row).await?;
+        (row, rows, target, standing)
     };
-    // The client that calls use: it knows the server's era and session, and its breaker hears what the check finds.
-    let made = client(env, &target, row.protocol_version.as_deref())?;
-    let upstream = env.upstreams.get(Key { connector: id, version: version(&row, &rows) }, || made);
+    // The client that calls use: it knows the server's era and session, and its breaker hears what the check finds. With
+    // tokens the check goes by itself, as those of calls may be of many people.
+    let alone = standing.is_some();
+    let made = client(env, &target, row.protocol_version.as_deref(), standing)?;
+    let upstream = if alone {
+        made
+    } else {
+        env.upstreams.get(Key { connector: id, version: version(&row, &rows) }, || made)
+    };
     let began = env.now();
     let found = upstream.probe(row.slug.as_str().len() + SEPARATOR.len()).await;
     let took = env.now() - began;

@@ -19,7 +19,7 @@ use store::{
 };
 use url::Url;
 
-pub(crate) use self::secrets::{Target, version};
+pub(crate) use self::secrets::{Target, version, whole_url};
 use self::{
     check::{ask, at_url, may_pass, note_check},
     input::{Query, checked_headers, parse_slug, parse_url, slug_taken},

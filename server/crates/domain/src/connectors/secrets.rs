@@ -140,6 +140,14 @@ pub(super) async fn put_query(
     }
 }
 
+/// A connector's URL as it is called: it may hold a key, so it is never shown.
+pub(crate) async fn whole_url(env: &Env, org: OrgId, row: &Row) -> Result<SecretString> {
+    let mut tx = env.db.read().await?;
+    let rows = sealed(&mut tx, org, row.id).await?;
+    let data_key = orgs::data_key(env, &mut tx, org).await?;
+    Ok(Target::open(&data_key, org, row, &rows)?.whole_url())
+}
+
 /// The sealed rows of one connector.
 pub(super) async fn sealed(tx: &mut Tx, org: OrgId, connector: ConnectorId) -> Result<Vec<HeaderRow>> {
     let mut rows = store::connectors::list_headers(tx, org).await?;

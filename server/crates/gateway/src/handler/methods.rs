@@ -91,10 +91,12 @@ impl Exchange<'_> {
             headers: &headers,
             timeout: None,
         };
+        let person = self.caller.ready.plane.person(&self.caller.access);
+        let upstream = connector.upstream.of(&connector.plane, person);
         let running = session.map(|session| Running::new(&self.caller.inner, session, self.message.id));
         let streaming = era != Era::Bare && self.accepts.events;
         let work = async {
-            match connector.upstream.call(&call).await {
+            match upstream.call(&call).await {
                 Ok(Reply::Stream(stream)) if streaming => Ok(Reply::Stream(stream)),
                 Ok(reply) => reply.finish().await.map(Reply::Answer),
                 Err(error) => Err(error),

@@ -32,6 +32,7 @@ use domain::{
         upstream::{UpstreamSettings, Upstreams},
     },
     tokens::{AccessToken, Reader, Refused, TokenGrant},
+    upstream_oauth::{Held, Holder, Keeper, NotAuthorized, PlaneAuth},
 };
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use gateway::{Gateway, Meter, Parts, Settings, router};
@@ -128,10 +129,41 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
             (header::HOST, "elsewhere.test".to_owned().into()),
             (header::ACCEPT, "text/html".to_owned().into()),
         ],
+        auth: PlaneAuth::Headers,
         tools,
         protocol_version: None,
         version: 1,
     }
+}
+
+/// Has a token for everybody who may have one: what it is called after is the authorisation.
+pub(crate) struct FakeKeeper;
+
+impl Keeper for FakeKeeper {
+    fn at_hand(&self, holder: &Holder) -> Option<Held> {
+        let header = format!("Bearer token-of-{}", holder.authorization);
+        Some(Held { header: header.parse().unwrap(), generation: 1 })
+    }
+
+    fn obtain<'a>(
+        &'a self,
+        holder: &'a Holder,
+        _: Option<i64>,
+    ) -> BoxFuture<'a, Result<Held, NotAuthorized>> {
+        Box::pin(async move { Ok(self.at_hand(holder).unwrap()) })
+    }
+
+    fn refused<'a>(&'a self, holder: &'a Holder, _: i64) -> BoxFuture<'a, NotAuthorized> {
+        Box::pin(async move { not_authorized("It has ended.", &holder.page) })
+    }
+
+    fn wants_more<'a>(&'a self, holder: &'a Holder, _: Option<String>) -> BoxFuture<'a, NotAuthorized> {
+        Box::pin(async move { not_authorized("It wants more.", &holder.page) })
+    }
+}
+
+pub(crate) fn not_authorized(reason: &str, page: &str) -> NotAuthorized {
+    NotAuthorized { reason: reason.to_owned(), page: Some(page.to_owned()) }
 }
 
 pub(crate) const TOOLS: &[(&str, bool)] = &[
@@ -648,6 +680,7 @@ impl Bench {
         let gateway = Gateway::new(Parts {
             directory: directory.clone(),
             upstreams: upstreams.clone(),
+            keeper: Arc::new(FakeKeeper),
             tokens: tokens.clone(),
             judge: Arc::new(FakeJudge),
             journal: Arc::default(),

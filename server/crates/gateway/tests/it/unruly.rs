@@ -176,11 +176,11 @@ async fn misbehave(socket: &mut TcpStream, tool: &str, message: &Value, log: &Lo
         // Too much.
         "endless" => {
             let head = format!("HTTP/1.1 200 OK\r\n{JSON}connection: close\r\n\r\n{{\"a\":\"");
-            for_ever(socket, &head, &[b'x'; 65_536], log).await;
+            for_ever(socket, &head, &[b'x'; 8192], log).await;
             None
         }
         "endless_event" => {
-            for_ever(socket, &format!("{EVENTS}data: "), &[b'x'; 65_536], log).await;
+            for_ever(socket, &format!("{EVENTS}data: "), &[b'x'; 8192], log).await;
             None
         }
         // Streams.

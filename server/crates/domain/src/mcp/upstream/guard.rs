@@ -110,6 +110,11 @@ impl Guard {
         self.shared.breaker().state(Instant::now())
     }
 
+    /// Whether somebody else holds it.
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
     /// How many calls are under way.
     pub(super) fn running(&self) -> usize {
         self.concurrency.saturating_sub(self.shared.running.available_permits())
@@ -176,6 +181,7 @@ enum Blame {
 fn blame(error: &UpstreamError) -> Blame {
     match error {
         UpstreamError::Net(NetError::Blocked(_))
+        | UpstreamError::NotAuthorized(_)
         | UpstreamError::Open { .. }
         | UpstreamError::Full { .. } => Blame::Nobody,
         UpstreamError::Net(_)

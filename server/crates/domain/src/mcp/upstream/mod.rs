@@ -32,6 +32,7 @@ use super::{
     json,
     tools::{DroppedTool, ToolDefinition},
 };
+use crate::upstream_oauth::NotAuthorized;
 
 /// The patience and the appetite of an [`Upstream`] (UPS-02 to UPS-04).
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +115,9 @@ pub enum UpstreamError {
         /// Whether the server named an OAuth resource to sign in for.
         oauth: bool,
     },
+    /// There is no token to call it with, or none that it takes; why, and where a person can mend it.
+    #[error(transparent)]
+    NotAuthorized(#[from] NotAuthorized),
     /// A redirect; not followed (SSR-04, UPS-10).
     #[error("The server redirects to another address. Enter the final address instead.")]
     Redirect,
@@ -196,6 +200,7 @@ impl UpstreamError {
             Self::TooLarge(_) => code::UPSTREAM_TOO_LARGE,
             Self::Net(_)
             | Self::NeedsAuth { .. }
+            | Self::NotAuthorized(_)
             | Self::Busy { .. }
             | Self::Failed(_)
             | Self::Refused(_)
@@ -217,7 +222,9 @@ impl UpstreamError {
     /// The word for programs, in `data.code` of that error.
     pub const fn word(&self) -> &'static str {
         match self {
+            Self::NeedsAuth { oauth: true, .. } => "upstream_needs_oauth",
             Self::NeedsAuth { .. } => "upstream_needs_auth",
+            Self::NotAuthorized(NotAuthorized { page: Some(_), .. }) => "upstream_needs_authorization",
             Self::Net(NetError::Blocked(_)) => "upstream_blocked",
             Self::Busy { .. } => "upstream_rate_limited",
             Self::Open { .. } => "upstream_circuit_open",

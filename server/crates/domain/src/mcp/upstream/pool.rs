@@ -3,14 +3,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
 use http::HeaderMap;
 use model::ConnectorId;
 
-use super::{BreakerState, HttpUpstream, Upstream, UpstreamSettings};
+use super::{BreakerState, HttpUpstream, Upstream, UpstreamSettings, guard::Guard, http::WeakHttp};
 use crate::mcp::{
     demo::{Demo, Now},
     exchange::Exchange,
@@ -38,6 +38,9 @@ struct Inner {
     now: Now,
     settings: UpstreamSettings,
     known: RwLock<HashMap<ConnectorId, (i64, Upstream)>>,
+    /// Guards of connectors whose clients belong to people, and those clients.
+    guards: Mutex<HashMap<ConnectorId, (i64, Guard)>>,
+    personal: Mutex<Vec<WeakHttp>>,
 }
 
 impl core::fmt::Debug for Upstreams {
@@ -49,12 +52,50 @@ impl core::fmt::Debug for Upstreams {
 impl Upstreams {
     /// None yet. `now` is the clock of the demo server.
     pub fn new(exchange: Arc<dyn Exchange>, now: Now, settings: UpstreamSettings) -> Self {
-        Self(Arc::new(Inner { exchange, now, settings, known: RwLock::default() }))
+        Self(Arc::new(Inner {
+            exchange,
+            now,
+            settings,
+            known: RwLock::default(),
+            guards: Mutex::default(),
+            personal: Mutex::default(),
+        }))
     }
 
-    /// A client of a server, known to nobody else: for trying what is not saved yet.
-    pub fn http(&self, uri: http::Uri, headers: HeaderMap) -> HttpUpstream {
-        HttpUpstream::new(Arc::clone(&self.0.exchange), uri, headers, self.0.settings)
+    /// The way to servers.
+    pub fn exchange(&self) -> Arc<dyn Exchange> {
+        Arc::clone(&self.0.exchange)
+    }
+
+    /// A client of a server, known to nobody else: for trying what is not saved yet. `way` is [`Upstreams::exchange`], or
+    /// a way by it.
+    pub fn http(&self, way: Arc<dyn Exchange>, uri: http::Uri, headers: HeaderMap) -> HttpUpstream {
+        HttpUpstream::new(way, uri, headers, self.0.settings)
+    }
+
+    /// A client of a connector's server for one person. People share the server's breaker and the bounds of what is asked
+    /// of it, and nothing else.
+    pub fn personal(
+        &self,
+        key: Key,
+        way: Arc<dyn Exchange>,
+        uri: http::Uri,
+        headers: HeaderMap,
+    ) -> HttpUpstream {
+        let guard = {
+            let mut guards = self.0.guards.lock().unwrap_or_else(PoisonError::into_inner);
+            match guards.get(&key.connector) {
+                Some((version, guard)) if *version == key.version => guard.clone(),
+                _ => {
+                    let guard = Guard::new(&self.0.settings);
+                    guards.insert(key.connector, (key.version, guard.clone()));
+                    guard
+                }
+            }
+        };
+        let http = HttpUpstream::guarded(way, uri, headers, self.0.settings, guard);
+        self.0.personal.lock().unwrap_or_else(PoisonError::into_inner).push(http.weak());
+        http
     }
 
     /// The demo server.
@@ -89,11 +130,22 @@ impl Upstreams {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&connector)
             .and_then(|(_, upstream)| upstream.breaker())
+            .or_else(|| {
+                let guards = self.0.guards.lock().unwrap_or_else(PoisonError::into_inner);
+                guards.get(&connector).map(|(_, guard)| guard.state())
+            })
     }
 
     /// Ends sessions that nobody has used for a while, and forgets clients that nobody holds. Called once a minute.
     pub fn tidy(&self) {
         let idle = self.0.settings.session_idle;
+        for http in self.held() {
+            if let Some(unused) = http.unused().filter(|unused| *unused >= idle) {
+                http.rest(unused >= FORGOTTEN);
+            }
+        }
+        let guards = &self.0.guards;
+        guards.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (_, guard)| guard.is_shared());
         self.0.known.write().unwrap_or_else(PoisonError::into_inner).retain(
             |_, (_, upstream)| match upstream {
                 Upstream::Demo(_) => false,
@@ -108,8 +160,18 @@ impl Upstreams {
         );
     }
 
+    /// The clients of people that are still held.
+    fn held(&self) -> Vec<HttpUpstream> {
+        let mut personal = self.0.personal.lock().unwrap_or_else(PoisonError::into_inner);
+        personal.retain(|http| http.strong_count() > 0);
+        personal.iter().filter_map(HttpUpstream::upgrade).collect()
+    }
+
     /// Ends all sessions, as before the process ends.
     pub fn close(&self) {
+        for http in self.held() {
+            http.rest(true);
+        }
         let known = std::mem::take(&mut *self.0.known.write().unwrap_or_else(PoisonError::into_inner));
         for (_, upstream) in known.into_values() {
             if let Upstream::Http(http) = upstream {

@@ -92,6 +92,7 @@ impl Inner {
                 Err(
                     error @ (UpstreamError::Net(_)
                     | UpstreamError::NeedsAuth { status: 401, .. }
+                    | UpstreamError::NotAuthorized(_)
                     | UpstreamError::Redirect
                     | UpstreamError::Busy { .. }
                     | UpstreamError::UnsupportedVersion),

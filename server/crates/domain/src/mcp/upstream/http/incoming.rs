@@ -8,15 +8,18 @@ use http::{HeaderMap, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Agreed, Era, Failure, Inner};
-use crate::mcp::{
-    asks::Asks,
-    code,
-    exchange::BodyStream,
-    sse::Decoder,
-    upstream::{
-        Answer, Patience, Reply, UpstreamError,
-        stream::{CallStream, Cancel},
+use crate::{
+    mcp::{
+        asks::Asks,
+        code,
+        exchange::BodyStream,
+        sse::Decoder,
+        upstream::{
+            Answer, Patience, Reply, UpstreamError,
+            stream::{CallStream, Cancel},
+        },
     },
+    upstream_oauth::NotAuthorized,
 };
 
 /// How much of an error's body is read; it is looked into, never shown.
@@ -66,7 +69,10 @@ impl Inner {
     ) -> Result<Reply, Failure> {
         let now = Instant::now();
         let deadline = now + patience.total;
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
+        if let Some(why) = head.extensions.remove::<NotAuthorized>() {
+            return Err(UpstreamError::NotAuthorized(why).into());
+        }
         let status = head.status;
         if status.is_redirection() {
             return Err(UpstreamError::Redirect.into());

@@ -10,7 +10,7 @@ mod session;
 use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{
-        Arc, PoisonError, RwLock, RwLockWriteGuard,
+        Arc, PoisonError, RwLock, RwLockWriteGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -73,6 +73,9 @@ pub(super) struct Inner {
     used: AtomicU64,
 }
 
+/// A client that is forgotten when nobody holds it.
+pub(super) type WeakHttp = Weak<Inner>;
+
 /// The client of one server over streamable HTTP. Cheap to clone; clones share what was agreed.
 #[derive(Clone)]
 pub struct HttpUpstream(pub(super) Arc<Inner>);
@@ -111,8 +114,19 @@ impl HttpUpstream {
     pub fn new(
         exchange: Arc<dyn Exchange>,
         uri: http::Uri,
+        headers: HeaderMap,
+        settings: UpstreamSettings,
+    ) -> Self {
+        Self::guarded(exchange, uri, headers, settings, Guard::new(&settings))
+    }
+
+    /// The same, behind a guard that others pass too.
+    pub(super) fn guarded(
+        exchange: Arc<dyn Exchange>,
+        uri: http::Uri,
         mut headers: HeaderMap,
         settings: UpstreamSettings,
+        guard: Guard,
     ) -> Self {
         for name in NOT_CONFIGURABLE {
             headers.remove(name);
@@ -125,7 +139,7 @@ impl HttpUpstream {
             agreed: RwLock::default(),
             connecting: core::array::from_fn(|_| tokio::sync::Mutex::default()),
             ids: AtomicU64::new(1),
-            guard: Guard::new(&settings),
+            guard,
             began: Instant::now(),
             used: AtomicU64::new(0),
         }))
@@ -157,6 +171,14 @@ impl HttpUpstream {
     /// Ends the sessions that clients share, or all; the next request begins another.
     pub(super) fn rest(&self, all: bool) {
         self.0.agreements().rest(all);
+    }
+
+    pub(super) fn weak(&self) -> WeakHttp {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(super) fn upgrade(weak: &WeakHttp) -> Option<Self> {
+        weak.upgrade().map(Self)
     }
 
     /// Whether others hold this client too.
