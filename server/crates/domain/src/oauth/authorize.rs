@@ -281,5 +281,5 @@ pub(crate) async fn open(tx: &mut store::Tx, ctx: &RequestContext, value: &str) 
     if !redirect::is_registered(&client.redirect_uris, &asked.redirect_uri) {
         return Err(gone().into());
     }
-    Ok(Open { hash, client, request, asked })
+    Ok(Open { hash, request, asked, client })
 }
