@@ -23,6 +23,7 @@ use serde_json::value::RawValue;
 use crate::{
     Env, Error, Result, connectors,
     idp::{self, IdpSubject, PlaneIdp},
+    oauth::consent::may_connect,
     orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
     upstream_oauth::{PlaneAuth, standing::plane_auth},
@@ -314,6 +315,8 @@ pub struct PlaneConnector {
     pub url: Uri,
     /// What it is sent with every request.
     pub headers: Vec<(HeaderName, SecretString)>,
+    /// The revision that it spoke when it was last checked.
+    pub protocol_version: Option<String>,
     /// How it authenticates itself besides.
     pub auth: PlaneAuth,
     /// Its tools as last seen, in the server's order.
@@ -500,7 +503,9 @@ impl Planes {
             .collect();
         let now = self.env.now();
         let grants = store::oauth_grants::list_live(&mut tx, id, now).await?;
-        let grants = grants.into_iter().filter_map(plane_grant).collect();
+        // Whoever lost the role that connections need has none that work (OAR-04).
+        let grants = grants.into_iter().filter(|grant| may_connect(grant.role));
+        let grants = grants.filter_map(plane_grant).collect();
         let clients = store::oauth_clients::list(&mut tx, id).await?;
         let machines = clients.into_iter().filter_map(plane_machine).collect();
         // As long as a token may still be accepted, its revocation counts.
@@ -608,20 +613,20 @@ fn plane_connector(
     for (name, value) in target.headers {
         own.push((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header"))?, value));
     }
-    // What decides whether a connection may be kept: the address and when each header was last set.
-    let mut version = DefaultHasher::new();
-    row.url.hash(&mut version);
-    for header in headers.iter().filter(|header| header.connector == row.id) {
-        (&header.name, header.set_at, &header.value_sealed).hash(&mut version);
+    let mut version = connectors::version(&row, headers);
+    if !matches!(auth, PlaneAuth::Headers) {
+        let mut both = DefaultHasher::new();
+        (version, &auth).hash(&mut both);
+        version = both.finish().cast_signed();
     }
-    auth.hash(&mut version);
     Ok(PlaneConnector {
         tools: tools.remove(&row.id).unwrap_or_default(),
-        version: version.finish().cast_signed(),
+        version,
         id: row.id,
         slug: row.slug,
         name: row.name,
         transport: row.transport,
+        protocol_version: row.protocol_version,
         url,
         headers: own,
         auth,
@@ -657,6 +662,7 @@ mod tests {
                 transport: Transport::Demo,
                 url: Uri::default(),
                 headers: Vec::new(),
+                protocol_version: None,
                 auth: PlaneAuth::Headers,
                 tools: Vec::new(),
                 version: 1,

@@ -20,6 +20,7 @@ use crate::{
     doctor::Journal,
     env::{Changes, ManualClock},
     idp::Jwks,
+    mcp::upstream::{UpstreamSettings, Upstreams},
     net::{Outbound, OutboundSettings},
     oauth::Shared,
     orgs,
@@ -110,6 +111,14 @@ impl TestEnv {
             jwks: Arc::new(Jwks::default()),
             journal: Arc::new(Journal::default()),
             passwords: Arc::new(Passwords::new(PasswordSettings::for_tests())),
+            upstreams: Upstreams::new(
+                Arc::new(outbound.clone()),
+                {
+                    let clock = clock.clone();
+                    Arc::new(move || crate::Clock::now(clock.as_ref()))
+                },
+                UpstreamSettings::default(),
+            ),
             outbound,
             settings: Arc::new(Settings {
                 public_url: "http://localhost:3000".parse().expect("a URL"),

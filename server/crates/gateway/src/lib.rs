@@ -32,7 +32,7 @@ use domain::{
     dataplane::{Access, Directory},
     doctor::Journal,
     idp::Judge,
-    mcp::{exchange::Exchange, upstream::UpstreamSettings},
+    mcp::upstream::Upstreams,
     tokens::Reader,
     upstream_oauth::Keeper,
 };
@@ -55,8 +55,6 @@ pub struct Settings {
     pub public_url: Url,
     /// The largest request body in bytes (REQ-01).
     pub max_body: usize,
-    /// Patience with upstream servers.
-    pub upstream: UpstreamSettings,
     /// How old a snapshot may be without having been confirmed.
     pub max_staleness: Duration,
     /// How long a request waits for a snapshot before it is refused with 503.
@@ -91,7 +89,6 @@ impl Settings {
         Self {
             public_url,
             max_body: 4 << 20,
-            upstream: UpstreamSettings::default(),
             max_staleness: Duration::from_secs(30),
             load_wait: Duration::from_secs(5),
             load_limit: Duration::from_secs(10),
@@ -113,8 +110,8 @@ impl Settings {
 pub struct Parts {
     /// Snapshots of organisations.
     pub directory: Arc<dyn Directory>,
-    /// The way to upstream servers.
-    pub exchange: Arc<dyn Exchange>,
+    /// The clients of upstream servers.
+    pub upstreams: Upstreams,
     /// Where the access tokens for upstream servers come from.
     pub keeper: Arc<dyn Keeper>,
     /// What reads access tokens.
@@ -153,10 +150,10 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, exchange, keeper, tokens, judge, journal, meter, clock, rng, settings } =
+        let Parts { directory, upstreams, keeper, tokens, judge, journal, meter, clock, rng, settings } =
             parts;
         Self(Arc::new(Inner {
-            planes: Arc::new(Planes::new(directory, exchange, keeper, Arc::clone(&clock), settings.clone())),
+            planes: Arc::new(Planes::new(directory, upstreams, keeper, Arc::clone(&clock), settings.clone())),
             sessions: Sessions::new(Arc::clone(&clock), rng),
             limits: Limits::new(&settings),
             tokens,

@@ -17,11 +17,9 @@ use domain::{
     Clock,
     dataplane::{Access, Directory, OrgPlane, PlaneConnector, PlaneScope, Unavailable},
     mcp::{
-        demo::Demo,
-        exchange::Exchange,
         json,
         tools::{ParamHeader, SEPARATOR, is_name, param_headers},
-        upstream::Upstream,
+        upstream::{Key, Upstreams},
     },
     upstream_oauth::Keeper,
 };
@@ -172,7 +170,7 @@ impl Drop for Place<'_> {
 
 pub(crate) struct Planes {
     directory: Arc<dyn Directory>,
-    exchange: Arc<dyn Exchange>,
+    upstreams: Upstreams,
     keeper: Arc<dyn Keeper>,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -186,14 +184,14 @@ pub(crate) struct Planes {
 impl Planes {
     pub(crate) fn new(
         directory: Arc<dyn Directory>,
-        exchange: Arc<dyn Exchange>,
+        upstreams: Upstreams,
         keeper: Arc<dyn Keeper>,
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
         Self {
             directory,
-            exchange,
+            upstreams,
             keeper,
             clock,
             slots: RwLock::default(),
@@ -311,10 +309,11 @@ impl Planes {
         loop {
             let generation = self.generation(slot);
             let loaded_at = self.clock.now();
-            let ready = self.directory.plane(org).await?.map(|plane| {
-                let old = slot.ready.read().unwrap_or_else(PoisonError::into_inner).clone();
-                Arc::new(self.prepare(plane, old.as_deref(), generation, loaded_at))
-            });
+            let ready = self
+                .directory
+                .plane(org)
+                .await?
+                .map(|plane| Arc::new(self.prepare(plane, generation, loaded_at)));
             slot.ready.write().unwrap_or_else(PoisonError::into_inner).clone_from(&ready);
             attempt += 1;
             // A change while loading makes the result stale at birth. After a few of those the last one has to do for the
@@ -325,17 +324,12 @@ impl Planes {
         }
     }
 
-    fn prepare(&self, plane: Arc<OrgPlane>, old: Option<&Ready>, generation: u64, loaded_at: i64) -> Ready {
+    fn prepare(&self, plane: Arc<OrgPlane>, generation: u64, loaded_at: i64) -> Ready {
         let connectors: Vec<_> = plane
             .connectors
             .iter()
             .map(|connector| {
-                let before = old.and_then(|old| old.connector(connector.slug.as_str()));
-                let before = before.filter(|before| {
-                    before.plane.id == connector.id && before.plane.version == connector.version
-                });
-                let upstream =
-                    before.map_or_else(|| self.upstream(connector), |before| before.upstream.clone());
+                let upstream = self.upstream(connector);
                 ReadyConnector { plane: Arc::clone(connector), upstream, tools: tools(connector) }
             })
             .collect();
@@ -358,12 +352,10 @@ impl Planes {
     }
 
     fn upstream(&self, connector: &PlaneConnector) -> Ways {
+        let key = Key { connector: connector.id, version: connector.version };
         match connector.transport {
-            Transport::Demo => {
-                let clock = Arc::clone(&self.clock);
-                Ways::One(Upstream::Demo(Demo::new(Arc::new(move || clock.now()))))
-            }
-            Transport::Http => Ways::http(&self.exchange, &self.keeper, connector, self.settings.upstream),
+            Transport::Demo => Ways::One(self.upstreams.get(key, || self.upstreams.demo())),
+            Transport::Http => Ways::http(&self.upstreams, &self.keeper, connector, key),
         }
     }
 }

@@ -9,7 +9,7 @@ use domain::{
     dataplane::PlaneConnector,
     mcp::{
         exchange::Exchange,
-        upstream::{HttpUpstream, Upstream, UpstreamSettings},
+        upstream::{Key, Upstream, Upstreams},
     },
     upstream_oauth::{Authorized, Keeper, standing::Standing},
 };
@@ -30,22 +30,25 @@ pub(crate) enum Ways {
 impl Ways {
     /// The ways to a server over HTTP. Nothing is connected yet.
     pub(crate) fn http(
-        exchange: &Arc<dyn Exchange>,
+        upstreams: &Upstreams,
         keeper: &Arc<dyn Keeper>,
         connector: &PlaneConnector,
-        settings: UpstreamSettings,
+        key: Key,
     ) -> Self {
         if connector.auth.is_personal() {
             return Self::Personal(Arc::new(Personal {
-                exchange: Arc::clone(exchange),
+                upstreams: upstreams.clone(),
                 keeper: Arc::clone(keeper),
-                settings,
+                key,
                 made: Mutex::default(),
             }));
         }
-        let standing = connector.auth.of(None).map(|standing| standing.cloned().map_err(Clone::clone));
-        let way = authorized(exchange, keeper, standing);
-        Self::One(Upstream::Http(HttpUpstream::new(way, connector.url.clone(), headers(connector), settings)))
+        Self::One(upstreams.get(key, || {
+            let standing = connector.auth.of(None).map(|standing| standing.cloned().map_err(Clone::clone));
+            let way = authorized(upstreams, keeper, standing);
+            let http = upstreams.http(way, connector.url.clone(), headers(connector));
+            Upstream::Http(http.expecting(connector.protocol_version.as_deref()))
+        }))
     }
 
     /// The way that a call of this person goes.
@@ -59,9 +62,9 @@ impl Ways {
 
 /// Connections to a server that each person has for themselves: sessions there are theirs.
 pub(crate) struct Personal {
-    exchange: Arc<dyn Exchange>,
+    upstreams: Upstreams,
     keeper: Arc<dyn Keeper>,
-    settings: UpstreamSettings,
+    key: Key,
     /// With the authorisation that each goes with.
     made: Mutex<HashMap<UserId, (AuthorizationId, Upstream)>>,
 }
@@ -76,8 +79,9 @@ impl Personal {
     fn of(&self, plane: &PlaneConnector, person: Option<UserId>) -> Upstream {
         let standing = plane.auth.of(person);
         let connect = |standing: Option<Standing>| {
-            let way = authorized(&self.exchange, &self.keeper, standing);
-            Upstream::Http(HttpUpstream::new(way, plane.url.clone(), headers(plane), self.settings))
+            let way = authorized(&self.upstreams, &self.keeper, standing);
+            let http = self.upstreams.personal(self.key, way, plane.url.clone(), headers(plane));
+            Upstream::Http(http.expecting(plane.protocol_version.as_deref()))
         };
         let (Some(person), Some(Ok(holder))) = (person, standing) else {
             // It says why not, and connects to nothing.
@@ -100,13 +104,13 @@ impl Personal {
 
 /// The way of requests: with tokens, where the connector has some to go with.
 fn authorized(
-    exchange: &Arc<dyn Exchange>,
+    upstreams: &Upstreams,
     keeper: &Arc<dyn Keeper>,
     standing: Option<Standing>,
 ) -> Arc<dyn Exchange> {
     match standing {
-        None => Arc::clone(exchange),
-        Some(standing) => Arc::new(Authorized::new(Arc::clone(exchange), Arc::clone(keeper), standing)),
+        None => upstreams.exchange(),
+        Some(standing) => Arc::new(Authorized::new(upstreams.exchange(), Arc::clone(keeper), standing)),
     }
 }
 

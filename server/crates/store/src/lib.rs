@@ -14,7 +14,9 @@ mod error;
 pub mod api_keys;
 pub mod audit;
 pub mod connect_events;
+pub mod connection_alerts;
 pub mod connections;
+pub mod connector_health;
 pub mod connectors;
 pub mod identity_providers;
 pub mod instance_facts;
@@ -45,7 +47,9 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     api_keys::STATEMENTS,
     audit::STATEMENTS,
     connect_events::STATEMENTS,
+    connection_alerts::STATEMENTS,
     connections::STATEMENTS,
+    connector_health::STATEMENTS,
     connectors::STATEMENTS,
     identity_providers::STATEMENTS,
     instance_facts::STATEMENTS,

@@ -3,6 +3,8 @@
 //! The query of its URL is such a thing too, because it often holds a key (KEY-02). It is sealed among the headers, under
 //! a name that no header can have.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use model::{
     ConnectorId, OrgId,
     connectors::{HIDDEN_QUERY, HeaderInfo, Transport},
@@ -72,6 +74,17 @@ impl Target {
 /// A URL and its query. Rows of early versions hold the query in plain.
 fn split(url: &str) -> (&str, Option<&str>) {
     url.split_once('?').map_or((url, None), |(url, query)| (url, Some(query)))
+}
+
+/// What decides whether a connection to a server may be kept: its address, and when each header was last set. `rows` may
+/// hold those of other connectors too.
+pub(crate) fn version(row: &Row, rows: &[HeaderRow]) -> i64 {
+    let mut version = DefaultHasher::new();
+    row.url.hash(&mut version);
+    for header in rows.iter().filter(|header| header.connector == row.id) {
+        (&header.name, header.set_at, &header.value_sealed).hash(&mut version);
+    }
+    version.finish().cast_signed()
 }
 
 fn place(org: OrgId, row: &str) -> Aad<'_> {

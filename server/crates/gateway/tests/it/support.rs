@@ -27,7 +27,10 @@ use domain::{
     env::ManualClock,
     idp::{self, Condition, IdpSubject, Judge, PlaneIdp},
     key_format,
-    mcp::exchange::{BodyStream, Exchange, NetError},
+    mcp::{
+        exchange::{BodyStream, Exchange, NetError},
+        upstream::{UpstreamSettings, Upstreams},
+    },
     tokens::{AccessToken, Reader, Refused, TokenGrant},
     upstream_oauth::{Held, Holder, Keeper, NotAuthorized, PlaneAuth},
 };
@@ -128,6 +131,7 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
         ],
         auth: PlaneAuth::Headers,
         tools,
+        protocol_version: None,
         version: 1,
     }
 }
@@ -608,20 +612,27 @@ impl Exchange for InProcess {
         &self,
         request: http::Request<Bytes>,
     ) -> BoxFuture<'_, Result<http::Response<BodyStream>, NetError>> {
-        let app = self.0.clone();
-        Box::pin(async move {
-            let response = app.oneshot(request.map(Body::from)).await.map_err(|_| NetError::BadResponse)?;
-            Ok(response.map(|body| {
-                body.into_data_stream().map(|piece| piece.map_err(|_| NetError::BadResponse)).boxed()
-            }))
-        })
+        in_process(self.0.clone(), request)
     }
+}
+
+pub(crate) fn in_process(
+    app: Router,
+    request: http::Request<Bytes>,
+) -> BoxFuture<'static, Result<http::Response<BodyStream>, NetError>> {
+    Box::pin(async move {
+        let response = app.oneshot(request.map(Body::from)).await.map_err(|_| NetError::BadResponse)?;
+        Ok(response.map(|body| {
+            body.into_data_stream().map(|piece| piece.map_err(|_| NetError::BadResponse)).boxed()
+        }))
+    })
 }
 
 /// Everything around a gateway.
 pub(crate) struct Bench {
     pub(crate) app: Router,
     pub(crate) gateway: Gateway,
+    pub(crate) upstreams: Upstreams,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) directory: Arc<FakeDirectory>,
     pub(crate) upstream: Arc<FakeUpstream>,
@@ -635,6 +646,22 @@ impl Bench {
     }
 
     pub(crate) fn with(speaks: Speaks, adjust: impl FnOnce(&mut Settings)) -> Self {
+        let upstream = FakeUpstream::new(speaks);
+        let server = Router::new().fallback(self::upstream).with_state(Arc::clone(&upstream));
+        Self::build(Arc::new(InProcess(server)), upstream, UpstreamSettings::default(), adjust)
+    }
+
+    /// With another way to upstream servers.
+    pub(crate) fn over(exchange: Arc<dyn Exchange>, settings: UpstreamSettings) -> Self {
+        Self::build(exchange, FakeUpstream::new(Speaks::Modern), settings, |_| ())
+    }
+
+    fn build(
+        exchange: Arc<dyn Exchange>,
+        upstream: Arc<FakeUpstream>,
+        patience: UpstreamSettings,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
         let directory = Arc::new(FakeDirectory {
             slugs: HashMap::from([("acme".into(), org_id(1)), ("bolt".into(), org_id(2))]),
             planes: Mutex::new(HashMap::from([
@@ -643,15 +670,16 @@ impl Bench {
             ])),
             ..FakeDirectory::default()
         });
-        let upstream_state = FakeUpstream::new(speaks);
-        let server = Router::new().fallback(upstream).with_state(Arc::clone(&upstream_state));
         let clock = ManualClock::at(1_795_219_200_000);
         let (meter, tokens) = (Arc::new(FakeMeter::default()), Arc::new(FakeTokens::default()));
         let mut settings = Settings::new(PUBLIC.parse().unwrap());
         adjust(&mut settings);
+        let now = Arc::clone(&clock);
+        let now = Arc::new(move || domain::Clock::now(now.as_ref()));
+        let upstreams = Upstreams::new(exchange, now, patience);
         let gateway = Gateway::new(Parts {
             directory: directory.clone(),
-            exchange: Arc::new(InProcess(server)),
+            upstreams: upstreams.clone(),
             keeper: Arc::new(FakeKeeper),
             tokens: tokens.clone(),
             judge: Arc::new(FakeJudge),
@@ -661,15 +689,8 @@ impl Bench {
             rng: Arc::new(SeededRng::new(7)),
             settings,
         });
-        Self {
-            app: router(gateway.clone()),
-            gateway,
-            clock,
-            directory,
-            upstream: upstream_state,
-            tokens,
-            meter,
-        }
+        let app = router(gateway.clone());
+        Self { app, gateway, upstreams, clock, directory, upstream, tokens, meter }
     }
 
     pub(crate) async fn send(&self, request: http::Request<Body>) -> Answer {
