@@ -25,6 +25,7 @@ use crate::{
     idp::{self, IdpSubject, PlaneIdp},
     orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
+    usage::{self, PlanePolicy},
 };
 
 /// One organisation as the gateway sees it.
@@ -50,6 +51,8 @@ pub struct OrgPlane {
     pub connectors: Vec<Arc<PlaneConnector>>,
     /// Its own identity provider, while that is enabled.
     pub idp: Option<Arc<PlaneIdp>>,
+    /// Its limits, and what is kept of its requests.
+    pub policy: PlanePolicy,
     /// The version that this snapshot was made of.
     pub version: i64,
 }
@@ -71,16 +74,24 @@ pub enum Principal {
         /// The `sub` of their tokens.
         subject: Arc<str>,
     },
+    /// A member of the organisation, in the dashboard.
+    Member {
+        /// Their account.
+        id: UserId,
+        /// Their name.
+        name: Arc<str>,
+    },
 }
 
 impl Principal {
-    /// `api_key`, `connection`, `oauth_client` or `identity_provider`: the word in logs.
+    /// `api_key`, `connection`, `oauth_client`, `identity_provider` or `user`: the word in logs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::ApiKey(_) => "api_key",
             Self::Connection(_) => "connection",
             Self::Machine(_) => "oauth_client",
             Self::Provider { .. } => "identity_provider",
+            Self::Member { .. } => "user",
         }
     }
 }
@@ -92,6 +103,7 @@ impl fmt::Display for Principal {
             Self::ApiKey(id) => id.fmt(f),
             Self::Connection(id) => id.fmt(f),
             Self::Machine(id) => id.fmt(f),
+            Self::Member { id, .. } => id.fmt(f),
             // Text of somebody else, which may hold anything.
             Self::Provider { subject, .. } => subject.escape_debug().fmt(f),
         }
@@ -528,6 +540,7 @@ impl Planes {
             None => None,
         };
         let url_keys = org.url_keys;
+        let policy = usage::policy(&mut tx, &org).await?;
         Ok(Some(Arc::new(OrgPlane {
             org: id,
             slug: org.slug,
@@ -539,6 +552,7 @@ impl Planes {
             revoked_tokens: revoked.into_iter().collect(),
             connectors,
             idp,
+            policy,
             version,
         })))
     }
@@ -662,6 +676,7 @@ mod tests {
             machines: [("machine".to_owned(), machine)].into(),
             revoked_tokens: HashSet::new(),
             idp: None,
+            policy: PlanePolicy::default(),
             connectors: vec![connector(1, "x"), connector(2, "xy")],
             version: 1,
         }

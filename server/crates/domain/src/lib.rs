@@ -33,6 +33,7 @@ pub mod signing;
 pub mod testing;
 pub mod throttle;
 pub mod tokens;
+pub mod usage;
 
 pub use authz::OrgActor;
 pub use env::{Clock, Env, Rng, Settings};

@@ -5,6 +5,8 @@ mod auth;
 mod calls;
 mod eras;
 mod idp;
+mod journal;
+mod limits;
 mod support;
 mod tokens;
 mod transport;
