@@ -8,6 +8,7 @@
 pub mod activity;
 pub mod api_keys;
 pub mod connectors;
+pub mod credentials;
 pub mod doctor;
 pub mod error;
 pub mod ids;
@@ -23,8 +24,8 @@ pub mod text;
 
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
-    ApiKeyId, AuditEventId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId, ConnectorId,
-    GrantId, IdentityProviderId, LogEntryId, OrgId, OutboxId, SessionId, UserId,
+    ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
+    ConnectorId, GrantId, IdentityProviderId, LogEntryId, OrgId, OutboxId, SessionId, UserId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};

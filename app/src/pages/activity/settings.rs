@@ -48,7 +48,8 @@ fn thresholds(settings: &UsageSettings) -> String {
 
 fn form(save: Form<SetActivity>, settings: &UsageSettings) -> AnyView {
     let most = settings.plan.limits().most_log_days;
-    let hint = format!("1 to {most}, the most of the {} plan. Usage in numbers is kept longer.", settings.plan);
+    let hint =
+        format!("1 to {most}, the most of the {} plan. Usage in numbers is kept longer.", settings.plan);
     let (bodies, days, told) = (settings.bodies, settings.days.to_string(), thresholds(settings));
     view! {
         <Card title="Request log">

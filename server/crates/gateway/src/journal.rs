@@ -331,7 +331,13 @@ impl http_body::Body for Followed {
 }
 
 /// An [`Exchange`] that tells the request it serves when the head of an answer is there.
-pub(crate) struct Clocked(pub(crate) Arc<dyn Exchange>);
+struct Clocked(Arc<dyn Exchange>);
+
+/// The way to upstream servers, with a clock on it: what passes here tells the request that it serves when the head of
+/// the answer came. Give [`domain::mcp::upstream::Upstreams`] this one.
+pub fn clocked(exchange: Arc<dyn Exchange>) -> Arc<dyn Exchange> {
+    Arc::new(Clocked(exchange))
+}
 
 impl Exchange for Clocked {
     fn send(

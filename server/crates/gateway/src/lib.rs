@@ -21,6 +21,9 @@ mod sessions;
 mod stream;
 mod tools;
 
+pub use journal::clocked;
+mod ways;
+
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
@@ -32,14 +35,15 @@ use domain::{
     dataplane::{Access, Directory},
     doctor::Journal,
     idp::Judge,
-    mcp::{exchange::Exchange, upstream::UpstreamSettings},
+    mcp::upstream::Upstreams,
     tokens::Reader,
+    upstream_oauth::Keeper,
     usage::{Ledger, Record},
 };
 use model::OrgId;
 use url::Url;
 
-use crate::{guard::Site, journal::Clocked, limits::Limits, planes::Planes, sessions::Sessions};
+use crate::{guard::Site, limits::Limits, planes::Planes, sessions::Sessions};
 
 /// Hears of every request with a valid credential. It is called on the path of each call, so it must be cheap: it notes, and
 /// writes later.
@@ -58,8 +62,6 @@ pub struct Settings {
     pub public_url: Url,
     /// The largest request body in bytes (REQ-01).
     pub max_body: usize,
-    /// Patience with upstream servers.
-    pub upstream: UpstreamSettings,
     /// How old a snapshot may be without having been confirmed.
     pub max_staleness: Duration,
     /// How long a request waits for a snapshot before it is refused with 503.
@@ -100,7 +102,6 @@ impl Settings {
         Self {
             public_url,
             max_body: 4 << 20,
-            upstream: UpstreamSettings::default(),
             max_staleness: Duration::from_secs(30),
             load_wait: Duration::from_secs(5),
             load_limit: Duration::from_secs(10),
@@ -125,8 +126,10 @@ impl Settings {
 pub struct Parts {
     /// Snapshots of organisations.
     pub directory: Arc<dyn Directory>,
-    /// The way to upstream servers.
-    pub exchange: Arc<dyn Exchange>,
+    /// The clients of upstream servers.
+    pub upstreams: Upstreams,
+    /// Where the access tokens for upstream servers come from.
+    pub keeper: Arc<dyn Keeper>,
     /// What reads access tokens.
     pub tokens: Arc<dyn Reader>,
     /// What judges tokens of organisations' own identity providers.
@@ -165,11 +168,21 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, exchange, tokens, judge, journal, ledger, meter, clock, rng, settings } =
-            parts;
-        let exchange: Arc<dyn Exchange> = Arc::new(Clocked(exchange));
+        let Parts {
+            directory,
+            upstreams,
+            keeper,
+            tokens,
+            judge,
+            journal,
+            ledger,
+            meter,
+            clock,
+            rng,
+            settings,
+        } = parts;
         Self(Arc::new(Inner {
-            planes: Arc::new(Planes::new(directory, exchange, Arc::clone(&clock), settings.clone())),
+            planes: Arc::new(Planes::new(directory, upstreams, keeper, Arc::clone(&clock), settings.clone())),
             sessions: Sessions::new(Arc::clone(&clock), rng),
             limits: Limits::new(&settings, Arc::clone(&clock), ledger),
             tokens,

@@ -94,6 +94,10 @@ impl Streaming {
                         self.sent_at = Instant::now();
                         return Some((out.into(), Some(self)));
                     }
+                    Ok(CallEvent::Request(question)) => {
+                        self.stream.refuse(&question.id);
+                        continue;
+                    }
                     Ok(CallEvent::Answer(answer)) => {
                         self.caller.trace.answered(&answer);
                         let message = render(self.era, self.id.as_deref(), &self.slug, answer)

@@ -6,7 +6,7 @@ use domain::mcp::{
     envelope::{self, Params},
     json,
     tools::{check_headers, headers_for},
-    upstream::{Call, CallStream, Reply},
+    upstream::{Call, CallStream, Method, Reply, Session},
 };
 use http::StatusCode;
 
@@ -46,7 +46,7 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn call(&self, era: Era, session: Option<&str>) -> Result<Response, RpcError> {
-        let Params { arguments, others, meta, second_round, .. } = &self.message.params;
+        let Params { arguments, others, meta, request_state, input_responses, .. } = &self.message.params;
         let name = self.tool_name()?;
         let (connector, tool, ready) =
             tools::find(&self.caller.ready, &self.caller.access.scope, self.only, &name, self.endpoint)?;
@@ -55,7 +55,7 @@ impl Exchange<'_> {
         if arguments.is_some_and(|a| !a.starts_with('{')) {
             return Err(invalid_params("params.arguments must be an object."));
         }
-        if *second_round {
+        if request_state.is_some() || input_responses.is_some() {
             // Nobody was given a state by Gatehouse, so this one is not its own (RSV-12).
             return Err(invalid_params("requestState and inputResponses are not supported here."));
         }
@@ -77,20 +77,27 @@ impl Exchange<'_> {
         let slot = self.caller.inner.limits.call(self.caller, connector).await?;
         let meta = meta.as_ref();
         let call = Call {
-            tool,
+            method: Method::CallTool,
+            name: tool,
             arguments,
             others,
             meta: meta.map_or(&[], |meta| &meta.others),
             progress_token: meta.and_then(|meta| meta.progress_token).filter(|token| envelope::is_id(token)),
             capabilities: meta.and_then(|meta| meta.client_capabilities),
-            log_level: meta.and_then(|meta| meta.log_level).filter(|level| json::string(level).is_some()),
-            logs: era == Era::Legacy,
+            log_level: meta
+                .and_then(|meta| meta.log_level)
+                .filter(|level| json::string(level).is_some())
+                .or((era == Era::Legacy).then_some("\"debug\"")),
+            session: Session::default(),
             headers: &headers,
+            timeout: None,
         };
+        let person = self.caller.ready.plane.person(&self.caller.access);
+        let upstream = connector.upstream.of(&connector.plane, person);
         let running = session.map(|session| Running::new(&self.caller.inner, session, self.message.id));
         let streaming = era != Era::Bare && self.accepts.events;
         let work = self.caller.trace.passing(async {
-            match connector.upstream.call(&call).await {
+            match upstream.call(&call).await {
                 Ok(Reply::Stream(stream)) if streaming => Ok(Reply::Stream(stream)),
                 Ok(reply) => reply.finish().await.map(Reply::Answer),
                 Err(error) => Err(error),

@@ -1,7 +1,7 @@
 //! What the request log hears of.
 
 use bytes::Bytes;
-use domain::dataplane::Principal;
+use domain::{dataplane::Principal, mcp::upstream::UpstreamSettings};
 use model::activity::Outcome;
 use serde_json::json;
 
@@ -64,9 +64,9 @@ async fn a_stream_is_told_when_it_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn times_add_up() {
-    let bench = Bench::with(Speaks::Modern, |settings| {
-        settings.upstream.first_byte = std::time::Duration::from_secs(5);
-    });
+    let first_byte = std::time::Duration::from_secs(5);
+    let patience = UpstreamSettings { first_byte, ..UpstreamSettings::default() };
+    let bench = Bench::patient(Speaks::Modern, patience, |_| ());
     bench.bare("/mcp/acme", 1, &call("alpha__slow")).await;
     let record = bench.ended().remove(0);
     assert_eq!(record.outcome, Outcome::UpstreamError);

@@ -27,8 +27,12 @@ use domain::{
     env::ManualClock,
     idp::{self, Condition, IdpSubject, Judge, PlaneIdp},
     key_format,
-    mcp::exchange::{BodyStream, Exchange, NetError},
+    mcp::{
+        exchange::{BodyStream, Exchange, NetError},
+        upstream::{UpstreamSettings, Upstreams},
+    },
     tokens::{AccessToken, Reader, Refused, TokenGrant},
+    upstream_oauth::{Held, Holder, Keeper, NotAuthorized, PlaneAuth},
     usage::{Ledger, PlanePolicy, Record, Reserved, Taken},
 };
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
@@ -126,9 +130,41 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
             (header::HOST, "elsewhere.test".to_owned().into()),
             (header::ACCEPT, "text/html".to_owned().into()),
         ],
+        auth: PlaneAuth::Headers,
         tools,
+        protocol_version: None,
         version: 1,
     }
+}
+
+/// Has a token for everybody who may have one: what it is called after is the authorisation.
+pub(crate) struct FakeKeeper;
+
+impl Keeper for FakeKeeper {
+    fn at_hand(&self, holder: &Holder) -> Option<Held> {
+        let header = format!("Bearer token-of-{}", holder.authorization);
+        Some(Held { header: header.parse().unwrap(), generation: 1 })
+    }
+
+    fn obtain<'a>(
+        &'a self,
+        holder: &'a Holder,
+        _: Option<i64>,
+    ) -> BoxFuture<'a, Result<Held, NotAuthorized>> {
+        Box::pin(async move { Ok(self.at_hand(holder).unwrap()) })
+    }
+
+    fn refused<'a>(&'a self, holder: &'a Holder, _: i64) -> BoxFuture<'a, NotAuthorized> {
+        Box::pin(async move { not_authorized("It has ended.", &holder.page) })
+    }
+
+    fn wants_more<'a>(&'a self, holder: &'a Holder, _: Option<String>) -> BoxFuture<'a, NotAuthorized> {
+        Box::pin(async move { not_authorized("It wants more.", &holder.page) })
+    }
+}
+
+pub(crate) fn not_authorized(reason: &str, page: &str) -> NotAuthorized {
+    NotAuthorized { reason: reason.to_owned(), page: Some(page.to_owned()) }
 }
 
 pub(crate) const TOOLS: &[(&str, bool)] = &[
@@ -655,20 +691,27 @@ impl Exchange for InProcess {
         &self,
         request: http::Request<Bytes>,
     ) -> BoxFuture<'_, Result<http::Response<BodyStream>, NetError>> {
-        let app = self.0.clone();
-        Box::pin(async move {
-            let response = app.oneshot(request.map(Body::from)).await.map_err(|_| NetError::BadResponse)?;
-            Ok(response.map(|body| {
-                body.into_data_stream().map(|piece| piece.map_err(|_| NetError::BadResponse)).boxed()
-            }))
-        })
+        in_process(self.0.clone(), request)
     }
+}
+
+pub(crate) fn in_process(
+    app: Router,
+    request: http::Request<Bytes>,
+) -> BoxFuture<'static, Result<http::Response<BodyStream>, NetError>> {
+    Box::pin(async move {
+        let response = app.oneshot(request.map(Body::from)).await.map_err(|_| NetError::BadResponse)?;
+        Ok(response.map(|body| {
+            body.into_data_stream().map(|piece| piece.map_err(|_| NetError::BadResponse)).boxed()
+        }))
+    })
 }
 
 /// Everything around a gateway.
 pub(crate) struct Bench {
     pub(crate) app: Router,
     pub(crate) gateway: Gateway,
+    pub(crate) upstreams: Upstreams,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) directory: Arc<FakeDirectory>,
     pub(crate) upstream: Arc<FakeUpstream>,
@@ -683,6 +726,31 @@ impl Bench {
     }
 
     pub(crate) fn with(speaks: Speaks, adjust: impl FnOnce(&mut Settings)) -> Self {
+        Self::patient(speaks, UpstreamSettings::default(), adjust)
+    }
+
+    /// With another patience with upstream servers.
+    pub(crate) fn patient(
+        speaks: Speaks,
+        patience: UpstreamSettings,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let upstream = FakeUpstream::new(speaks);
+        let server = Router::new().fallback(self::upstream).with_state(Arc::clone(&upstream));
+        Self::build(Arc::new(InProcess(server)), upstream, patience, adjust)
+    }
+
+    /// With another way to upstream servers.
+    pub(crate) fn over(exchange: Arc<dyn Exchange>, settings: UpstreamSettings) -> Self {
+        Self::build(exchange, FakeUpstream::new(Speaks::Modern), settings, |_| ())
+    }
+
+    fn build(
+        exchange: Arc<dyn Exchange>,
+        upstream: Arc<FakeUpstream>,
+        patience: UpstreamSettings,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
         let directory = Arc::new(FakeDirectory {
             slugs: HashMap::from([("acme".into(), org_id(1)), ("bolt".into(), org_id(2))]),
             planes: Mutex::new(HashMap::from([
@@ -691,16 +759,18 @@ impl Bench {
             ])),
             ..FakeDirectory::default()
         });
-        let upstream_state = FakeUpstream::new(speaks);
-        let server = Router::new().fallback(upstream).with_state(Arc::clone(&upstream_state));
         let clock = ManualClock::at(1_795_219_200_000);
         let (meter, tokens) = (Arc::new(FakeMeter::default()), Arc::new(FakeTokens::default()));
         let ledger = Arc::new(FakeLedger::default());
         let mut settings = Settings::new(PUBLIC.parse().unwrap());
         adjust(&mut settings);
+        let now = Arc::clone(&clock);
+        let now = Arc::new(move || domain::Clock::now(now.as_ref()));
+        let upstreams = Upstreams::new(gateway::clocked(exchange), now, patience);
         let gateway = Gateway::new(Parts {
             directory: directory.clone(),
-            exchange: Arc::new(InProcess(server)),
+            upstreams: upstreams.clone(),
+            keeper: Arc::new(FakeKeeper),
             tokens: tokens.clone(),
             judge: Arc::new(FakeJudge),
             journal: Arc::default(),
@@ -710,16 +780,8 @@ impl Bench {
             rng: Arc::new(SeededRng::new(7)),
             settings,
         });
-        Self {
-            app: router(gateway.clone()),
-            gateway,
-            clock,
-            directory,
-            upstream: upstream_state,
-            tokens,
-            meter,
-            ledger,
-        }
+        let app = router(gateway.clone());
+        Self { app, gateway, upstreams, clock, directory, upstream, tokens, meter, ledger }
     }
 
     /// Gives acme these limits.
