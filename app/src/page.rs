@@ -7,7 +7,7 @@ use crate::erase::Erase as _;
 use leptos::{prelude::*, server::codee::string::FromToStringCodec};
 use leptos_router::{
     hooks::{use_location, use_params_map},
-    location::Url,
+    location::{Location, Url},
 };
 use model::{AppError, orgs::Me};
 use serde::{Serialize, de::DeserializeOwned};
@@ -76,6 +76,20 @@ where
     Loaded { json: load_json(refresh.page, Some(query_param(name)), call(name, args)), reads: PhantomData }
 }
 
+/// The same with the whole query, without the question mark: for pages with several filters.
+pub fn load_by_search<S>(
+    name: &'static str,
+    args: impl Fn(String) -> S + Send + Sync + 'static,
+) -> Loaded<S::Output>
+where
+    S: ServerFn<Error = AppError, Output: Serialize> + 'static,
+{
+    let refresh: Refresh = expect_context();
+    let search = use_location().search;
+    let search = Memo::new(move |_| search.with(|search| search.trim_start_matches('?').to_owned()));
+    Loaded { json: load_json(refresh.page, Some(search), call(name, args)), reads: PhantomData }
+}
+
 /// Loads who is signed in; once, for all pages.
 pub(crate) fn load_me() -> Loaded<Me> {
     let refresh: Refresh = expect_context();
@@ -105,11 +119,16 @@ pub fn path_param(name: &'static str) -> Memo<String> {
 }
 
 /// What the query says for `name`. The router's own map decodes twice, which changes what is encoded within a value,
-/// such as the `next` of the log-in page.
+/// such as the `next` of the log-in page. It stays what it was while the next page is on its way, whose query is
+/// nothing to this one.
 #[inline(never)]
 pub fn query_param(name: &'static str) -> Memo<String> {
-    let search = use_location().search;
-    Memo::new(move |_| search.with(|search| query_value(search, name)))
+    let Location { pathname, search, .. } = use_location();
+    let here = pathname.get_untracked();
+    Memo::new(move |before: Option<&String>| match before {
+        Some(before) if pathname.with(|path| *path != here) => before.clone(),
+        _ => search.with(|search| query_value(search, name)),
+    })
 }
 
 fn query_value(search: &str, name: &str) -> String {

@@ -115,6 +115,9 @@ define_id!(
     /// The public name of a session in lists. It is not the cookie's value (SES-05).
     SessionId, "ses");
 define_id!(
+    /// One request in the request log. Ids are in the order in which requests ended.
+    LogEntryId, "log");
+define_id!(
     /// A connector: one upstream MCP server of an organisation.
     ConnectorId, "mcp");
 define_id!(
@@ -135,6 +138,9 @@ define_id!(
 define_id!(
     /// An identity provider that an organisation brought for its MCP endpoint.
     IdentityProviderId, "idp");
+define_id!(
+    /// An upstream server's permission to be called: given by a person in its authorization server, or by client credentials.
+    AuthorizationId, "auth");
 define_id!(
     /// One step of a client on its way to a connection.
     ConnectEventId, "step");

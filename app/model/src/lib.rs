@@ -5,8 +5,10 @@
 //! to wasm and stays small there, so it imports serde and uuid only (and `server_fn`'s error trait, which has to be
 //! implemented beside the type).
 
+pub mod activity;
 pub mod api_keys;
 pub mod connectors;
+pub mod credentials;
 pub mod doctor;
 pub mod error;
 pub mod ids;
@@ -22,10 +24,10 @@ pub mod text;
 
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
-    ApiKeyId, AuditEventId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId, ConnectorId,
-    GrantId, IdentityProviderId, OrgId, OutboxId, SessionId, UserId,
+    ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
+    ConnectorId, GrantId, IdentityProviderId, LogEntryId, OrgId, OutboxId, SessionId, UserId,
 };
 pub use permissions::{Permission, Role};
-pub use plan::Plan;
+pub use plan::{Limits, Plan};
 pub use scope::{InvalidScope, Scope};
 pub use slug::{ConnectorSlug, OrgSlug};

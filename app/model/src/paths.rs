@@ -1,6 +1,6 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, ConnectionId, ConnectorId};
+use crate::{ApiKeyId, ConnectionId, ConnectorId, LogEntryId};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -47,9 +47,49 @@ pub fn connector(id: ConnectorId) -> String {
 pub fn edit_connector(id: ConnectorId) -> String {
     format!("/connectors/{id}/edit")
 }
+/// How a connector authenticates itself to its server.
+pub fn connector_credentials(id: ConnectorId) -> String {
+    format!("/connectors/{id}/credentials")
+}
 /// Ask before a connector is deleted.
 pub fn delete_connector(id: ConnectorId) -> String {
     format!("/connectors/{id}/delete")
+}
+/// The request log.
+pub const fn activity() -> &'static str {
+    "/activity"
+}
+/// One request: what came of it, and where its time went.
+pub fn activity_entry(id: LogEntryId) -> String {
+    format!("/activity/{id}")
+}
+/// What is kept of requests, and for how long.
+pub const fn activity_settings() -> &'static str {
+    "/activity/settings"
+}
+/// Tells of new requests while somebody looks at the log (server-sent events).
+pub const fn activity_events() -> &'static str {
+    "/activity/events"
+}
+/// Call a tool from the dashboard.
+pub const fn playground() -> &'static str {
+    "/playground"
+}
+/// The form for one tool.
+pub fn playground_tool(connector: &str, tool: &str) -> String {
+    format!("/playground?tool={}", encode(&format!("{connector}/{tool}")))
+}
+/// Call a tool without speaking MCP.
+pub const fn rest_invoke() -> &'static str {
+    "/v1/mcp/invoke"
+}
+/// List tools without speaking MCP.
+pub const fn rest_tools() -> &'static str {
+    "/v1/mcp/tools"
+}
+/// The `OpenAPI` document of both.
+pub const fn rest_openapi() -> &'static str {
+    "/v1/openapi.json"
 }
 /// General settings.
 pub const fn settings() -> &'static str {
@@ -118,6 +158,18 @@ pub const fn settings_sso() -> &'static str {
 /// The connections of the signed-in person.
 pub const fn profile_connections() -> &'static str {
     "/profile/connections"
+}
+/// The servers that the signed-in person authorises for themselves.
+pub const fn profile_authorizations() -> &'static str {
+    "/profile/authorizations"
+}
+/// Where authorization servers of connectors send people back to.
+pub const fn upstream_callback() -> &'static str {
+    "/oauth/upstream/callback"
+}
+/// The document about Gatehouse as a client of others (client-id metadata document).
+pub const fn upstream_client() -> &'static str {
+    "/oauth/upstream/client.json"
 }
 /// Where a client sends a person to ask for access.
 pub const fn authorize() -> &'static str {

@@ -26,6 +26,8 @@ use crate::{
     oauth::consent::may_connect,
     orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
+    upstream_oauth::{PlaneAuth, standing::plane_auth},
+    usage::{self, PlanePolicy},
 };
 
 /// One organisation as the gateway sees it.
@@ -51,6 +53,8 @@ pub struct OrgPlane {
     pub connectors: Vec<Arc<PlaneConnector>>,
     /// Its own identity provider, while that is enabled.
     pub idp: Option<Arc<PlaneIdp>>,
+    /// Its limits, and what is kept of its requests.
+    pub policy: PlanePolicy,
     /// The version that this snapshot was made of.
     pub version: i64,
 }
@@ -72,16 +76,24 @@ pub enum Principal {
         /// The `sub` of their tokens.
         subject: Arc<str>,
     },
+    /// A member of the organisation, in the dashboard.
+    Member {
+        /// Their account.
+        id: UserId,
+        /// Their name.
+        name: Arc<str>,
+    },
 }
 
 impl Principal {
-    /// `api_key`, `connection`, `oauth_client` or `identity_provider`: the word in logs.
+    /// `api_key`, `connection`, `oauth_client`, `identity_provider` or `user`: the word in logs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::ApiKey(_) => "api_key",
             Self::Connection(_) => "connection",
             Self::Machine(_) => "oauth_client",
             Self::Provider { .. } => "identity_provider",
+            Self::Member { .. } => "user",
         }
     }
 }
@@ -93,6 +105,7 @@ impl fmt::Display for Principal {
             Self::ApiKey(id) => id.fmt(f),
             Self::Connection(id) => id.fmt(f),
             Self::Machine(id) => id.fmt(f),
+            Self::Member { id, .. } => id.fmt(f),
             // Text of somebody else, which may hold anything.
             Self::Provider { subject, .. } => subject.escape_debug().fmt(f),
         }
@@ -240,6 +253,15 @@ impl OrgPlane {
         })
     }
 
+    /// The person whose calls these are, if they are somebody's: those of a connection.
+    pub fn person(&self, access: &Access) -> Option<UserId> {
+        if let Principal::Member { id, .. } = &access.principal {
+            return Some(*id);
+        }
+        let (grant, _) = access.grant?;
+        self.grants.get(&grant).map(|grant| grant.user)
+    }
+
     /// What somebody has here whose token the organisation's own provider issued and [`idp::verify`] found good, as long
     /// as that provider is configured just so.
     ///
@@ -308,6 +330,10 @@ pub struct PlaneConnector {
     pub url: Uri,
     /// What it is sent with every request.
     pub headers: Vec<(HeaderName, SecretString)>,
+    /// The revision that it spoke when it was last checked.
+    pub protocol_version: Option<String>,
+    /// How it authenticates itself besides.
+    pub auth: PlaneAuth,
     /// Its tools as last seen, in the server's order.
     pub tools: Vec<PlaneTool>,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
@@ -511,9 +537,16 @@ impl Planes {
                 definition,
             });
         }
+        let clients = store::upstream_credentials::list_clients(&mut tx, id).await?;
+        let given = if clients.is_empty() {
+            Vec::new()
+        } else {
+            store::upstream_credentials::list(&mut tx, id).await?
+        };
         let mut connectors = Vec::new();
         for row in store::connectors::list(&mut tx, id).await?.into_iter().filter(|row| row.enabled) {
-            match plane_connector(id, &data_key, &headers, &mut tools, row) {
+            let auth = plane_auth(&self.env, id, &row, &clients, &given);
+            match plane_connector(id, &data_key, &headers, &mut tools, row, auth) {
                 Ok(connector) => connectors.push(Arc::new(connector)),
                 // One connector whose secret does not open must not take the others down.
                 Err(error) => tracing::error!(%error, org.id = %id, "a connector is left out"),
@@ -531,6 +564,7 @@ impl Planes {
             None => None,
         };
         let url_keys = org.url_keys;
+        let policy = usage::policy(&mut tx, &org).await?;
         Ok(Some(Arc::new(OrgPlane {
             org: id,
             slug: org.slug,
@@ -542,6 +576,7 @@ impl Planes {
             revoked_tokens: revoked.into_iter().collect(),
             connectors,
             idp,
+            policy,
             version,
         })))
     }
@@ -582,6 +617,7 @@ fn plane_connector(
     headers: &[store::connectors::Header],
     tools: &mut HashMap<ConnectorId, Vec<PlaneTool>>,
     row: store::connectors::Connector,
+    auth: PlaneAuth,
 ) -> Result<PlaneConnector> {
     let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
     let target = connectors::Target::open(data_key, org, &row, headers)?;
@@ -594,21 +630,23 @@ fn plane_connector(
     for (name, value) in target.headers {
         own.push((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header"))?, value));
     }
-    // What decides whether a connection may be kept: the address and when each header was last set.
-    let mut version = DefaultHasher::new();
-    row.url.hash(&mut version);
-    for header in headers.iter().filter(|header| header.connector == row.id) {
-        (&header.name, header.set_at, &header.value_sealed).hash(&mut version);
+    let mut version = connectors::version(&row, headers);
+    if !matches!(auth, PlaneAuth::Headers) {
+        let mut both = DefaultHasher::new();
+        (version, &auth).hash(&mut both);
+        version = both.finish().cast_signed();
     }
     Ok(PlaneConnector {
         tools: tools.remove(&row.id).unwrap_or_default(),
-        version: version.finish().cast_signed(),
+        version,
         id: row.id,
         slug: row.slug,
         name: row.name,
         transport: row.transport,
+        protocol_version: row.protocol_version,
         url,
         headers: own,
+        auth,
     })
 }
 
@@ -641,6 +679,8 @@ mod tests {
                 transport: Transport::Demo,
                 url: Uri::default(),
                 headers: Vec::new(),
+                protocol_version: None,
+                auth: PlaneAuth::Headers,
                 tools: Vec::new(),
                 version: 1,
             })
@@ -665,6 +705,7 @@ mod tests {
             machines: [("machine".to_owned(), machine)].into(),
             revoked_tokens: HashSet::new(),
             idp: None,
+            policy: PlanePolicy::default(),
             connectors: vec![connector(1, "x"), connector(2, "xy")],
             version: 1,
         }

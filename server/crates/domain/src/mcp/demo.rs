@@ -6,7 +6,7 @@ use std::{fmt::Write as _, sync::Arc};
 use super::{
     code, json,
     tools::{self},
-    upstream::{Answer, Call, ToolList},
+    upstream::{Answer, Call, Method, ToolList},
 };
 
 /// Unix milliseconds, from the injected clock.
@@ -49,8 +49,11 @@ impl Demo {
 
     /// Calls one of its tools.
     pub fn call(&self, call: &Call<'_>) -> Answer {
+        if call.method != Method::CallTool {
+            return Answer::error(code::METHOD_NOT_FOUND, "The demo server has tools only.");
+        }
         let argument = |name| call.arguments.and_then(|arguments| json::get(arguments, name));
-        match call.tool {
+        match call.name {
             "echo" => match argument("text").and_then(json::string) {
                 Some(text) => content(&text, false),
                 None => content("Give a text to say back.", true),
@@ -102,7 +105,7 @@ mod tests {
 
     fn call(tool: &str, arguments: &str) -> String {
         let demo = Demo::new(Arc::new(|| 1_795_219_200_000));
-        demo.call(&Call { tool, arguments: Some(arguments), ..Call::default() }).text().to_owned()
+        demo.call(&Call { name: tool, arguments: Some(arguments), ..Call::default() }).text().to_owned()
     }
 
     #[test]

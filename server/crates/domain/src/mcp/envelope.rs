@@ -26,8 +26,17 @@ pub struct Message<'a> {
     pub method: Option<Cow<'a, str>>,
     /// The parameters, found but not understood.
     pub params: Params<'a>,
-    /// Whether it has `result` or `error`, that is, answers a request of ours.
-    pub response: bool,
+    /// What it answers to a request of ours; nothing on requests and notifications.
+    pub answer: Option<Outcome<'a>>,
+}
+
+/// The outcome of a request of ours, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// `result`.
+    Result(&'a str),
+    /// `error`.
+    Error(&'a str),
 }
 
 /// What is read of `params`. Values are as written.
@@ -45,8 +54,10 @@ pub struct Params<'a> {
     pub uri: Option<&'a str>,
     /// `protocolVersion` of `initialize`.
     pub protocol_version: Option<&'a str>,
-    /// `requestState` or `inputResponses`: the second round of a call that asked for input.
-    pub second_round: bool,
+    /// `requestState` of the second round of a call that asked for input.
+    pub request_state: Option<&'a str>,
+    /// `inputResponses` of that round.
+    pub input_responses: Option<&'a str>,
     /// `requestId` of `notifications/cancelled`.
     pub request_id: Option<&'a str>,
     /// `_meta`, if present.
@@ -109,7 +120,7 @@ struct Reader<'a> {
     version: Option<&'a str>,
     id: Option<&'a str>,
     method: Option<&'a str>,
-    answer: Option<&'a str>,
+    answer: Option<Outcome<'a>>,
     meta_raw: Option<&'a str>,
     client_info: Option<&'a str>,
     twice: bool,
@@ -130,8 +141,10 @@ impl<'a> Reader<'a> {
                     once(&mut self.method, value)
                 } else if key.is("params") {
                     once(&mut params.raw, value)
-                } else if key.is("result") || key.is("error") {
-                    once(&mut self.answer, value)
+                } else if key.is("result") {
+                    self.answer.replace(Outcome::Result(value)).is_none()
+                } else if key.is("error") {
+                    self.answer.replace(Outcome::Error(value)).is_none()
                 } else {
                     true
                 }
@@ -151,9 +164,10 @@ impl<'a> Reader<'a> {
                     once(&mut params.protocol_version, value)
                 } else if key.is("requestId") {
                     once(&mut params.request_id, value)
-                } else if key.is("requestState") || key.is("inputResponses") {
-                    params.second_round = true;
-                    true
+                } else if key.is("requestState") {
+                    once(&mut params.request_state, value)
+                } else if key.is("inputResponses") {
+                    once(&mut params.input_responses, value)
                 } else {
                     if !key.is("task") {
                         params.others.push((key.raw(), value));
@@ -242,7 +256,7 @@ pub fn parse(body: &[u8]) -> Result<Message<'_>, Malformed> {
     });
     message.id = id;
     message.method = method;
-    message.response = response;
+    message.answer = reader.answer;
     Ok(message)
 }
 

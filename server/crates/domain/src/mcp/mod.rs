@@ -4,9 +4,10 @@
 //! because a typed model drops what it does not know and refuses what it has not heard of.
 //!
 //! * [`json`], [`envelope`]: find members in one checked pass. * [`sse`], [`header`]: the two encodings of HTTP.
-//! * [`tools`]: tool definitions and what disqualifies one. * [`exchange`]: one HTTP request, through the egress guard.
+//! * [`asks`]: what a client can be asked. * [`tools`]: tool definitions and what disqualifies one. * [`exchange`]: one HTTP request, through the egress guard.
 //! * [`upstream`], [`demo`]: the client of a connector, and a server in the process that answers like one.
 
+pub mod asks;
 pub mod demo;
 pub mod envelope;
 pub mod exchange;

@@ -6,7 +6,7 @@ use domain::mcp::{
     envelope::{self, Params},
     json,
     tools::{check_headers, headers_for},
-    upstream::{Call, CallStream, Reply},
+    upstream::{Call, CallStream, Method, Reply, Session},
 };
 use http::StatusCode;
 
@@ -46,15 +46,16 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn call(&self, era: Era, session: Option<&str>) -> Result<Response, RpcError> {
-        let Params { arguments, others, meta, second_round, .. } = &self.message.params;
+        let Params { arguments, others, meta, request_state, input_responses, .. } = &self.message.params;
         let name = self.tool_name()?;
         let (connector, tool, ready) =
             tools::find(&self.caller.ready, &self.caller.access.scope, self.only, &name, self.endpoint)?;
+        self.caller.trace.goes_to(&connector.plane, tool);
         let arguments = arguments.filter(|a| *a != "null");
         if arguments.is_some_and(|a| !a.starts_with('{')) {
             return Err(invalid_params("params.arguments must be an object."));
         }
-        if *second_round {
+        if request_state.is_some() || input_responses.is_some() {
             // Nobody was given a state by Gatehouse, so this one is not its own (RSV-12).
             return Err(invalid_params("requestState and inputResponses are not supported here."));
         }
@@ -73,28 +74,35 @@ impl Exchange<'_> {
                 }
             }
         }
-        let slot = self.caller.inner.limits.call(&self.caller.access.principal).await?;
+        let slot = self.caller.inner.limits.call(self.caller, connector).await?;
         let meta = meta.as_ref();
         let call = Call {
-            tool,
+            method: Method::CallTool,
+            name: tool,
             arguments,
             others,
             meta: meta.map_or(&[], |meta| &meta.others),
             progress_token: meta.and_then(|meta| meta.progress_token).filter(|token| envelope::is_id(token)),
             capabilities: meta.and_then(|meta| meta.client_capabilities),
-            log_level: meta.and_then(|meta| meta.log_level).filter(|level| json::string(level).is_some()),
-            logs: era == Era::Legacy,
+            log_level: meta
+                .and_then(|meta| meta.log_level)
+                .filter(|level| json::string(level).is_some())
+                .or((era == Era::Legacy).then_some("\"debug\"")),
+            session: Session::default(),
             headers: &headers,
+            timeout: None,
         };
+        let person = self.caller.ready.plane.person(&self.caller.access);
+        let upstream = connector.upstream.of(&connector.plane, person);
         let running = session.map(|session| Running::new(&self.caller.inner, session, self.message.id));
         let streaming = era != Era::Bare && self.accepts.events;
-        let work = async {
-            match connector.upstream.call(&call).await {
+        let work = self.caller.trace.passing(async {
+            match upstream.call(&call).await {
                 Ok(Reply::Stream(stream)) if streaming => Ok(Reply::Stream(stream)),
                 Ok(reply) => reply.finish().await.map(Reply::Answer),
                 Err(error) => Err(error),
             }
-        };
+        });
         let outcome = match &running {
             None => work.await,
             Some(running) => tokio::select! {
@@ -106,10 +114,13 @@ impl Exchange<'_> {
         };
         let slug = connector.plane.slug.as_str();
         match outcome {
-            Ok(Reply::Answer(answer)) => match render(era, self.message.id, slug, answer) {
-                Ok(message) => Ok(self.respond(era, message)),
-                Err(error) => Err(error),
-            },
+            Ok(Reply::Answer(answer)) => {
+                self.caller.trace.answered(&answer);
+                match render(era, self.message.id, slug, answer) {
+                    Ok(message) => Ok(self.respond(era, message)),
+                    Err(error) => Err(error),
+                }
+            }
             Ok(Reply::Stream(stream)) => self.stream(era, slug, *stream, slot, running).await,
             Err(error) => Err(failed(self.caller, slug, &error)),
         }
@@ -127,6 +138,7 @@ impl Exchange<'_> {
             // Too many streams: the result is what counts, so it is collected, and its notifications are lost.
             let answer = Reply::Stream(Box::new(stream)).finish().await;
             let answer = answer.map_err(|error| failed(self.caller, slug, &error))?;
+            self.caller.trace.answered(&answer);
             return render(era, self.message.id, slug, answer).map(|message| self.respond(era, message));
         };
         let streaming =

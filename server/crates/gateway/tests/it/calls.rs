@@ -209,7 +209,7 @@ async fn req_06_streams_carry_what_the_client_asked_for() {
             assert_eq!(meta["io.modelcontextprotocol/clientInfo"]["name"], "gatehouse");
             assert_eq!(
                 meta["io.modelcontextprotocol/clientCapabilities"],
-                json!({"extensions":{"io.modelcontextprotocol/ui":{}}})
+                json!({"elicitation":{},"sampling":{},"roots":{},"extensions":{"io.modelcontextprotocol/ui":{}}})
             );
         } else {
             assert!(meta.as_object().unwrap().keys().all(|key| !key.starts_with("io.modelcontextprotocol/")));

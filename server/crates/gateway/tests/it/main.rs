@@ -4,8 +4,12 @@
 mod auth;
 mod calls;
 mod eras;
+mod faults;
 mod idp;
+mod journal;
+mod limits;
 mod support;
 mod tokens;
 mod transport;
+mod unruly;
 mod upstream;

@@ -27,8 +27,13 @@ use domain::{
     env::ManualClock,
     idp::{self, Condition, IdpSubject, Judge, PlaneIdp},
     key_format,
-    mcp::exchange::{BodyStream, Exchange, NetError},
+    mcp::{
+        exchange::{BodyStream, Exchange, NetError},
+        upstream::{UpstreamSettings, Upstreams},
+    },
     tokens::{AccessToken, Reader, Refused, TokenGrant},
+    upstream_oauth::{Held, Holder, Keeper, NotAuthorized, PlaneAuth},
+    usage::{Ledger, PlanePolicy, Record, Reserved, Taken},
 };
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use gateway::{Gateway, Meter, Parts, Settings, router};
@@ -125,9 +130,41 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
             (header::HOST, "elsewhere.test".to_owned().into()),
             (header::ACCEPT, "text/html".to_owned().into()),
         ],
+        auth: PlaneAuth::Headers,
         tools,
+        protocol_version: None,
         version: 1,
     }
+}
+
+/// Has a token for everybody who may have one: what it is called after is the authorisation.
+pub(crate) struct FakeKeeper;
+
+impl Keeper for FakeKeeper {
+    fn at_hand(&self, holder: &Holder) -> Option<Held> {
+        let header = format!("Bearer token-of-{}", holder.authorization);
+        Some(Held { header: header.parse().unwrap(), generation: 1 })
+    }
+
+    fn obtain<'a>(
+        &'a self,
+        holder: &'a Holder,
+        _: Option<i64>,
+    ) -> BoxFuture<'a, Result<Held, NotAuthorized>> {
+        Box::pin(async move { Ok(self.at_hand(holder).unwrap()) })
+    }
+
+    fn refused<'a>(&'a self, holder: &'a Holder, _: i64) -> BoxFuture<'a, NotAuthorized> {
+        Box::pin(async move { not_authorized("It has ended.", &holder.page) })
+    }
+
+    fn wants_more<'a>(&'a self, holder: &'a Holder, _: Option<String>) -> BoxFuture<'a, NotAuthorized> {
+        Box::pin(async move { not_authorized("It wants more.", &holder.page) })
+    }
+}
+
+pub(crate) fn not_authorized(reason: &str, page: &str) -> NotAuthorized {
+    NotAuthorized { reason: reason.to_owned(), page: Some(page.to_owned()) }
 }
 
 pub(crate) const TOOLS: &[(&str, bool)] = &[
@@ -177,6 +214,7 @@ pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
         revoked_tokens: HashSet::new(),
         connectors: connectors.into_iter().map(Arc::new).collect(),
         idp: None,
+        policy: PlanePolicy::default(),
         version: 1,
     }
 }
@@ -228,11 +266,88 @@ impl Directory for FakeDirectory {
 }
 
 #[derive(Default)]
-pub(crate) struct FakeMeter(pub(crate) Mutex<Vec<(Principal, OrgId, Option<String>)>>);
+pub(crate) struct FakeMeter(
+    pub(crate) Mutex<Vec<(Principal, OrgId, Option<String>)>>,
+    pub(crate) Mutex<Vec<Record>>,
+);
 
 impl Meter for FakeMeter {
     fn used(&self, access: &Access, org: OrgId, _: i64, _: Option<IpAddr>, agent: Option<&str>) {
         self.0.lock().unwrap().push((access.principal.clone(), org, agent.map(str::to_owned)));
+    }
+
+    fn ended(&self, record: Record) {
+        self.1.lock().unwrap().push(record);
+    }
+}
+
+/// What nodes share, in memory.
+#[derive(Default)]
+pub(crate) struct FakeLedger {
+    /// Calls handed out of a month.
+    pub(crate) months: Mutex<HashMap<(OrgId, i64), u64>>,
+    /// Requests handed out of a rate, without any coming back.
+    pub(crate) rates: Mutex<HashMap<String, u32>>,
+    pub(crate) shared: AtomicBool,
+    pub(crate) broken: AtomicBool,
+    pub(crate) asked: AtomicUsize,
+}
+
+impl FakeLedger {
+    fn ask(&self) -> Result<(), Unavailable> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.broken.load(Ordering::SeqCst) { Err(Unavailable) } else { Ok(()) }
+    }
+}
+
+impl Ledger for FakeLedger {
+    fn shares_rates(&self) -> bool {
+        self.shared.load(Ordering::SeqCst)
+    }
+
+    fn reserve(
+        &self,
+        org: OrgId,
+        month: i64,
+        quota: u64,
+        want: u64,
+    ) -> BoxFuture<'_, Result<Reserved, Unavailable>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.ask()?;
+            let mut months = self.months.lock().unwrap();
+            let out = months.entry((org, month)).or_default();
+            let granted = want.min(quota.saturating_sub(*out));
+            *out += granted;
+            Ok(Reserved { granted, left: quota.saturating_sub(*out) })
+        })
+    }
+
+    fn give_back(&self, org: OrgId, month: i64, calls: u64) -> BoxFuture<'_, Result<(), Unavailable>> {
+        Box::pin(async move {
+            self.ask()?;
+            *self.months.lock().unwrap().entry((org, month)).or_default() -= calls;
+            Ok(())
+        })
+    }
+
+    fn take<'a>(
+        &'a self,
+        _: OrgId,
+        bucket: &'a str,
+        per_minute: u32,
+        want: u32,
+        _: i64,
+    ) -> BoxFuture<'a, Result<Taken, Unavailable>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.ask()?;
+            let mut rates = self.rates.lock().unwrap();
+            let out = rates.entry(bucket.to_owned()).or_default();
+            let granted = want.min(per_minute.saturating_sub(*out));
+            *out += granted;
+            Ok(Taken { granted, left: per_minute - *out, wait_us: if granted == 0 { 5_000_000 } else { 0 } })
+        })
     }
 }
 
@@ -576,25 +691,33 @@ impl Exchange for InProcess {
         &self,
         request: http::Request<Bytes>,
     ) -> BoxFuture<'_, Result<http::Response<BodyStream>, NetError>> {
-        let app = self.0.clone();
-        Box::pin(async move {
-            let response = app.oneshot(request.map(Body::from)).await.map_err(|_| NetError::BadResponse)?;
-            Ok(response.map(|body| {
-                body.into_data_stream().map(|piece| piece.map_err(|_| NetError::BadResponse)).boxed()
-            }))
-        })
+        in_process(self.0.clone(), request)
     }
+}
+
+pub(crate) fn in_process(
+    app: Router,
+    request: http::Request<Bytes>,
+) -> BoxFuture<'static, Result<http::Response<BodyStream>, NetError>> {
+    Box::pin(async move {
+        let response = app.oneshot(request.map(Body::from)).await.map_err(|_| NetError::BadResponse)?;
+        Ok(response.map(|body| {
+            body.into_data_stream().map(|piece| piece.map_err(|_| NetError::BadResponse)).boxed()
+        }))
+    })
 }
 
 /// Everything around a gateway.
 pub(crate) struct Bench {
     pub(crate) app: Router,
     pub(crate) gateway: Gateway,
+    pub(crate) upstreams: Upstreams,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) directory: Arc<FakeDirectory>,
     pub(crate) upstream: Arc<FakeUpstream>,
     pub(crate) tokens: Arc<FakeTokens>,
     pub(crate) meter: Arc<FakeMeter>,
+    pub(crate) ledger: Arc<FakeLedger>,
 }
 
 impl Bench {
@@ -603,6 +726,31 @@ impl Bench {
     }
 
     pub(crate) fn with(speaks: Speaks, adjust: impl FnOnce(&mut Settings)) -> Self {
+        Self::patient(speaks, UpstreamSettings::default(), adjust)
+    }
+
+    /// With another patience with upstream servers.
+    pub(crate) fn patient(
+        speaks: Speaks,
+        patience: UpstreamSettings,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let upstream = FakeUpstream::new(speaks);
+        let server = Router::new().fallback(self::upstream).with_state(Arc::clone(&upstream));
+        Self::build(Arc::new(InProcess(server)), upstream, patience, adjust)
+    }
+
+    /// With another way to upstream servers.
+    pub(crate) fn over(exchange: Arc<dyn Exchange>, settings: UpstreamSettings) -> Self {
+        Self::build(exchange, FakeUpstream::new(Speaks::Modern), settings, |_| ())
+    }
+
+    fn build(
+        exchange: Arc<dyn Exchange>,
+        upstream: Arc<FakeUpstream>,
+        patience: UpstreamSettings,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
         let directory = Arc::new(FakeDirectory {
             slugs: HashMap::from([("acme".into(), org_id(1)), ("bolt".into(), org_id(2))]),
             planes: Mutex::new(HashMap::from([
@@ -611,32 +759,40 @@ impl Bench {
             ])),
             ..FakeDirectory::default()
         });
-        let upstream_state = FakeUpstream::new(speaks);
-        let server = Router::new().fallback(upstream).with_state(Arc::clone(&upstream_state));
         let clock = ManualClock::at(1_795_219_200_000);
         let (meter, tokens) = (Arc::new(FakeMeter::default()), Arc::new(FakeTokens::default()));
+        let ledger = Arc::new(FakeLedger::default());
         let mut settings = Settings::new(PUBLIC.parse().unwrap());
         adjust(&mut settings);
+        let now = Arc::clone(&clock);
+        let now = Arc::new(move || domain::Clock::now(now.as_ref()));
+        let upstreams = Upstreams::new(gateway::clocked(exchange), now, patience);
         let gateway = Gateway::new(Parts {
             directory: directory.clone(),
-            exchange: Arc::new(InProcess(server)),
+            upstreams: upstreams.clone(),
+            keeper: Arc::new(FakeKeeper),
             tokens: tokens.clone(),
             judge: Arc::new(FakeJudge),
             journal: Arc::default(),
+            ledger: ledger.clone(),
             meter: meter.clone(),
             clock: clock.clone(),
             rng: Arc::new(SeededRng::new(7)),
             settings,
         });
-        Self {
-            app: router(gateway.clone()),
-            gateway,
-            clock,
-            directory,
-            upstream: upstream_state,
-            tokens,
-            meter,
-        }
+        let app = router(gateway.clone());
+        Self { app, gateway, upstreams, clock, directory, upstream, tokens, meter, ledger }
+    }
+
+    /// Gives acme these limits.
+    pub(crate) fn limit(&self, limits: model::Limits) {
+        self.directory.change(|plane| plane.policy.limits = limits);
+        self.gateway.invalidate(org_id(1));
+    }
+
+    /// The requests that have ended, and forgets them.
+    pub(crate) fn ended(&self) -> Vec<Record> {
+        std::mem::take(&mut *self.meter.1.lock().unwrap())
     }
 
     pub(crate) async fn send(&self, request: http::Request<Body>) -> Answer {

@@ -4,23 +4,35 @@
 //! the era, and in the legacy era the session. Calls share it without waiting for each other. Each request upstream has
 //! an id of ours, so that answers cannot be mixed up whatever ids clients choose (RSV-11).
 
+mod breaker;
+mod call;
+mod guard;
 mod http;
+mod listen;
+mod pool;
 mod stream;
 
 use std::{borrow::Cow, ops::Range, time::Duration};
 
-use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
 
-pub use self::{http::HttpUpstream, stream::CallStream};
+pub use self::{
+    breaker::BreakerState,
+    call::{Call, CallEvent, Method, Question, Reply, Session},
+    http::HttpUpstream,
+    listen::{Listener, Wanted},
+    pool::{Key, Upstreams},
+    stream::CallStream,
+};
 use super::{
     MODERN, code,
     demo::Demo,
-    envelope::{Raw, incoming},
+    envelope::incoming,
     exchange::NetError,
     json,
     tools::{DroppedTool, ToolDefinition},
 };
+use crate::upstream_oauth::NotAuthorized;
 
 /// The patience and the appetite of an [`Upstream`] (UPS-02 to UPS-04).
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +43,42 @@ pub struct UpstreamSettings {
     pub probe: Duration,
     /// Between two pieces of an event stream; comments count.
     pub idle: Duration,
-    /// For a whole answer, whatever progress it makes.
+    /// For a whole answer. On a stream it begins anew with each progress that the server reports.
     pub total: Duration,
+    /// For a whole answer, whatever progress it makes.
+    pub longest: Duration,
     /// Bytes of one JSON answer or of one event.
     pub max_bytes: usize,
+    /// Requests to one connector's server at once.
+    pub concurrency: usize,
+    /// Requests that may wait for their turn, for [`UpstreamSettings::turn`] at most; more are refused at once.
+    pub waiting: usize,
+    /// How long a request may wait for its turn.
+    pub turn: Duration,
+    /// For how long a session is kept that nobody uses.
+    pub session_idle: Duration,
+}
+
+/// The patience with one request: the settings', or that of a tool that has its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub(super) first_byte: Duration,
+    pub(super) idle: Duration,
+    pub(super) total: Duration,
+    pub(super) longest: Duration,
+}
+
+impl UpstreamSettings {
+    /// A tool's own time-out stands for all three: to the first byte, between two signs of life, and for the whole.
+    pub(super) fn patience(&self, own: Option<Duration>) -> Patience {
+        let Self { first_byte, idle, total, longest, .. } = *self;
+        match own {
+            None => Patience { first_byte, idle, total, longest },
+            Some(own) => {
+                Patience { first_byte: own, idle: idle.max(own), total: own, longest: longest.max(own) }
+            }
+        }
+    }
 }
 
 impl Default for UpstreamSettings {
@@ -44,7 +88,12 @@ impl Default for UpstreamSettings {
             probe: Duration::from_secs(10),
             idle: Duration::from_mins(1),
             total: Duration::from_mins(2),
+            longest: Duration::from_hours(1),
             max_bytes: 10 << 20,
+            concurrency: 128,
+            waiting: 256,
+            turn: Duration::from_secs(5),
+            session_idle: Duration::from_mins(10),
         }
     }
 }
@@ -66,6 +115,9 @@ pub enum UpstreamError {
         /// Whether the server named an OAuth resource to sign in for.
         oauth: bool,
     },
+    /// There is no token to call it with, or none that it takes; why, and where a person can mend it.
+    #[error(transparent)]
+    NotAuthorized(#[from] NotAuthorized),
     /// A redirect; not followed (SSR-04, UPS-10).
     #[error("The server redirects to another address. Enter the final address instead.")]
     Redirect,
@@ -101,6 +153,22 @@ pub enum UpstreamError {
     /// The server answered the handshake or the listing with an error of its own.
     #[error("The server refused with error {0}.")]
     Refused(i64),
+    /// It failed again and again, so it is left alone for a while (UPS-09). Nothing was sent.
+    #[error(
+        "It failed several times in a row and is not asked again for {retry_after} seconds. Nothing was sent. The last failure: {why}"
+    )]
+    Open {
+        /// Seconds to wait.
+        retry_after: u32,
+        /// The last failure, in words for people.
+        why: Box<str>,
+    },
+    /// Too much is under way. Nothing was sent.
+    #[error("It has {concurrency} calls running already. Nothing was sent; try again in a moment.")]
+    Full {
+        /// [`UpstreamSettings::concurrency`].
+        concurrency: usize,
+    },
 }
 
 fn needs_auth(status: u16, oauth: bool) -> Cow<'static, str> {
@@ -132,18 +200,35 @@ impl UpstreamError {
             Self::TooLarge(_) => code::UPSTREAM_TOO_LARGE,
             Self::Net(_)
             | Self::NeedsAuth { .. }
+            | Self::NotAuthorized(_)
             | Self::Busy { .. }
             | Self::Failed(_)
-            | Self::Refused(_) => code::UPSTREAM_UNAVAILABLE,
+            | Self::Refused(_)
+            | Self::Open { .. }
+            | Self::Full { .. } => code::UPSTREAM_UNAVAILABLE,
+        }
+    }
+
+    /// Seconds after which another try makes sense: `Retry-After`.
+    pub const fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Busy { retry_after } => *retry_after,
+            Self::Open { retry_after, .. } => Some(*retry_after),
+            Self::Full { .. } => Some(1),
+            _ => None,
         }
     }
 
     /// The word for programs, in `data.code` of that error.
     pub const fn word(&self) -> &'static str {
         match self {
+            Self::NeedsAuth { oauth: true, .. } => "upstream_needs_oauth",
             Self::NeedsAuth { .. } => "upstream_needs_auth",
+            Self::NotAuthorized(NotAuthorized { page: Some(_), .. }) => "upstream_needs_authorization",
             Self::Net(NetError::Blocked(_)) => "upstream_blocked",
             Self::Busy { .. } => "upstream_rate_limited",
+            Self::Open { .. } => "upstream_circuit_open",
+            Self::Full { .. } => "connector_busy",
             _ => match self.code() {
                 code::UPSTREAM_TIMEOUT => "upstream_timeout",
                 code::UPSTREAM_PROTOCOL => "upstream_protocol_error",
@@ -234,64 +319,6 @@ impl Answer {
     }
 }
 
-/// One `tools/call`. Values are JSON as the client wrote them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Call<'a> {
-    /// The tool's name upstream.
-    pub tool: &'a str,
-    /// The arguments.
-    pub arguments: Option<&'a str>,
-    /// Other members of `params`.
-    pub others: &'a [Raw<'a>],
-    /// Members of `_meta` that belong to the call: trace context, vendors' own.
-    pub meta: &'a [Raw<'a>],
-    /// The client's progress token; upstream gets one of ours, and notifications come back with this one.
-    pub progress_token: Option<&'a str>,
-    /// The client's capabilities. Those for which the server would ask in the middle of a call are not passed on.
-    pub capabilities: Option<&'a str>,
-    /// From which level on log messages are wanted.
-    pub log_level: Option<&'a str>,
-    /// Whether log messages are wanted without [`Call::log_level`] too, as in the legacy era.
-    pub logs: bool,
-    /// `Mcp-Param-*`.
-    pub headers: &'a [(HeaderName, HeaderValue)],
-}
-
-/// How a server answers a call.
-#[derive(Debug)]
-pub enum Reply {
-    /// At once.
-    Answer(Answer),
-    /// With a stream.
-    Stream(Box<CallStream>),
-}
-
-impl Reply {
-    /// Waits for the answer and drops notifications.
-    ///
-    /// # Errors
-    /// What goes wrong on the way.
-    pub async fn finish(self) -> Result<Answer, UpstreamError> {
-        match self {
-            Self::Answer(answer) => Ok(answer),
-            Self::Stream(mut stream) => loop {
-                if let CallEvent::Answer(answer) = stream.next().await? {
-                    return Ok(answer);
-                }
-            },
-        }
-    }
-}
-
-/// What comes out of a [`CallStream`].
-#[derive(Debug)]
-pub enum CallEvent {
-    /// A whole notification, to be passed on.
-    Notification(Bytes),
-    /// The answer; nothing follows.
-    Answer(Answer),
-}
-
 /// What a server offers.
 #[derive(Clone, Debug, Default)]
 pub struct ToolList {
@@ -324,6 +351,14 @@ pub enum Upstream {
 }
 
 impl Upstream {
+    /// Whether its server is asked just now; `None` where there is nothing that could fail.
+    pub fn breaker(&self) -> Option<BreakerState> {
+        match self {
+            Self::Http(http) => Some(http.breaker()),
+            Self::Demo(_) => None,
+        }
+    }
+
     /// Asks what the server is and what it offers. `prefix` is the length of what will stand before tool names.
     ///
     /// # Errors
@@ -351,7 +386,7 @@ impl Upstream {
         }
     }
 
-    /// Calls a tool. It is sent once: a call whose fate is not known is never repeated (UPS-07), only one that the
+    /// Asks something. It is sent once: a call whose fate is not known is never repeated (UPS-07), only one that the
     /// server refused because it does not know the session (any more).
     ///
     /// # Errors
@@ -360,6 +395,37 @@ impl Upstream {
         match self {
             Self::Http(http) => http.call(call).await,
             Self::Demo(demo) => Ok(Reply::Answer(demo.call(call))),
+        }
+    }
+
+    /// Whether the server says that it has something: the name of a member of its capabilities. It is connected to if it
+    /// was not yet.
+    ///
+    /// # Errors
+    /// What goes wrong on the way.
+    pub async fn offers(&self, capability: &str) -> Result<bool, UpstreamError> {
+        match self {
+            Self::Http(http) => http.offers(capability).await,
+            Self::Demo(_) => Ok(capability == "tools"),
+        }
+    }
+
+    /// Opens the stream on which the server tells of changes; nothing when it has none. It ends when dropped.
+    ///
+    /// # Errors
+    /// What goes wrong on the way.
+    pub async fn listen(&self, wanted: &Wanted) -> Result<Option<Listener>, UpstreamError> {
+        match self {
+            Self::Http(http) => http.listen(wanted).await,
+            Self::Demo(_) => Ok(None),
+        }
+    }
+
+    /// Forgets what was agreed with the server for one client's session, and tells a legacy server so.
+    pub fn close(&self, client: u128) {
+        match self {
+            Self::Http(http) => http.close(client),
+            Self::Demo(_) => {}
         }
     }
 }

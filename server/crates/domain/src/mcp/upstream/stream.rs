@@ -1,19 +1,26 @@
 //! An answer that comes as an event stream, and what becomes of a call that nobody waits for any more.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Answer, CallEvent, UpstreamError,
+    Answer, CallEvent, Patience, Question, UpstreamError,
+    guard::Ticket,
     http::{Agreed, Era, Inner},
 };
-use crate::mcp::{envelope::incoming, exchange::BodyStream, json, sse::Decoder};
+use crate::mcp::{
+    asks::Asks,
+    envelope::{incoming, is_id},
+    exchange::BodyStream,
+    json,
+    sse::Decoder,
+};
 
 /// Requests of a server in the middle of a call that are answered; the rest is dropped.
-const MAX_ASKED: u8 = 16;
+const MAX_ASKED: u8 = 64;
 /// The levels of log messages, least severe first.
 pub(super) const LEVELS: [&str; 8] =
     ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
@@ -50,14 +57,23 @@ pub struct CallStream {
     pub(super) agreed: Option<Arc<Agreed>>,
     pub(super) body: BodyStream,
     pub(super) decoder: Decoder,
+    pub(super) patience: Patience,
+    /// When patience ends; progress puts it off, to `last` at most.
     pub(super) deadline: Instant,
+    pub(super) last: Instant,
     pub(super) id: String,
     /// The client's progress token.
     pub(super) progress: Option<String>,
     /// The least severe level of log messages that is passed on; nothing passes none.
     pub(super) level: Option<usize>,
     pub(super) asked: u8,
+    /// What the client can be asked.
+    pub(super) asks: Asks,
+    /// Whether it is no call, but a stream of news: every notification is passed on, and silence is no fault.
+    pub(super) listening: bool,
     pub(super) cancel: Cancel,
+    /// Its place among the requests of its connector.
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl core::fmt::Debug for CallStream {
@@ -73,6 +89,22 @@ impl CallStream {
     /// # Errors
     /// When the server is silent for too long, breaks off, or sends what is no answer.
     pub async fn next(&mut self) -> Result<CallEvent, UpstreamError> {
+        let next = self.read().await;
+        let ended = match &next {
+            Ok(CallEvent::Answer(_)) => None,
+            Ok(_) => return next,
+            Err(error) => Some(error),
+        };
+        if let Some(mut ticket) = self.ticket.take() {
+            match ended {
+                None => ticket.good(),
+                Some(error) => ticket.failed(error),
+            }
+        }
+        next
+    }
+
+    async fn read(&mut self) -> Result<CallEvent, UpstreamError> {
         let settings = self.upstream.settings;
         loop {
             while let Some(event) =
@@ -85,9 +117,13 @@ impl CallStream {
                     return Ok(event);
                 }
             }
-            let idle = Instant::now() + settings.idle;
-            let chunk = timeout_at(idle.min(self.deadline), self.body.next()).await;
-            let wait = if idle < self.deadline { settings.idle } else { settings.total };
+            let idle = Instant::now() + self.patience.idle;
+            let chunk = if self.listening {
+                Ok(self.body.next().await)
+            } else {
+                timeout_at(idle.min(self.deadline), self.body.next()).await
+            };
+            let wait = if idle < self.deadline { self.patience.idle } else { self.patience.total };
             match chunk {
                 Err(_) => return Err(UpstreamError::Timeout(wait)),
                 Ok(None) => {
@@ -110,13 +146,14 @@ impl CallStream {
             return Ok(Some(CallEvent::Answer(answer)));
         };
         match (message.id, method.as_ref()) {
-            (Some(id), method) => {
-                self.refuse(id, method);
-                Ok(None)
-            }
+            (Some(id), method) => Ok(self.asked(id, method, message.params.unwrap_or("{}"), &data)),
+            (None, _) if self.listening => Ok(Some(CallEvent::Notification(data.clone()))),
             (None, "notifications/progress") => {
                 // Progress of another call, or unasked for.
                 let at = message.progress_token.filter(|at| text[at.clone()] == self.id);
+                if at.is_some() {
+                    self.deadline = (Instant::now() + self.patience.total).min(self.last);
+                }
                 let (Some(at), Some(token)) = (at, &self.progress) else { return Ok(None) };
                 let mut out = BytesMut::with_capacity(data.len() + token.len());
                 out.extend_from_slice(&data[..at.start]);
@@ -135,19 +172,41 @@ impl CallStream {
         }
     }
 
-    /// Answers a request of the server, so that it does not wait for ever.
-    fn refuse(&mut self, id: &str, method: &str) {
+    /// A request of the server: a question to the client, if the client has said that it can be asked so (UPS-11). Others
+    /// are answered here, so that the server does not wait for ever.
+    fn asked(&mut self, id: &str, method: &str, params: &str, data: &Bytes) -> Option<CallEvent> {
         self.asked = self.asked.saturating_add(1);
-        let Some(agreed) = self.agreed.as_ref().filter(|a| a.era == Era::Legacy && self.asked <= MAX_ASKED)
-        else {
-            return;
-        };
-        let answer = if method == "ping" {
-            r#""result":{}"#
-        } else {
-            tracing::info!(method, "request of an upstream server in the middle of a call refused");
-            r#""error":{"code":-32601,"message":"Gatehouse does not pass requests of servers on to its clients yet"}"#
-        };
-        self.upstream.aside(agreed, "", format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#));
+        if self.agreed.as_ref().is_none_or(|a| a.era != Era::Legacy) || self.asked > MAX_ASKED || !is_id(id) {
+            return None;
+        }
+        if method == "ping" {
+            self.reply(id, r#""result":{}"#);
+            return None;
+        }
+        if let Some(method) = self.asks.allow(method, params) {
+            // The parameters are a part of the message, unless there are none.
+            let params =
+                if params == "{}" { Bytes::from_static(b"{}") } else { data.slice_ref(params.as_bytes()) };
+            return Some(CallEvent::Request(Question { id: id.to_owned(), method, params }));
+        }
+        tracing::info!(method, "request of an upstream server refused: the client did not declare it");
+        self.refuse(id);
+        None
+    }
+
+    /// Answers a question of the server: `outcome` is the member `"result":…` or `"error":…`.
+    pub fn reply(&self, id: &str, outcome: &str) {
+        let Some(agreed) = &self.agreed else { return };
+        self.upstream.aside(agreed, "", format!(r#"{{"jsonrpc":"2.0","id":{id},{outcome}}}"#));
+    }
+
+    /// Tells the server that its question is not answered.
+    pub fn refuse(&self, id: &str) {
+        self.reply(id, r#""error":{"code":-32601,"message":"The client cannot be asked this"}"#);
+    }
+
+    /// Gives the call more time: that for which a person was waited for.
+    pub fn extend(&mut self, by: Duration) {
+        self.deadline += by;
     }
 }

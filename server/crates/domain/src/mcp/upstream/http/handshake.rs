@@ -1,6 +1,9 @@
 //! Agreeing with a server on an era.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::sync::{
+    Arc, PoisonError,
+    atomic::{AtomicU8, Ordering},
+};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -8,14 +11,15 @@ use http::{HeaderValue, header};
 use tokio::time::timeout;
 
 use super::{
-    Agreed, Era, Failure, Inner, SESSION_ID,
+    Agreed, Era, Failure, Inner, LOCKS, SESSION_ID,
     incoming::{ERROR_BODY, essence},
     outgoing::write_meta,
+    session::ServerSession,
 };
 use crate::mcp::{
     IMPLEMENTATION, LEGACY, MODERN, code, json, meta,
     sse::Decoder,
-    upstream::{Call, UpstreamError},
+    upstream::{Call, Session, UpstreamError},
 };
 
 /// A short text of a server about itself.
@@ -25,36 +29,84 @@ fn label(object: Option<&str>, name: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// What a result of the handshake says that the server can do.
+fn capabilities(result: &str) -> String {
+    json::get(result, "capabilities").filter(|c| c.starts_with('{')).unwrap_or("{}").to_owned()
+}
+
 impl Inner {
-    pub(super) async fn connect(self: &Arc<Self>) -> Result<Arc<Agreed>, UpstreamError> {
-        if let Some(agreed) = self.current() {
+    pub(in super::super) async fn connect(
+        self: &Arc<Self>,
+        session: Session,
+    ) -> Result<Arc<Agreed>, UpstreamError> {
+        if let Some(agreed) = self.current(session) {
             return Ok(agreed);
         }
-        // The one lock that is held across an await: whoever waits for it has nothing to do without its outcome.
-        let _one_at_a_time = self.connecting.lock().await;
-        if let Some(agreed) = self.current() {
+        // The one lock that is held across an await: whoever waits for it has nothing to do without its outcome. Clients
+        // with sessions of their own need not wait for each other.
+        let lock = session.client.map_or(0, |client| (client % LOCKS as u128) as usize);
+        let _one_at_a_time = self.connecting[lock].lock().await;
+        if let Some(agreed) = self.current(session) {
             return Ok(agreed);
         }
-        let agreed = Arc::new(self.negotiate().await?);
-        *self.agreed.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&agreed));
+        let agreed = Arc::new(self.negotiate(session).await?);
+        self.agreements().put(session, &agreed);
         Ok(agreed)
     }
 
-    /// Modern first, then legacy: only a result or an error of the modern era proves the modern era.
-    async fn negotiate(self: &Arc<Self>) -> Result<Agreed, UpstreamError> {
-        match self.discover().await {
-            Ok(Some(agreed)) => return Ok(agreed),
-            // These would be the same again.
-            Err(
-                error @ (UpstreamError::Net(_)
-                | UpstreamError::NeedsAuth { status: 401, .. }
-                | UpstreamError::Redirect
-                | UpstreamError::Busy { .. }
-                | UpstreamError::UnsupportedVersion),
-            ) => return Err(error),
-            Ok(None) | Err(_) => {}
+    /// What the server is known to speak; otherwise modern, then legacy: only a result or an error of the modern era
+    /// proves the modern era. A client of the legacy era gets a session where the server offers it too: then nothing has
+    /// to be translated.
+    async fn negotiate(self: &Arc<Self>, session: Session) -> Result<Agreed, UpstreamError> {
+        let mut known = self.agreed.read().unwrap_or_else(PoisonError::into_inner).wants_legacy(session);
+        if known == Some(true) {
+            match self.initialize(session).await {
+                // It may have been exchanged for one of the other era.
+                Err(
+                    UpstreamError::Refused(_)
+                    | UpstreamError::NotMcp(_)
+                    | UpstreamError::Protocol(_)
+                    | UpstreamError::UnsupportedVersion,
+                ) => {
+                    self.agreements().speaks_modern = None;
+                    known = None;
+                }
+                other => return other,
+            }
         }
-        match self.initialize().await {
+        if known != Some(true) {
+            match self.discover().await {
+                Ok(Some((agreed, speaks_legacy))) => {
+                    {
+                        let mut agreements = self.agreements();
+                        agreements.speaks_modern = Some(true);
+                        agreements.speaks_legacy = speaks_legacy;
+                    }
+                    if !(session.legacy && speaks_legacy) {
+                        return Ok(agreed);
+                    }
+                    let modern = Arc::new(agreed);
+                    self.agreements().put(Session::default(), &modern);
+                }
+                // These would be the same again.
+                Err(
+                    error @ (UpstreamError::Net(_)
+                    | UpstreamError::NeedsAuth { status: 401, .. }
+                    | UpstreamError::NotAuthorized(_)
+                    | UpstreamError::Redirect
+                    | UpstreamError::Busy { .. }
+                    | UpstreamError::UnsupportedVersion),
+                ) => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        match self.initialize(session).await {
+            Ok(agreed) => {
+                let mut agreements = self.agreements();
+                agreements.speaks_modern.get_or_insert(false);
+                agreements.speaks_legacy = true;
+                Ok(agreed)
+            }
             Err(
                 error @ (UpstreamError::WebPage
                 | UpstreamError::NotMcp(_)
@@ -71,13 +123,16 @@ impl Inner {
         }
     }
 
-    async fn discover(self: &Arc<Self>) -> Result<Option<Agreed>, UpstreamError> {
+    /// What the server says to the modern era, and whether it says that it speaks the legacy era too.
+    async fn discover(self: &Arc<Self>) -> Result<Option<(Agreed, bool)>, UpstreamError> {
         let modern = |server_name, server_version| Agreed {
             era: Era::Modern,
             version: MODERN,
             session: None,
             server_name,
             server_version,
+            capabilities: "{}".to_owned(),
+            level: AtomicU8::new(u8::MAX),
         };
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let mut params = String::new();
@@ -85,7 +140,9 @@ impl Inner {
         let body =
             format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{{params}}}}}"#);
         let request = self.post(Some(&modern(None, None)), "server/discover", None, body);
-        let reply = self.exchange(request, None, id, self.settings.probe).await.map_err(Failure::error)?;
+        let mut patience = self.settings.patience(None);
+        patience.first_byte = self.settings.probe;
+        let reply = self.exchange(request, None, id, patience).await.map_err(Failure::error)?;
         let answer = reply.finish().await?;
         let versions = |list: Option<&str>, version: &str| {
             json::elements(list.unwrap_or_default()).filter_map(json::string).any(|v| v == version)
@@ -104,7 +161,9 @@ impl Inner {
                 let info = json::get(text, "_meta")
                     .and_then(|m| json::get(m, meta::SERVER_INFO))
                     .or_else(|| json::get(text, "serverInfo"));
-                Ok(Some(modern(label(info, "name"), label(info, "version"))))
+                let mut agreed = modern(label(info, "name"), label(info, "version"));
+                agreed.capabilities = capabilities(text);
+                Ok(Some((agreed, LEGACY.iter().any(|v| versions(supported, v)))))
             }
             Some(code::UNSUPPORTED_VERSION) => {
                 let supported = json::get(text, "data").and_then(|data| json::get(data, "supported"));
@@ -114,16 +173,17 @@ impl Inner {
                     Err(UpstreamError::UnsupportedVersion)
                 }
             }
-            Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY) => Ok(Some(modern(None, None))),
+            Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY) => Ok(Some((modern(None, None), false))),
             Some(_) => Ok(None),
         }
     }
 
-    async fn initialize(self: &Arc<Self>) -> Result<Agreed, UpstreamError> {
+    async fn initialize(self: &Arc<Self>, session: Session) -> Result<Agreed, UpstreamError> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let body = format!(
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{}","capabilities":{{}},"clientInfo":{IMPLEMENTATION}}}}}"#,
-            LEGACY[0]
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize","params":{{"protocolVersion":"{}","capabilities":{},"clientInfo":{IMPLEMENTATION}}}}}"#,
+            LEGACY[0],
+            session.asks.capabilities()
         );
         let request = self.post(None, "initialize", None, body);
         let response = self.head(request, self.settings.first_byte).await?;
@@ -131,7 +191,8 @@ impl Inner {
         if session.as_ref().is_some_and(|id| !id.as_bytes().iter().all(u8::is_ascii_graphic)) {
             return Err(UpstreamError::Protocol("its session id has forbidden characters"));
         }
-        let reply = self.receive(response, None, id).await.map_err(Failure::error)?;
+        let patience = self.settings.patience(None);
+        let reply = self.receive(response, None, id, patience).await.map_err(Failure::error)?;
         let answer = reply.finish().await?;
         if let Some(code) = answer.error {
             return Err(UpstreamError::Refused(code));
@@ -146,9 +207,11 @@ impl Inner {
         let agreed = Agreed {
             era: Era::Legacy,
             version,
-            session,
+            session: session.map(|id| ServerSession::new(self, id, version)),
             server_name: label(info, "name"),
             server_version: label(info, "version"),
+            capabilities: capabilities(text),
+            level: AtomicU8::new(u8::MAX),
         };
         let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
         let request = self.post(Some(&agreed), "notifications/initialized", None, body);

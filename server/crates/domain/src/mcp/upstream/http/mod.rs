@@ -1,30 +1,38 @@
 //! The client over streamable HTTP: what was agreed with a server, and what is asked of it. How it is agreed on is the
 //! business of [`handshake`], what is sent that of [`outgoing`], and what comes back that of [`incoming`].
 
+mod agreed;
 mod handshake;
 mod incoming;
 mod outgoing;
+mod session;
 
 use std::{
-    fmt::Write as _,
+    hash::{BuildHasher as _, RandomState},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, RwLockWriteGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tokio::time::timeout;
+use http::{HeaderMap, HeaderName, header};
+use tokio::time::{Instant, timeout};
 
-use self::outgoing::{push_members, write_meta};
+use self::{agreed::Agreements, outgoing::write_call};
+pub(super) use self::{
+    agreed::{Agreed, Era},
+    incoming::essence,
+};
 use super::{
-    Answer, Call, ProbeReport, Reply, ToolList, UpstreamError, UpstreamSettings,
+    Answer, BreakerState, Call, Method, Patience, ProbeReport, Reply, Session, ToolList, UpstreamError,
+    UpstreamSettings,
+    guard::{Guard, Ticket},
     stream::{Cancel, LEVELS},
 };
 use crate::mcp::{
-    code,
+    LEGACY, code,
     exchange::{BodyStream, Exchange},
     json,
     tools::{self, DroppedTool},
@@ -44,39 +52,33 @@ const NOT_CONFIGURABLE: [HeaderName; 8] = [
 ];
 /// Pages of `tools/list` that are followed.
 const MAX_PAGES: usize = 64;
+/// How many handshakes with one server are made at once.
+const LOCKS: usize = 16;
 /// How long a notification or an answer that nobody waits for may take.
 const SIDE_REQUEST: Duration = Duration::from_secs(10);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Era {
-    Modern,
-    Legacy,
-}
-
-/// What was agreed with a server.
-#[derive(Debug)]
-pub(super) struct Agreed {
-    pub(super) era: Era,
-    version: &'static str,
-    session: Option<HeaderValue>,
-    server_name: Option<String>,
-    server_version: Option<String>,
-}
 
 pub(super) struct Inner {
     exchange: Arc<dyn Exchange>,
     uri: http::Uri,
     headers: HeaderMap,
     pub(super) settings: UpstreamSettings,
-    agreed: RwLock<Option<Arc<Agreed>>>,
-    /// Held while a handshake is made, so that a hundred calls make one.
-    connecting: tokio::sync::Mutex<()>,
-    ids: AtomicU64,
+    agreed: RwLock<Agreements>,
+    /// Held while a handshake is made, so that a hundred calls make one; several, so that clients with sessions of their
+    /// own do not wait for each other.
+    connecting: [tokio::sync::Mutex<()>; LOCKS],
+    pub(super) ids: AtomicU64,
+    guard: Guard,
+    began: Instant,
+    /// When it was last asked for something, milliseconds since `began`.
+    used: AtomicU64,
 }
+
+/// A client that is forgotten when nobody holds it.
+pub(super) type WeakHttp = Weak<Inner>;
 
 /// The client of one server over streamable HTTP. Cheap to clone; clones share what was agreed.
 #[derive(Clone)]
-pub struct HttpUpstream(Arc<Inner>);
+pub struct HttpUpstream(pub(super) Arc<Inner>);
 
 impl core::fmt::Debug for HttpUpstream {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -112,8 +114,19 @@ impl HttpUpstream {
     pub fn new(
         exchange: Arc<dyn Exchange>,
         uri: http::Uri,
+        headers: HeaderMap,
+        settings: UpstreamSettings,
+    ) -> Self {
+        Self::guarded(exchange, uri, headers, settings, Guard::new(&settings))
+    }
+
+    /// The same, behind a guard that others pass too.
+    pub(super) fn guarded(
+        exchange: Arc<dyn Exchange>,
+        uri: http::Uri,
         mut headers: HeaderMap,
         settings: UpstreamSettings,
+        guard: Guard,
     ) -> Self {
         for name in NOT_CONFIGURABLE {
             headers.remove(name);
@@ -123,20 +136,64 @@ impl HttpUpstream {
             uri,
             headers,
             settings,
-            agreed: RwLock::new(None),
-            connecting: tokio::sync::Mutex::new(()),
+            agreed: RwLock::default(),
+            connecting: core::array::from_fn(|_| tokio::sync::Mutex::default()),
             ids: AtomicU64::new(1),
+            guard,
+            began: Instant::now(),
+            used: AtomicU64::new(0),
         }))
+    }
+
+    /// The same, for a server that spoke this revision when it was last asked: what it left unanswered then is not tried
+    /// first.
+    #[must_use]
+    pub fn expecting(self, version: Option<&str>) -> Self {
+        if version.is_some_and(|version| LEGACY.contains(&version)) {
+            let mut agreements = self.0.agreements();
+            agreements.speaks_modern = Some(false);
+            agreements.speaks_legacy = true;
+        }
+        self
+    }
+
+    /// Whether the server is asked just now.
+    pub(super) fn breaker(&self) -> BreakerState {
+        self.0.guard.state()
+    }
+
+    /// For how long nobody has asked anything; nothing while somebody does.
+    pub(super) fn unused(&self) -> Option<Duration> {
+        let used = Duration::from_millis(self.0.used.load(Ordering::Relaxed));
+        (self.0.guard.running() == 0).then(|| self.0.began.elapsed().saturating_sub(used))
+    }
+
+    /// Ends the sessions that clients share, or all; the next request begins another.
+    pub(super) fn rest(&self, all: bool) {
+        self.0.agreements().rest(all);
+    }
+
+    pub(super) fn weak(&self) -> WeakHttp {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(super) fn upgrade(weak: &WeakHttp) -> Option<Self> {
+        weak.upgrade().map(Self)
+    }
+
+    /// Whether others hold this client too.
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// The revision that was agreed on, once it was.
     pub fn protocol_version(&self) -> Option<&'static str> {
-        self.0.current().map(|agreed| agreed.version)
+        self.0.current(Session::default()).map(|agreed| agreed.version)
     }
 
     pub(super) async fn probe(&self, prefix: usize) -> Result<ProbeReport, UpstreamError> {
         let list = self.list_tools(prefix).await?;
-        let agreed = self.0.connect().await?;
+        let agreed = self.0.connect(Session::default()).await?;
         Ok(ProbeReport {
             protocol_version: agreed.version,
             server_name: agreed.server_name.clone(),
@@ -184,17 +241,13 @@ impl HttpUpstream {
     }
 
     /// One page of `tools/list`. A server that fails is asked again twice (UPS-07): listing changes nothing.
+    /// It goes past the breaker, because only checks list tools.
     async fn page(&self, cursor: Option<&str>) -> Result<Answer, UpstreamError> {
         let mut tries = 0;
         loop {
-            let outcome = self
-                .request("tools/list", None, &[], |body, agreed, id| {
-                    if let Some(cursor) = cursor {
-                        let _ = write!(body, r#""cursor":{cursor},"#);
-                    }
-                    write_meta(body, agreed, &Call::default(), id);
-                })
-                .await;
+            let others: Vec<_> = cursor.map(|cursor| ("cursor", cursor)).into_iter().collect();
+            let call = Call { method: Method::ListTools, others: &others, ..Call::default() };
+            let outcome = self.request(&call, None, self.0.guard.check()).await;
             let outcome = match outcome {
                 Ok(reply) => reply.finish().await,
                 Err(error) => Err(error),
@@ -203,61 +256,101 @@ impl HttpUpstream {
                 Err(UpstreamError::Failed(_)) if tries < 2 => tries += 1,
                 other => return other,
             }
-            tokio::time::sleep(Duration::from_millis(150 * tries)).await;
+            // Apart from others that failed at the same moment.
+            let apart = RandomState::new().hash_one(tries) % 150;
+            tokio::time::sleep(Duration::from_millis(150 * tries + apart)).await;
         }
     }
 
     pub(super) async fn call(&self, call: &Call<'_>) -> Result<Reply, UpstreamError> {
-        let mut reply = self
-            .request("tools/call", Some(call.tool), call.headers, |body, agreed, id| {
-                body.push_str(r#""name":"#);
-                body.push_str(&json::quoted(call.tool));
-                if let Some(arguments) = call.arguments {
-                    body.push_str(r#","arguments":"#);
-                    body.push_str(arguments);
-                }
-                push_members(body, call.others);
-                body.push(',');
-                write_meta(body, agreed, call, id);
-            })
-            .await?;
+        let level =
+            call.log_level.and_then(|level| LEVELS.iter().position(|l| level.trim_matches('"') == *l));
+        let ticket = self.0.guard.enter().await?;
+        let mut reply = self.request(call, level, ticket).await?;
         if let Reply::Stream(stream) = &mut reply {
             stream.progress = call.progress_token.map(str::to_owned);
-            stream.level = match call.log_level {
-                Some(level) => LEVELS.iter().position(|l| level.trim_matches('"') == *l),
-                None => call.logs.then_some(0),
-            };
+            stream.level = level;
+            stream.asks = call.session.asks;
         }
         Ok(reply)
     }
 
-    /// Sends one request in the agreed era, beginning anew once if the server has forgotten what was agreed.
-    /// `write` writes the members of `params`.
+    pub(super) async fn offers(&self, capability: &str) -> Result<bool, UpstreamError> {
+        let agreed = self.0.connect(Session::default()).await?;
+        Ok(json::get(&agreed.capabilities, capability).is_some_and(|value| value.starts_with('{')))
+    }
+
+    pub(super) fn close(&self, client: u128) {
+        self.0.agreements().close(client);
+    }
+
+    /// Has the server send log messages from this level on, if it does not yet and speaks of levels at all. Sessions that
+    /// clients share are only ever made to say more: what a client did not want is left out on its stream.
+    async fn set_level(&self, agreed: &Arc<Agreed>, level: usize) {
+        let wanted = u8::try_from(level).unwrap_or(u8::MAX);
+        if agreed.era != Era::Legacy
+            || agreed.level.load(Ordering::Relaxed) <= wanted
+            || json::get(&agreed.capabilities, "logging").is_none()
+        {
+            return;
+        }
+        agreed.level.store(wanted, Ordering::Relaxed);
+        let value = format!("\"{}\"", LEVELS[level]);
+        let others = [("level", value.as_str())];
+        let call = Call { method: Method::SetLevel, others: &others, ..Call::default() };
+        // A server that does not take it still answers the call that is to come.
+        let _ = self.once(&call, agreed).await;
+    }
+
+    async fn once(&self, call: &Call<'_>, agreed: &Arc<Agreed>) -> Result<Reply, Failure> {
+        let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
+        let body = write_call(call, agreed, id);
+        let name = call.method.subject().map(|_| call.name);
+        let mut request = self.0.post(Some(agreed), call.method.as_str(), name, body);
+        if agreed.era == Era::Modern {
+            request.headers_mut().extend(call.headers.iter().map(|(n, v)| (n.clone(), v.clone())));
+        }
+        self.0.exchange(request, Some(agreed), id, self.0.settings.patience(call.timeout)).await
+    }
+
+    /// Sends one request and tells the breaker what came of it.
     async fn request(
         &self,
-        method: &'static str,
-        name: Option<&str>,
-        headers: &[(HeaderName, HeaderValue)],
-        write: impl Fn(&mut String, &Agreed, u64),
+        call: &Call<'_>,
+        level: Option<usize>,
+        mut ticket: Ticket,
     ) -> Result<Reply, UpstreamError> {
-        let mut agreed = self.0.connect().await?;
+        self.0.touch();
+        match self.sent(call, level).await {
+            Ok(Reply::Stream(mut stream)) => {
+                stream.ticket = Some(ticket);
+                Ok(Reply::Stream(stream))
+            }
+            Ok(answer) => {
+                ticket.good();
+                Ok(answer)
+            }
+            Err(error) => {
+                ticket.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends one request in the agreed era, beginning anew once if the server has forgotten what was agreed.
+    async fn sent(&self, call: &Call<'_>, level: Option<usize>) -> Result<Reply, UpstreamError> {
+        let mut agreed = self.0.connect(call.session).await?;
         let mut again = false;
         loop {
-            let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
-            let mut body = String::with_capacity(512);
-            let _ = write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"#);
-            write(&mut body, &agreed, id);
-            body.push_str("}}");
-            let mut request = self.0.post(Some(&agreed), method, name, body);
-            if agreed.era == Era::Modern {
-                request.headers_mut().extend(headers.iter().map(|(n, v)| (n.clone(), v.clone())));
+            if let Some(level) = level {
+                self.set_level(&agreed, level).await;
             }
-            match self.0.exchange(request, Some(&agreed), id, self.0.settings.first_byte).await {
+            match self.once(call, &agreed).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failure::Stale(error)) if !again => {
                     again = true;
-                    self.0.forget(&agreed);
-                    let fresh = self.0.connect().await?;
+                    self.0.agreements().forget(&agreed, matches!(error, UpstreamError::UnsupportedVersion));
+                    let fresh = self.0.connect(call.session).await?;
                     if fresh.era == agreed.era && fresh.era == Era::Modern {
                         // The same server, and it refuses all the same.
                         return Err(error);
@@ -271,19 +364,25 @@ impl HttpUpstream {
 }
 
 impl Inner {
-    fn current(&self) -> Option<Arc<Agreed>> {
-        self.agreed.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn agreements(&self) -> RwLockWriteGuard<'_, Agreements> {
+        self.agreed.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current(&self, session: Session) -> Option<Arc<Agreed>> {
+        self.agreed.read().unwrap_or_else(PoisonError::into_inner).find(session)
     }
 
     /// Drops what was agreed, unless somebody has agreed on something newer.
-    fn forget(&self, stale: &Arc<Agreed>) {
-        let mut agreed = self.agreed.write().unwrap_or_else(PoisonError::into_inner);
-        if agreed.as_ref().is_some_and(|current| Arc::ptr_eq(current, stale)) {
-            *agreed = None;
-        }
+    pub(super) fn forget(&self, stale: &Arc<Agreed>) {
+        self.agreements().forget(stale, true);
     }
 
-    async fn head(
+    fn touch(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used.store(now, Ordering::Relaxed);
+    }
+
+    pub(super) async fn head(
         &self,
         request: http::Request<Bytes>,
         patience: Duration,
@@ -300,11 +399,11 @@ impl Inner {
         request: http::Request<Bytes>,
         agreed: Option<&Arc<Agreed>>,
         id: u64,
-        patience: Duration,
+        patience: Patience,
     ) -> Result<Reply, Failure> {
         let mut cancel = Cancel::new(self, agreed, id);
-        let outcome = match self.head(request, patience).await {
-            Ok(response) => self.receive(response, agreed, id).await,
+        let outcome = match self.head(request, patience.first_byte).await {
+            Ok(response) => self.receive(response, agreed, id, patience).await,
             Err(error) => Err(error.into()),
         };
         match outcome {

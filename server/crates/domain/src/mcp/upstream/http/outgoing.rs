@@ -8,46 +8,63 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use super::{Agreed, Era, Inner, SESSION_ID};
 use crate::mcp::{IMPLEMENTATION, envelope::Raw, header as wire, json, meta, upstream::Call};
 
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
-pub(super) fn push_members(out: &mut String, members: &[Raw<'_>]) {
+fn push_members(out: &mut String, members: &[Raw<'_>]) {
     for (key, value) in members {
         let _ = write!(out, r#","{key}":{value}"#);
     }
 }
 
-/// The client's capabilities without those that would make the server ask the client something: Gatehouse cannot carry
-/// the question yet, and a server that knows so can do without or refuse at once.
+/// The client's capabilities without tasks, whose requests are not passed on.
 fn carried(capabilities: Option<&str>) -> Cow<'_, str> {
-    const ASKING: [&str; 4] = ["elicitation", "sampling", "roots", "tasks"];
     const TASKS: &str = "io.modelcontextprotocol/tasks";
     let Some(raw) = capabilities.filter(|c| c.starts_with('{')) else { return Cow::Borrowed("{}") };
-    if json::members(raw).next().is_none() {
-        return Cow::Borrowed("{}");
+    if !raw.contains("tasks") && !raw.contains('\\') {
+        return Cow::Borrowed(raw);
     }
-    let without = |object: &str, names: &[&str]| {
+    let without = |object: &str, name: &str| {
         let kept: Vec<_> = json::members(object)
-            .filter(|(key, ..)| !names.iter().any(|name| key.is(name)))
+            .filter(|(key, ..)| !key.is(name))
             .map(|(_, _, at)| object[at].to_owned())
             .collect();
         format!("{{{}}}", kept.join(","))
     };
-    let kept = without(raw, &ASKING);
+    let kept = without(raw, "tasks");
     Cow::Owned(match json::get(&kept, "extensions") {
-        Some(extensions) if extensions.contains("tasks") => {
-            let fewer = without(extensions, &[TASKS]);
-            let rest = without(&kept, &["extensions"]);
+        Some(extensions) => {
+            let fewer = without(extensions, TASKS);
+            let rest = without(&kept, "extensions");
             match rest.strip_suffix('}') {
                 Some("{") | None => format!(r#"{{"extensions":{fewer}}}"#),
                 Some(open) => format!(r#"{open},"extensions":{fewer}}}"#),
             }
         }
-        _ => kept,
+        None => kept,
     })
+}
+
+/// A whole request with this id.
+pub(super) fn write_call(call: &Call<'_>, agreed: &Agreed, id: u64) -> String {
+    let mut body = String::with_capacity(512 + call.arguments.map_or(0, str::len));
+    let method = call.method.as_str();
+    let _ = write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"#);
+    if let Some(subject) = call.method.subject() {
+        let _ = write!(body, r#""{subject}":{},"#, json::quoted(call.name));
+    }
+    if let Some(arguments) = call.arguments {
+        let _ = write!(body, r#""arguments":{arguments},"#);
+    }
+    for (key, value) in call.others {
+        let _ = write!(body, r#""{key}":{value},"#);
+    }
+    write_meta(&mut body, agreed, call, id);
+    body.push_str("}}");
+    body
 }
 
 /// Writes `"_meta":{…}`: what the era demands, what the call brings, and our own progress token.
@@ -68,7 +85,8 @@ pub(super) fn write_meta(body: &mut String, agreed: &Agreed, call: &Call<'_>, id
             let _ = write!(body, r#","{}":{level}"#, meta::LOG_LEVEL);
         }
     }
-    if call.progress_token.is_some() {
+    // A time-out that progress extends needs to hear of it, whether the client wants to or not.
+    if call.progress_token.is_some() || call.timeout.is_some() {
         let _ = write!(body, r#","{}":{id}"#, meta::PROGRESS_TOKEN);
     }
     push_members(body, call.meta);
@@ -79,7 +97,7 @@ pub(super) fn write_meta(body: &mut String, agreed: &Agreed, call: &Call<'_>, id
 }
 
 impl Inner {
-    pub(super) fn post(
+    pub(in super::super) fn post(
         &self,
         agreed: Option<&Agreed>,
         method: &'static str,
@@ -98,7 +116,7 @@ impl Inner {
         if let Some(agreed) = agreed {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(agreed.version));
             if let Some(session) = &agreed.session {
-                headers.insert(SESSION_ID, session.clone());
+                headers.insert(SESSION_ID, session.id());
             }
             if agreed.era == Era::Modern {
                 headers.insert(MCP_METHOD, HeaderValue::from_static(method));
