@@ -57,6 +57,7 @@ pub fn notice(word: &str) -> Option<&'static str> {
         "idp-enabled" => "Identity provider switched on. Its tokens are accepted.",
         "idp-disabled" => "Identity provider switched off. Requests with its tokens now get 401.",
         "idp-deleted" => "Identity provider deleted. Requests with its tokens now get 401.",
+        "activity-saved" => "Saved. It applies to requests from now on.",
         "setup-done" => "This instance is set up.",
         "steps-closed" => "First steps closed for everybody in this organisation.",
         _ => return None,

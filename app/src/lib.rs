@@ -106,6 +106,7 @@ use crate::{
     components::{NotFound, error_page},
     frame::Frame,
     pages::{
+        activity::{ActivityEntryPage, ActivityPage, ActivitySettingsPage},
         api_keys::{ApiKeysPage, ConnectAgentPage, DeleteApiKeyPage, EditApiKeyPage, NewApiKeyPage},
         auth::{NewOrgPage, SetupPage, SignInPage},
         connections::{
@@ -193,6 +194,9 @@ fn Pages() -> impl IntoView {
             <Route path=At("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/credentials") view={Lazy::<CredentialsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/delete") view={Lazy::<DeleteConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/activity") view={Lazy::<ActivityPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/activity/settings") view={Lazy::<ActivitySettingsPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/activity/:id") view={Lazy::<ActivityEntryPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings") view={Lazy::<SettingsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/api-keys") view={Lazy::<ApiKeysPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/api-keys/new") view={Lazy::<NewApiKeyPage>::new()} ssr=SsrMode::Async />

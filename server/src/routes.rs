@@ -26,7 +26,7 @@ use crate::{
         context, csrf, headers, limits,
         problem::problem,
     },
-    session, site,
+    session, site, watch,
 };
 
 /// What the routes are built from.
@@ -47,9 +47,10 @@ pub struct RouteParts {
 /// The whole server.
 pub fn router(parts: RouteParts) -> Router {
     let RouteParts { env, gateway, trusted_proxies, stopping, write_path } = parts;
+    let watching = watch::router(env.clone(), stopping.clone());
     let edge = Edge { env: env.clone(), trusted: trusted_proxies };
     Router::new()
-        .merge(pages(&env))
+        .merge(pages(&env, watching))
         .merge(oauth(&env))
         .merge(gateway::router(gateway))
         .merge(site::router())
@@ -61,12 +62,13 @@ pub fn router(parts: RouteParts) -> Router {
 }
 
 /// The dashboard: pages, their forms, server functions.
-fn pages(env: &Env) -> Router {
+fn pages(env: &Env, watching: Router) -> Router {
     let context = provide_app_context(env);
     let for_missing = context.clone();
     let pages = app::ssr::router(context)
         .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request))
-        .merge(oauth::decision(env.clone(), error_page(env)));
+        .merge(oauth::decision(env.clone(), error_page(env)))
+        .merge(watching);
     signed_in(pages, env)
         .layer(from_fn(limits::forms))
         .layer(from_fn_with_state(env.clone(), csrf::same_origin))

@@ -1,5 +1,6 @@
 //! One folder per area: `api.rs` has its server functions, `page.rs` its pages.
 
+pub mod activity;
 pub mod api_keys;
 pub mod auth;
 pub mod connections;

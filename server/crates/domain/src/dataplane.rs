@@ -27,6 +27,7 @@ use crate::{
     orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
     upstream_oauth::{PlaneAuth, standing::plane_auth},
+    usage::{self, PlanePolicy},
 };
 
 /// One organisation as the gateway sees it.
@@ -52,6 +53,8 @@ pub struct OrgPlane {
     pub connectors: Vec<Arc<PlaneConnector>>,
     /// Its own identity provider, while that is enabled.
     pub idp: Option<Arc<PlaneIdp>>,
+    /// Its limits, and what is kept of its requests.
+    pub policy: PlanePolicy,
     /// The version that this snapshot was made of.
     pub version: i64,
 }
@@ -73,16 +76,24 @@ pub enum Principal {
         /// The `sub` of their tokens.
         subject: Arc<str>,
     },
+    /// A member of the organisation, in the dashboard.
+    Member {
+        /// Their account.
+        id: UserId,
+        /// Their name.
+        name: Arc<str>,
+    },
 }
 
 impl Principal {
-    /// `api_key`, `connection`, `oauth_client` or `identity_provider`: the word in logs.
+    /// `api_key`, `connection`, `oauth_client`, `identity_provider` or `user`: the word in logs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::ApiKey(_) => "api_key",
             Self::Connection(_) => "connection",
             Self::Machine(_) => "oauth_client",
             Self::Provider { .. } => "identity_provider",
+            Self::Member { .. } => "user",
         }
     }
 }
@@ -94,6 +105,7 @@ impl fmt::Display for Principal {
             Self::ApiKey(id) => id.fmt(f),
             Self::Connection(id) => id.fmt(f),
             Self::Machine(id) => id.fmt(f),
+            Self::Member { id, .. } => id.fmt(f),
             // Text of somebody else, which may hold anything.
             Self::Provider { subject, .. } => subject.escape_debug().fmt(f),
         }
@@ -243,6 +255,9 @@ impl OrgPlane {
 
     /// The person whose calls these are, if they are somebody's: those of a connection.
     pub fn person(&self, access: &Access) -> Option<UserId> {
+        if let Principal::Member { id, .. } = &access.principal {
+            return Some(*id);
+        }
         let (grant, _) = access.grant?;
         self.grants.get(&grant).map(|grant| grant.user)
     }
@@ -549,6 +564,7 @@ impl Planes {
             None => None,
         };
         let url_keys = org.url_keys;
+        let policy = usage::policy(&mut tx, &org).await?;
         Ok(Some(Arc::new(OrgPlane {
             org: id,
             slug: org.slug,
@@ -560,6 +576,7 @@ impl Planes {
             revoked_tokens: revoked.into_iter().collect(),
             connectors,
             idp,
+            policy,
             version,
         })))
     }
@@ -688,6 +705,7 @@ mod tests {
             machines: [("machine".to_owned(), machine)].into(),
             revoked_tokens: HashSet::new(),
             idp: None,
+            policy: PlanePolicy::default(),
             connectors: vec![connector(1, "x"), connector(2, "xy")],
             version: 1,
         }

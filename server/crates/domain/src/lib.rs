@@ -34,6 +34,7 @@ pub mod testing;
 pub mod throttle;
 pub mod tokens;
 pub mod upstream_oauth;
+pub mod usage;
 
 pub use authz::OrgActor;
 pub use env::{Clock, Env, Rng, Settings};

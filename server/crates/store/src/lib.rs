@@ -27,6 +27,7 @@ pub mod oauth_codes;
 pub mod oauth_grants;
 pub mod orgs;
 pub mod outbox;
+pub mod request_log;
 pub mod sessions;
 pub mod setup_links;
 pub mod sign_in_failures;
@@ -34,6 +35,7 @@ pub mod signing_keys;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod upstream_credentials;
+pub mod usage;
 pub mod users;
 
 pub use db::{Db, Kind, Tx};
@@ -59,10 +61,13 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     oauth_grants::STATEMENTS,
     orgs::STATEMENTS,
     outbox::STATEMENTS,
+    request_log::STATEMENTS,
+    request_log::BULK,
     sessions::STATEMENTS,
     setup_links::STATEMENTS,
     sign_in_failures::STATEMENTS,
     signing_keys::STATEMENTS,
+    usage::STATEMENTS,
     upstream_credentials::STATEMENTS,
     users::STATEMENTS,
 ];

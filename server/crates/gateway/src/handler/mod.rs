@@ -25,6 +25,7 @@ use domain::{
     tokens::Refused,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
+use tokio::time::Instant;
 
 use self::body::Accepts;
 pub(crate) use self::{
@@ -35,6 +36,8 @@ use crate::{
     Gateway, Inner,
     auth::{self, Credential, Endpoint, Presented},
     guard,
+    journal::Trace,
+    limits::tell,
     metadata::well_formed,
     planes::{Ready, ReadyConnector},
     reply::{self, RpcError},
@@ -103,6 +106,8 @@ pub(crate) struct Caller {
     pub(crate) access: Arc<Access>,
     /// To authenticate again, in a newer snapshot.
     pub(crate) credential: Credential,
+    /// The request, for the log; whoever keeps this keeps the request from having ended.
+    pub(crate) trace: Arc<Trace>,
 }
 
 async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts, body: Body) -> Response {
@@ -112,6 +117,11 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
             if error.status == StatusCode::UNAUTHORIZED
                 && let Ok(presented) = auth::presented(&head.headers, head.uri.query(), &endpoint)
             {
+                if let Err(standing) = address(&head).map_or(Ok(()), |from| inner.limits.failed(from)) {
+                    let mut response = standing.refusal().respond(None);
+                    tell(response.headers_mut(), [&standing]);
+                    return response;
+                }
                 seen::refused(inner, &endpoint, &head, &presented);
             }
             return error.respond(None);
@@ -137,6 +147,8 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
         Method::DELETE => return legacy::delete(inner, &head.headers, &holder()),
         _ => return method_not_allowed("POST, DELETE").respond(None),
     }
+    // Counted before the body, which may be anything, and told with the id that is in it.
+    let admitted = inner.limits.admit(&caller).await;
     let (accepts, body) = match body::transport(inner, &head.headers, body).await {
         Ok(ready) => ready,
         Err(error) => return error.respond(None),
@@ -150,10 +162,21 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
     };
     let exchange =
         Exchange { caller: &caller, endpoint, headers: &head.headers, only, accepts, message: &message };
-    match exchange.answer(holder).await {
-        Ok(response) => response,
-        Err(error) => error.respond(message.id),
-    }
+    caller.trace.asked(&message, body.len());
+    let answer = match admitted {
+        Ok(()) => exchange.answer(holder).await,
+        Err(error) => Err(error),
+    };
+    let response = answer.unwrap_or_else(|error| {
+        caller.trace.failed(&error);
+        error.respond(message.id)
+    });
+    Arc::clone(&caller.trace).finish(response)
+}
+
+/// Where a request came from.
+fn address(head: &request::Parts) -> Option<IpAddr> {
+    head.extensions.get::<ClientIp>().map(|ip| ip.0)
 }
 
 /// Path, organisation, credential for that organisation (RSV-01). Nothing about the request's body or method is said
@@ -163,6 +186,7 @@ async fn authenticate(
     endpoint: Endpoint<'_>,
     head: &request::Parts,
 ) -> Result<Caller, RpcError> {
+    let started = Instant::now();
     let presented = auth::presented(&head.headers, head.uri.query(), &endpoint)?;
     let in_query = match presented {
         Presented::Nothing => return Err(endpoint.missing()),
@@ -198,17 +222,17 @@ async fn authenticate(
             .word("org_suspended"));
     }
     credential.check_scope(endpoint)?;
-    let address: Option<IpAddr> = head.extensions.get::<ClientIp>().map(|ip| ip.0);
     let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    inner.meter.used(&access, ready.plane.org, now, address, agent);
+    inner.meter.used(&access, ready.plane.org, now, address(head), agent);
     if let Credential::Token { token, .. } = &credential {
         let grant = token.grant.and_then(|grant| ready.plane.grants.get(&grant.grant));
         seen::called(inner, ready.plane.org, token, grant.map(|grant| grant.client_name.as_str()), head);
     }
-    Ok(Caller { inner: Arc::clone(inner), ready, access, credential })
+    let trace = Trace::new(inner, &ready.plane, &access, head, started);
+    Ok(Caller { inner: Arc::clone(inner), ready, access, credential, trace })
 }
 
-fn unavailable() -> RpcError {
+pub(crate) fn unavailable() -> RpcError {
     RpcError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         code::UNAVAILABLE,

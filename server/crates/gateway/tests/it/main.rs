@@ -6,6 +6,8 @@ mod calls;
 mod eras;
 mod faults;
 mod idp;
+mod journal;
+mod limits;
 mod support;
 mod tokens;
 mod transport;
