@@ -8,9 +8,7 @@ use model::{
 };
 
 use super::{
-    api_credentials::{
-        BeginAuthorization, CredentialsData, Disconnect, LoadCredentials, PutCredentials,
-    },
+    api_credentials::{BeginAuthorization, CredentialsData, Disconnect, LoadCredentials, PutCredentials},
     parts::counted,
 };
 use crate::{
@@ -46,7 +44,8 @@ impl LazyRoute for CredentialsPage {
             let (id, given) = (credentials.connector, credentials.authorization.is_some());
             let asked = move || {
                 let asks = query.with(|query| query.get_str("disconnect").is_some());
-                (asks && may_write && given).then(|| question(end, id.to_string(), paths::connector_credentials(id)))
+                (asks && may_write && given)
+                    .then(|| question(end, id.to_string(), paths::connector_credentials(id)))
             };
             let form = match transport {
                 Transport::Demo => view! {

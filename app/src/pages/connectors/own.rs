@@ -138,7 +138,8 @@ fn row(own: OwnAuthorization, now: i64, may: bool, begin: Form<BeginOwnAuthoriza
         let remove = given.is_some().then(|| {
             let href = format!("{}?remove={id}", paths::profile_authorizations());
             let name = format!("Remove your authorisation of {}", own.name);
-            view! { <LinkButton href=href label="Remove" icon="trash-2" kind=ButtonKind::Quiet name=name /> }.erase()
+            view! { <LinkButton href=href label="Remove" icon="trash-2" kind=ButtonKind::Quiet name=name /> }
+                .erase()
         });
         view! {
             <div class="row-actions">
