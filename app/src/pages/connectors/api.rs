@@ -72,9 +72,8 @@ pub async fn load_connector(id: String) -> Result<OneConnector, AppError> {
     let (connector, tools) =
         domain::connectors::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
     let history = domain::connectors::history(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
-    let credentials = domain::upstream_oauth::config::get(&ctx.env, &actor, id)
-        .await
-        .map_err(crate::ssr::told(&ctx))?;
+    let credentials =
+        domain::upstream_oauth::config::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
     Ok(OneConnector { connector, tools, history, credentials, now: ctx.env.now() })
 }
 
@@ -123,7 +122,14 @@ pub async fn add_connector(
     let ctx = crate::ssr::ctx()?;
     let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
     let headers = typed_headers(header_name, header_value);
-    let new = NewConnector { name, slug, description, url, headers, even_if_unreachable: keep.is_some() || sign_in.is_some() };
+    let new = NewConnector {
+        name,
+        slug,
+        description,
+        url,
+        headers,
+        even_if_unreachable: keep.is_some() || sign_in.is_some(),
+    };
     let made = domain::connectors::add(&ctx.env, &actor, &new).await.map_err(crate::ssr::told(&ctx))?;
     let next = match sign_in {
         Some(_) => model::paths::connector_credentials(made.id),
