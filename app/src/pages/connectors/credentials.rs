@@ -87,7 +87,7 @@ impl LazyRoute for CredentialsPage {
 
 /// The step out of here. It is a link of its own, so that people see where they go before they type a password there.
 pub(crate) fn on_the_way(link: &SignInLink) -> AnyView {
-    let label = format!("Continue to {}", link.host);
+    let (label, url) = (format!("Continue to {}", link.host), link.url.clone());
     view! {
         <div role="status">
             <Callout tone=Tone::Info title=format!("Sign in at {}", link.host)>
@@ -95,7 +95,7 @@ pub(crate) fn on_the_way(link: &SignInLink) -> AnyView {
                     "It asks you whether Gatehouse may use the server, then sends you back here. Do it in this browser, within \
                      ten minutes."
                 </p>
-                <p><a class=ButtonKind::Primary.class() href=link.url.clone() rel="external noreferrer">{label}</a></p>
+                <p><a class=ButtonKind::Primary.class() href=url rel="external noreferrer">{label}</a></p>
             </Callout>
         </div>
     }
@@ -173,10 +173,12 @@ fn oauth_state(data: &CredentialsData, may_write: bool, begin: Form<BeginAuthori
     let given = shown.authorization.as_ref();
     let personal = shown.kind == CredentialKind::PerUser;
     let by_person = shown.kind == CredentialKind::AuthorizationCode;
-    let wanted = (!shown.scope_wanted.is_empty() && personal | by_person).then(|| {
+    let wanted =
+        Some(shown.scope_wanted.clone()).filter(|scope| !scope.is_empty() && (personal || by_person));
+    let wanted = wanted.map(|scope| {
         view! {
             <Callout tone=Tone::Warn title="The server wants a wider permission">
-                <p>"A call was refused for want of " <code>{shown.scope_wanted.clone()}</code> ". Authorise it again to give it."</p>
+                <p>"A call was refused for want of " <code>{scope}</code> ". Authorise it again to give it."</p>
             </Callout>
         }
         .erase()
@@ -188,9 +190,10 @@ fn oauth_state(data: &CredentialsData, may_write: bool, begin: Form<BeginAuthori
             ClientSource::Registered => "registered by Gatehouse",
         };
         let secret = if shown.has_secret { ", with a secret" } else { "" };
+        let id = id.clone();
         view! {
             <Fact term="Client">
-                <span class="two-lines"><code>{id.clone()}</code><span class="fine">{how} {secret}</span></span>
+                <span class="two-lines"><code>{id}</code><span class="fine">{how} {secret}</span></span>
             </Fact>
         }
         .erase()
@@ -198,19 +201,22 @@ fn oauth_state(data: &CredentialsData, may_write: bool, begin: Form<BeginAuthori
     let members = personal.then(|| {
         let (all, lost) = shown.members;
         let lost = if lost == 0 { String::new() } else { format!(", {lost} of them need to again") };
-        view! { <Fact term="Members">{format!("{all} authorised theirs{lost}")}</Fact> }.erase()
+        let text = format!("{all} authorised theirs{lost}");
+        view! { <Fact term="Members">{text}</Fact> }.erase()
     });
+    let (way, state, acts) = (shown.kind.label(), badge(given), acts(shown, may_write, begin));
+    let lost = lost(given, now);
     let whose = if personal { "Yours" } else { "State" };
     let details = given.map(|given| details(given, now));
     let issuer = shown.issuer.clone();
     view! {
-        <Card title="State" action=acts(shown, may_write, begin)>
+        <Card title="State" action=acts>
             <div class="stack">
-                {lost(given, now)}
+                {lost}
                 {wanted}
                 <Facts>
-                    <Fact term="Way">{shown.kind.label()}</Fact>
-                    <Fact term=whose>{badge(given)}</Fact>
+                    <Fact term="Way">{way}</Fact>
+                    <Fact term=whose>{state}</Fact>
                     {members}
                     {details}
                     <Fact term="Authorization server"><code>{issuer}</code></Fact>
@@ -225,7 +231,8 @@ fn oauth_state(data: &CredentialsData, may_write: bool, begin: Form<BeginAuthori
 /// When it was given, and how long it lasts.
 fn details(given: &Authorization, now: i64) -> AnyView {
     let scope = (!given.scope.is_empty())
-        .then(|| view! { <Fact term="Scope"><code>{given.scope.clone()}</code></Fact> }.erase());
+        .then(|| given.scope.clone())
+        .map(|scope| view! { <Fact term="Scope"><code>{scope}</code></Fact> }.erase());
     let ends = match (given.expires_at, given.renews) {
         (_, true) => "Renewed by Gatehouse before it ends".into_any(),
         (None, false) => "The server did not say".into_any(),
@@ -303,6 +310,8 @@ fn change(save: Form<PutCredentials>, data: &CredentialsData) -> AnyView {
     };
     let scope = if shown.kind == CredentialKind::Static { String::new() } else { shown.scope.clone() };
     let id = shown.connector.to_string();
+    let (kind, typed_issuer, redirect_uri) =
+        (shown.kind.as_str(), data.typed_issuer.clone(), data.redirect_uri.clone());
     let document = data.document.clone().map(|url| {
         view! { <Fact term="Its client-id metadata document"><CopyField label="document address" text=url /></Fact> }.erase()
     });
@@ -311,7 +320,7 @@ fn change(save: Form<PutCredentials>, data: &CredentialsData) -> AnyView {
             <PostForm form=save>
                 <ErrorSummary form=save />
                 <input type="hidden" name="id" value=id />
-                <RadioGroup form=save name="kind" label="Way" value=shown.kind.as_str() choices=choices() />
+                <RadioGroup form=save name="kind" label="Way" value=kind choices=choices() />
                 <TextField
                     form=save
                     name="client_id"
@@ -342,7 +351,7 @@ fn change(save: Form<PutCredentials>, data: &CredentialsData) -> AnyView {
                     name="issuer"
                     label="Authorization server (optional)"
                     hint="Its issuer, such as https://login.example.com. Only where the server does not name it."
-                    value=data.typed_issuer.clone()
+                    value=typed_issuer
                     kind="url"
                     inputmode="url"
                     max=2048
@@ -355,7 +364,7 @@ fn change(save: Form<PutCredentials>, data: &CredentialsData) -> AnyView {
         </Card>
         <Card title="Registering Gatehouse by hand" about="What an authorization server wants to know of Gatehouse.">
             <Facts>
-                <Fact term="Redirect address"><CopyField label="redirect address" text=data.redirect_uri.clone() /></Fact>
+                <Fact term="Redirect address"><CopyField label="redirect address" text=redirect_uri /></Fact>
                 {document}
             </Facts>
         </Card>

@@ -1,7 +1,7 @@
 //! The upstream MCP servers of an organisation.
 
 pub mod api;
-mod api_credentials;
+pub mod api_credentials;
 mod credentials;
 mod delete;
 mod detail;

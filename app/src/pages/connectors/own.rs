@@ -42,10 +42,11 @@ impl LazyRoute for OwnAuthorizationsPage {
                 }
             };
             let org = me.org.as_ref().map(|org| org.name.clone()).unwrap_or_default();
-            let note = (!may).then(|| {
+            let here = org.clone();
+            let note = (!may).then(move || {
                 view! {
                     <Callout tone=Tone::Neutral>
-                        <p>"Your role in " {org.clone()} " does not include calls of your own, so there is nothing for you to authorise."</p>
+                        <p>"Your role in " {here} " does not include calls of your own, so there is nothing for you to authorise."</p>
                     </Callout>
                 }
                 .erase()
