@@ -121,6 +121,7 @@ use crate::{
         help::{AuthenticationHelpPage, ClaudeAiHelpPage, QuickstartPage},
         oauth_clients::{DeleteOauthClientPage, NewOauthClientPage, OauthClientPage, OauthClientsPage},
         overview::OverviewPage,
+        playground::PlaygroundPage,
         profile::{ProfilePage, SessionsPage},
         settings::SettingsPage,
         sso::SsoPage,
@@ -192,6 +193,7 @@ fn Pages() -> impl IntoView {
             <Route path=At("/connectors/:id") view={Lazy::<ConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/delete") view={Lazy::<DeleteConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/playground") view={Lazy::<PlaygroundPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/activity") view={Lazy::<ActivityPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/activity/settings") view={Lazy::<ActivitySettingsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/activity/:id") view={Lazy::<ActivityEntryPage>::new()} ssr=SsrMode::Async />
