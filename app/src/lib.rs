@@ -122,6 +122,7 @@ use crate::{
         help::{AuthenticationHelpPage, ClaudeAiHelpPage, QuickstartPage},
         oauth_clients::{DeleteOauthClientPage, NewOauthClientPage, OauthClientPage, OauthClientsPage},
         overview::OverviewPage,
+        playground::PlaygroundPage,
         profile::{ProfilePage, SessionsPage},
         settings::SettingsPage,
         sso::SsoPage,
@@ -194,6 +195,7 @@ fn Pages() -> impl IntoView {
             <Route path=At("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/credentials") view={Lazy::<CredentialsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/delete") view={Lazy::<DeleteConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/playground") view={Lazy::<PlaygroundPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/activity") view={Lazy::<ActivityPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/activity/settings") view={Lazy::<ActivitySettingsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/activity/:id") view={Lazy::<ActivityEntryPage>::new()} ssr=SsrMode::Async />

@@ -368,6 +368,13 @@ pub trait Directory: Send + Sync + 'static {
     /// The organisation with this slug. It answers from memory: unknown slugs are asked for by anybody.
     fn lookup(&self, slug: &str) -> Option<OrgId>;
 
+    /// The organisation that an API key with this SHA-256 belongs to, whether or not it works. It remembers; whoever has
+    /// a key of the right form that nobody knows is asked for once.
+    fn org_of_key<'a>(
+        &'a self,
+        hash: &'a [u8; 32],
+    ) -> BoxFuture<'a, core::result::Result<Option<OrgId>, Unavailable>>;
+
     /// A snapshot as of now, freshly read; `None` when the organisation is gone.
     fn plane(&self, org: OrgId) -> BoxFuture<'_, core::result::Result<Option<Arc<OrgPlane>>, Unavailable>>;
 }
@@ -377,8 +384,13 @@ pub trait Directory: Send + Sync + 'static {
 pub struct Planes {
     env: Env,
     slugs: RwLock<HashMap<String, OrgId>>,
+    /// Whose the API keys are that were asked for, by SHA-256; `None` for keys that nobody knows.
+    keys: RwLock<HashMap<[u8; 32], Option<OrgId>>>,
     seen: Mutex<Seen>,
 }
+
+/// The most keys whose organisation is remembered.
+const MOST_KEYS: usize = 100_000;
 
 /// What this process knows of changes. Times are the database's, Unix milliseconds.
 #[derive(Debug, Default)]
@@ -415,7 +427,7 @@ impl Seen {
 impl Planes {
     /// Reads all slugs.
     pub async fn load(env: Env) -> Result<Arc<Self>> {
-        let planes = Self { env, slugs: RwLock::default(), seen: Mutex::default() };
+        let planes = Self { env, slugs: RwLock::default(), keys: RwLock::default(), seen: Mutex::default() };
         let (now, _, all) = planes.look().await?;
         planes
             .slugs
@@ -653,6 +665,33 @@ fn plane_connector(
 impl Directory for Planes {
     fn lookup(&self, slug: &str) -> Option<OrgId> {
         self.slugs.read().unwrap_or_else(PoisonError::into_inner).get(slug).copied()
+    }
+
+    fn org_of_key<'a>(
+        &'a self,
+        hash: &'a [u8; 32],
+    ) -> BoxFuture<'a, core::result::Result<Option<OrgId>, Unavailable>> {
+        if let Some(known) = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(hash) {
+            let known = *known;
+            return Box::pin(async move { Ok(known) });
+        }
+        Box::pin(async move {
+            let found = async {
+                let mut tx = self.env.db.read().await?;
+                store::api_keys::find_org(&mut tx, hash).await
+            };
+            let org = found.await.map_err(|error: store::Error| {
+                tracing::error!(%error, "a key cannot be looked up");
+                Unavailable
+            })?;
+            // A key that nobody knows never becomes one: its hash would have to be met.
+            let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+            if keys.len() >= MOST_KEYS {
+                keys.clear();
+            }
+            keys.insert(*hash, org);
+            Ok(org)
+        })
     }
 
     fn plane(&self, org: OrgId) -> BoxFuture<'_, core::result::Result<Option<Arc<OrgPlane>>, Unavailable>> {
