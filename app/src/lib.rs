@@ -114,7 +114,8 @@ use crate::{
             RevokeConnectionPage,
         },
         connectors::{
-            ConnectorPage, ConnectorsPage, DeleteConnectorPage, EditConnectorPage, NewConnectorPage,
+            ConnectorPage, ConnectorsPage, CredentialsPage, DeleteConnectorPage, EditConnectorPage,
+            NewConnectorPage, OwnAuthorizationsPage,
         },
         consent::ConsentPage,
         doctor::DoctorPage,
@@ -192,6 +193,7 @@ fn Pages() -> impl IntoView {
             <Route path=At("/connectors/new") view={Lazy::<NewConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id") view={Lazy::<ConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/connectors/:id/credentials") view={Lazy::<CredentialsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/delete") view={Lazy::<DeleteConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/playground") view={Lazy::<PlaygroundPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/activity") view={Lazy::<ActivityPage>::new()} ssr=SsrMode::Async />
@@ -237,6 +239,11 @@ fn Pages() -> impl IntoView {
             <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/connections") view={Lazy::<OwnConnectionsPage>::new()} ssr=SsrMode::Async />
+            <Route
+                path=At("/profile/authorizations")
+                view={Lazy::<OwnAuthorizationsPage>::new()}
+                ssr=SsrMode::Async
+            />
             <Route
                 path=At("/help/authentication")
                 view={Lazy::<AuthenticationHelpPage>::new()}

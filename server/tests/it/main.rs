@@ -15,3 +15,4 @@ mod sessions;
 mod set_up;
 mod support;
 mod tokens;
+mod upstream_oauth;

@@ -109,6 +109,22 @@ pub async fn get(env: &Env, actor: &OrgActor<can::ConnectorsRead>, id: Connector
     Ok(shown)
 }
 
+/// The same, with the authorization server that somebody typed; empty if nobody did.
+pub async fn get_with_issuer(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsRead>,
+    id: ConnectorId,
+) -> Result<(Credentials, String)> {
+    let shown = get(env, actor, id).await?;
+    let mut tx = env.db.read().await?;
+    let client = store::upstream_credentials::find_client(&mut tx, actor.org(), id).await?;
+    let typed = match &client {
+        Some(client) if server(client)?.typed => client.issuer.clone(),
+        _ => String::new(),
+    };
+    Ok((shown, typed))
+}
+
 pub(super) fn shown_authorization(row: &Authorization) -> credentials::Authorization {
     credentials::Authorization {
         id: row.id,

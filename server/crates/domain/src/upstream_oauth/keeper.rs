@@ -139,29 +139,38 @@ impl Entry {
 }
 
 /// The tokens that one process has in memory.
-pub struct Shared(moka::sync::Cache<AuthorizationId, Arc<Entry>>);
+pub struct Shared {
+    entries: moka::sync::Cache<AuthorizationId, Arc<Entry>>,
+    /// How long one exchange with an authorization server may take.
+    pub(super) patience: Duration,
+}
 
 impl core::fmt::Debug for Shared {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Shared").field("entries", &self.0.entry_count()).finish_non_exhaustive()
+        f.debug_struct("Shared").field("entries", &self.entries.entry_count()).finish_non_exhaustive()
     }
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        let cache = moka::sync::Cache::builder().max_capacity(KEPT).time_to_idle(Duration::from_hours(1));
-        Self(cache.build())
+        Self::with_patience(Duration::from_secs(10))
     }
 }
 
 impl Shared {
+    /// One that waits for authorization servers for this long.
+    pub fn with_patience(patience: Duration) -> Self {
+        let entries = moka::sync::Cache::builder().max_capacity(KEPT).time_to_idle(Duration::from_hours(1));
+        Self { entries: entries.build(), patience }
+    }
+
     fn entry(&self, id: AuthorizationId) -> Arc<Entry> {
-        self.0.get_with(id, Arc::default)
+        self.entries.get_with(id, Arc::default)
     }
 
     /// Forgets a token: its authorisation is gone.
     pub(super) fn forget(&self, id: AuthorizationId) {
-        self.0.invalidate(&id);
+        self.entries.invalidate(&id);
     }
 }
 
@@ -184,7 +193,7 @@ fn held(access: &str, row: &Authorization) -> Result<Token> {
 
 impl Keeper for Env {
     fn at_hand(&self, holder: &Holder) -> Option<Held> {
-        let entry = self.upstream.0.get(&holder.authorization)?;
+        let entry = self.upstream.entries.get(&holder.authorization)?;
         let now = self.now();
         let token = entry.good(now)?;
         if token.renew_at.is_some_and(|at| at <= now)
