@@ -6,6 +6,7 @@ mod csrf_and_headers;
 mod doctor;
 mod documents;
 mod idp;
+mod limits;
 mod mcp;
 mod nodes;
 mod oauth;

@@ -8,6 +8,7 @@ mod faults;
 mod idp;
 mod journal;
 mod limits;
+mod rest;
 mod support;
 mod tokens;
 mod transport;
