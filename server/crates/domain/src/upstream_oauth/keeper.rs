@@ -16,7 +16,11 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
-use model::{AuthorizationId, credentials::CredentialKind, permissions::can};
+use model::{
+    AuthorizationId,
+    credentials::{ClientSource, CredentialKind},
+    permissions::can,
+};
 use serde_json::json;
 use store::upstream_credentials::{Authorization, Client, Renewed};
 
@@ -411,6 +415,9 @@ async fn with_lease(
             let why = refusal(&code, &client);
             // Written only if nobody has renewed it meanwhile: then the refusal was of an old token.
             lose(env, holder, row.generation, &why).await.map_err(|error| unreadable(holder, &error))?;
+            if code == "invalid_client" {
+                retire(env, holder, &client).await.map_err(|error| unreadable(holder, &error))?;
+            }
             let now = find(env, holder).await.map_err(|error| unreadable(holder, &error))?;
             if let Some(now) = now.filter(|now| now.row.lost.is_none()) {
                 match look(env, holder, entry, &now.row, now.row.generation > row.generation).await {
@@ -426,6 +433,21 @@ async fn with_lease(
     entry.rest(env.now(), &why);
     release(env, holder, lease).await;
     Err(NotAuthorized::for_now(why))
+}
+
+/// Marks a client as ended that its authorization server has forgotten, so that the next authorisation registers another.
+async fn retire(env: &Env, holder: &Holder, client: &Client) -> Result<()> {
+    if client.source != Some(ClientSource::Registered) {
+        return Ok(());
+    }
+    let mut tx = env.db.write().await?;
+    let now = store::upstream_credentials::find_client(&mut tx, holder.org, holder.connector).await?;
+    if now.as_ref() == Some(client) {
+        let ended = Client { secret_expires_at: Some(env.now()), ..client.clone() };
+        store::upstream_credentials::put_client(&mut tx, holder.org, &ended).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// What a refusal of the token endpoint means to a person.
