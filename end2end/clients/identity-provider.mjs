@@ -21,6 +21,7 @@ server.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {
       },
     ],
     jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256' }] },
+    findAccount: (_context, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
     scopes: ['openid', 'offline_access', 'tools'],
     interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
     rotateRefreshToken: true,

@@ -50,6 +50,8 @@ impl Provider {
         let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
         let line = line.expect("the provider starts").unwrap().expect("run `make setup-test`");
         let issuer = line.strip_prefix("listening on ").expect("its address").to_owned();
+        // Whatever else it says is read: a pipe that nobody reads ends it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { issuer, process }
     }
 

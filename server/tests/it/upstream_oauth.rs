@@ -621,6 +621,38 @@ async fn a_real_one(kind: Kind) {
 }
 both!(a_real_authorization_server_is_followed_through_rotation_and_amnesia, a_real_one);
 
+async fn refused_though_new(kind: Kind) {
+    let bench = Bench::authorized(kind).await;
+    assert_eq!(bench.called_as().await, "ada");
+    bench.upstream.known().faults.forgetful = true;
+    // Refused for a moment: nobody has to do anything, and the authorization server is not asked for each call.
+    let (word, error) = bench.refused().await;
+    assert_eq!(word, "upstream_unavailable", "{error}");
+    let asked = bench.upstream.known().token_requests;
+    bench.refused().await;
+    bench.refused().await;
+    assert_eq!(bench.upstream.known().token_requests, asked);
+    bench.upstream.known().faults.forgetful = false;
+    bench.app.test.clock.advance(2_000);
+    assert_eq!(bench.called_as().await, "ada");
+    assert_eq!(bench.shown().await.authorization.unwrap().lost, None);
+    // Refused for good.
+    bench.upstream.known().faults.forgetful = true;
+    bench.app.test.clock.advance(700_000);
+    let mut words = Vec::new();
+    for _ in 0..6 {
+        words.push(bench.refused().await.0);
+        bench.app.test.clock.advance(8_000);
+    }
+    assert_eq!(
+        (words[0].as_str(), words[5].as_str()),
+        ("upstream_unavailable", "upstream_needs_authorization")
+    );
+    assert!(bench.shown().await.authorization.unwrap().lost.unwrap().1.contains("issued a moment ago"));
+    assert_eq!(bench.upstream.known().reused, 0);
+}
+both!(a_new_token_that_is_refused_is_given_a_moment, refused_though_new);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn key_02_tokens_and_secrets_are_sealed_at_rest() {
     let bench = Bench::authorized(Kind::Sqlite).await;

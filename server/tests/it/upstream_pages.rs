@@ -2,8 +2,17 @@
 //! back. In front of a server with faults, and in front of another Gatehouse.
 
 use axum::http::StatusCode;
-use domain::{connectors, testing::TestMember};
-use model::{ConnectorId, Role, api_keys::KeyScope, paths};
+use domain::{
+    connectors,
+    testing::TestMember,
+    upstream_oauth::config::{self, Input},
+};
+use model::{
+    ConnectorId, Role,
+    api_keys::KeyScope,
+    credentials::{ClientSource, CredentialKind},
+    paths,
+};
 use serde_json::json;
 use server::accept;
 use store::Kind;
@@ -164,6 +173,39 @@ async fn each_member_authorises_on_a_page_of_their_own() {
     assert!(browser.get(page).await.text.contains("Not authorised"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_read_documents_know_gatehouse_by_its_own() {
+    const BASE: &str = "https://gate.example";
+    let app = TestApp::with(Kind::Sqlite, &[("GATEHOUSE_PUBLIC_URL", BASE)]).await;
+    let owner = app.org("acme").await;
+    let upstream = Upstream::start().await;
+    let answer = app.browser().get(paths::upstream_client()).await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/json"));
+    let id = format!("{BASE}{}", paths::upstream_client());
+    let document = answer.json();
+    assert_eq!(document["client_id"], id.as_str());
+    assert_eq!(document["redirect_uris"], json!([format!("{BASE}{}", paths::upstream_callback())]));
+    assert_eq!(document["token_endpoint_auth_method"], "none");
+    let new = connectors::NewConnector {
+        name: "Files".to_owned(),
+        slug: "files".to_owned(),
+        description: String::new(),
+        url: upstream.url.clone(),
+        headers: Vec::new(),
+        even_if_unreachable: true,
+    };
+    let actor = owner.actor().await;
+    let connector = connectors::add(&app.test.env, &actor, &new).await.unwrap().id;
+    let input = Input { kind: CredentialKind::PerUser, ..Input::default() };
+    config::put(&app.test.env, &actor, connector, &input).await.unwrap();
+    let shown = config::get(&app.test.env, &owner.actor().await, connector).await.unwrap();
+    assert_eq!(shown.client, Some((id, ClientSource::Document)));
+    assert_eq!(upstream.known().registrations, 0, "the document comes before registration");
+    // Nobody could read it without TLS.
+    let plain = TestApp::new(Kind::Sqlite).await;
+    assert_eq!(plain.browser().get(paths::upstream_client()).await.status, StatusCode::NOT_FOUND);
+}
+
 /// Another Gatehouse, on a socket, with one organisation that has the demo server.
 struct Behind {
     app: TestApp,
@@ -219,6 +261,9 @@ async fn one_behind_the_other(kind: Kind) {
     let location = behind.allow(&link).await;
     let returned = browser.get(&back(&location)).await;
     assert_eq!(returned.status, StatusCode::SEE_OTHER, "{}", returned.text);
+    behind.app.settle().await;
+    // The first look may have come before the other one knew what it had just given; that is no end.
+    app.test.clock.advance(2_000);
     connectors::test(&app.test.env, &owner.actor().await, id).await.unwrap().expect("it answers");
     app.settle().await;
     let key = app.key(&owner, KeyScope::All).await.secret;

@@ -47,6 +47,8 @@ pub(crate) struct Faults {
     pub(crate) redirect: bool,
     /// Neither registers clients nor reads documents.
     pub(crate) typed_clients: bool,
+    /// The MCP server does not know tokens, however new.
+    pub(crate) forgetful: bool,
     /// Another authorization server, whose JWTs are taken unless they are listed as refused.
     pub(crate) authority: Option<String>,
     /// The page where people sign in.
@@ -314,7 +316,7 @@ impl Upstream {
         let whose = token
             .and_then(|token| known.access.get(token).cloned().or_else(|| known.foreign(token, &this.url)));
         let named = this.url.replace("/mcp", "/.well-known/oauth-protected-resource/mcp");
-        let Some(whose) = whose else {
+        let Some(whose) = whose.filter(|_| !known.faults.forgetful) else {
             let error = if token.is_some() { ", error=\"invalid_token\"" } else { "" };
             let challenge = format!("Bearer resource_metadata=\"{named}\", scope=\"tools\"{error}");
             return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response();

@@ -42,6 +42,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const AHEAD: i64 = 60_000;
 /// Rests between tries while an authorization server does not answer, milliseconds: doubled each time.
 const REST: (i64, i64) = (1000, 60_000);
+/// For how long new tokens may be refused before they count as refused for good, and after which time an earlier
+/// refusal is another matter; milliseconds.
+const REFUSED: (i64, i64) = (10_000, 600_000);
 /// How often saving new tokens is tried before the process gives up: half a minute in all.
 const SAVES: u32 = 8;
 /// Authorisations that are kept in memory. Others are read again when they are used.
@@ -106,6 +109,8 @@ struct Entry {
     /// Whether a renewal in the background is under way.
     ahead: AtomicBool,
     rest: Mutex<Rest>,
+    /// Since when the server refuses what was only just issued.
+    refused_since: Mutex<Option<i64>>,
 }
 
 impl Entry {
@@ -135,6 +140,15 @@ impl Entry {
         rest.pause = (rest.pause * 2).clamp(REST.0, REST.1);
         rest.until = now + rest.pause;
         why.clone_into(&mut rest.why);
+    }
+
+    /// Notes that a new token was refused. Whether that has been so for longer than servers need to agree.
+    fn is_refused_for_long(&self, now: i64) -> bool {
+        let mut since = self.refused_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = since.filter(|since| (0..REFUSED.1).contains(&(now - since)));
+        let first = recent.unwrap_or(now);
+        *since = Some(first);
+        now - first >= REFUSED.0
     }
 
     fn rested(&self) {
@@ -231,6 +245,12 @@ impl Keeper for Env {
     fn refused<'a>(&'a self, holder: &'a Holder, generation: i64) -> BoxFuture<'a, NotAuthorized> {
         Box::pin(async move {
             let why = "The server refuses the access token, though it was issued a moment ago.";
+            let entry = self.upstream.entry(holder.authorization);
+            if !entry.is_refused_for_long(self.now()) {
+                // A server of several nodes may not yet know what another of them issued.
+                entry.rest(self.now(), why);
+                return NotAuthorized::for_now(format!("{why} Try again in a few seconds."));
+            }
             match lose(self, holder, generation, why).await {
                 Ok(()) => holder.ended(why),
                 Err(error) => unreadable(holder, &error),
