@@ -113,7 +113,7 @@ use crate::{
             RevokeConnectionPage,
         },
         connectors::{
-            ConnectorPage, ConnectorsPage, DeleteConnectorPage, EditConnectorPage, NewConnectorPage,
+            ConnectorPage, ConnectorsPage, DeleteConnectorPage, EditConnectorPage, NewConnectorPage, ToolPage,
         },
         consent::ConsentPage,
         doctor::DoctorPage,
@@ -188,6 +188,7 @@ fn Pages() -> impl IntoView {
             <Route path=At("/orgs/new") view={Lazy::<NewOrgPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors") view={Lazy::<ConnectorsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/new") view={Lazy::<NewConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/connectors/tools/:of") view={Lazy::<ToolPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id") view={Lazy::<ConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/delete") view={Lazy::<DeleteConnectorPage>::new()} ssr=SsrMode::Async />

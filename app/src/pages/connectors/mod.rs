@@ -8,6 +8,7 @@ mod health;
 mod list;
 mod new;
 mod parts;
+mod tool;
 mod tools;
 
 pub use delete::DeleteConnectorPage;
@@ -15,3 +16,4 @@ pub use detail::ConnectorPage;
 pub use edit::EditConnectorPage;
 pub use list::ConnectorsPage;
 pub use new::NewConnectorPage;
+pub use tool::ToolPage;
