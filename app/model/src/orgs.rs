@@ -96,7 +96,7 @@ pub struct Overview {
     pub active_keys: u32,
     /// MCP connections that are live.
     pub connections: u32,
-    /// When any key or connection was last used, Unix milliseconds.
+    /// When anybody last called the endpoint, with whatever credential, Unix milliseconds.
     pub last_call_at: Option<i64>,
     /// Whether the person closed the checklist.
     pub onboarding_dismissed: bool,
@@ -130,6 +130,8 @@ pub struct Activity {
     pub target: String,
     /// Whether it worked.
     pub ok: bool,
+    /// How often, where several are told as one; `at` is the latest.
+    pub times: u32,
 }
 
 /// One signed-in browser (SES-05).
