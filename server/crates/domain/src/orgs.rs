@@ -310,9 +310,10 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
     } else {
         Vec::new()
     };
-    let last_day = match actor.also(Permission::UsageRead) {
-        true => Some(crate::usage::last_day(&mut tx, org_id, now).await?),
-        false => None,
+    let last_day = if actor.also(Permission::UsageRead) {
+        Some(crate::usage::last_day(&mut tx, org_id, now).await?)
+    } else {
+        None
     };
     Ok(Overview {
         last_day,
