@@ -7,6 +7,7 @@ use domain::{
     Env, OrgActor, connectors,
     env::Changes,
     mcp::exchange::Exchange as _,
+    playground::{MemberCall, Playground as _},
     testing::TestMember,
     upstream_oauth::{
         Authorized, Holder, Keeper as _,
@@ -516,6 +517,26 @@ async fn each_for_themselves(kind: Kind) {
     assert!(as_member(&ben).await.unwrap_err().contains("you have not yet"));
     authorize(&ben, "ben").await;
     assert_eq!(as_member(&ben).await, Ok("ben".to_owned()));
+    // The Playground is their own as well.
+    let vera = bench.app.test.member(&bench.owner, "vera", model::Role::Member).await;
+    let played = async |member: &TestMember| {
+        let call = MemberCall {
+            org: member.org_id(),
+            user: member.user,
+            name: "somebody".to_owned(),
+            origin: domain::request::Origin::default(),
+            connector: "files".to_owned(),
+            tool: "whoami".to_owned(),
+            arguments: "{}".to_owned(),
+        };
+        bench.app.work.gateway.call(call).await.body
+    };
+    for (member, says) in
+        [(&ben, r#""text":"ben""#), (&bench.owner, r#""text":"ada""#), (&vera, "you have not yet")]
+    {
+        let body = played(member).await;
+        assert!(body.contains(says), "{says}: {body}");
+    }
     assert_eq!(as_member(&bench.owner).await, Ok("ada".to_owned()));
     assert_eq!(bench.shown().await.members, (2, 0));
     // Nobody sees or removes another's (TEN-01).
