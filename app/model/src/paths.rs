@@ -183,6 +183,12 @@ pub const fn authorize() -> &'static str {
 pub fn consent(request: &str) -> String {
     format!("/oauth/consent?request={}", encode(request))
 }
+/// The same page once more, after an answer that could not be taken: for this organisation (may be empty), with the
+/// field that has to change.
+pub fn consent_again(request: &str, org: &str, field: &str) -> String {
+    let org = if org.is_empty() { String::new() } else { format!("&org={}", encode(org)) };
+    format!("{}{org}&error={}", consent(request), encode(field))
+}
 /// The answer to the consent page; POST only.
 pub const fn consent_decision() -> &'static str {
     "/oauth/consent/decision"
