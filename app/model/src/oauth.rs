@@ -332,7 +332,7 @@ pub struct Connection {
     pub created_at: i64,
     /// When it ends by itself.
     pub expires_at: i64,
-    /// When an access token was last refreshed.
+    /// When it last got an access token.
     pub last_token_at: Option<i64>,
     /// When a request last used it.
     pub last_used_at: Option<i64>,

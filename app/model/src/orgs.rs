@@ -96,8 +96,10 @@ pub struct Overview {
     pub active_keys: u32,
     /// MCP connections that are live.
     pub connections: u32,
-    /// When any key or connection was last used, Unix milliseconds.
+    /// When anybody last called the endpoint, with whatever credential, Unix milliseconds.
     pub last_call_at: Option<i64>,
+    /// Requests of the last 24 hours; `None` without `usage:read`.
+    pub last_day: Option<crate::activity::LastDay>,
     /// Whether the person closed the checklist.
     pub onboarding_dismissed: bool,
     /// Whether the built-in demo server can be added with one click.
@@ -130,6 +132,8 @@ pub struct Activity {
     pub target: String,
     /// Whether it worked.
     pub ok: bool,
+    /// How often, where several are told as one; `at` is the latest.
+    pub times: u32,
 }
 
 /// One signed-in browser (SES-05).

@@ -25,6 +25,7 @@ pub mod oauth;
 pub mod oauth_clients;
 pub mod orgs;
 pub mod password;
+pub mod playground;
 pub mod request;
 pub mod sealer;
 pub mod sessions;

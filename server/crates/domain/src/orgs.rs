@@ -305,11 +305,17 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
         u32::try_from(connectors.iter().filter(|c| wanted(c)).count()).unwrap_or(u32::MAX)
     };
     let activity = if actor.also(Permission::AuditRead) {
-        store::audit::list_latest(&mut tx, org_id, 10).await?.into_iter().map(activity_line).collect()
+        let lines = store::audit::list_latest(&mut tx, org_id, ACTIVITY_READ).await?;
+        grouped(lines.into_iter().map(activity_line))
     } else {
         Vec::new()
     };
+    let last_day = match actor.also(Permission::UsageRead) {
+        true => Some(crate::usage::last_day(&mut tx, org_id, now).await?),
+        false => None,
+    };
     Ok(Overview {
+        last_day,
         endpoint: env.settings.absolute(&paths::mcp(org.slug.as_str())),
         connectors: ConnectorCounts {
             total: count(&|_| true),
@@ -323,12 +329,45 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
         connections: u32::try_from(connections).unwrap_or(u32::MAX),
         last_call_at: store::api_keys::last_used(&mut tx, org_id)
             .await?
-            .max(store::connections::last_used(&mut tx, org_id).await?),
+            .max(store::connections::last_used(&mut tx, org_id).await?)
+            // Machines, tokens of an identity provider and people at the playground have neither.
+            .max(store::request_log::last_at(&mut tx, org_id).await?),
         onboarding_dismissed: store::orgs::onboarding_dismissed_at(&mut tx, org_id).await?.is_some(),
         demo_available: env.settings.demo
             && !connectors.iter().any(|c| c.transport == model::connectors::Transport::Demo),
         activity,
     })
+}
+
+/// The most lines of recent activity.
+const ACTIVITY_SHOWN: usize = 10;
+/// So many events are looked at for them, because many may be of one kind.
+const ACTIVITY_READ: i64 = 100;
+/// Log-ins that failed are one line as long as no more than this lies between two, milliseconds.
+const ACTIVITY_NEAR: i64 = 60 * 60 * 1000;
+
+/// The lines, newest first: whoever tries passwords does not push everything else out of view.
+fn grouped(lines: impl Iterator<Item = Activity>) -> Vec<Activity> {
+    let mut shown: Vec<Activity> = Vec::new();
+    // Where the failures stand, and when the oldest of them was.
+    let mut failures: Option<(usize, i64)> = None;
+    for line in lines {
+        let failed = line.action == "auth.signed_in" && !line.ok;
+        match &mut failures {
+            Some((at, oldest)) if failed && *oldest - line.at <= ACTIVITY_NEAR => {
+                shown[*at].times += 1;
+                *oldest = line.at;
+            }
+            _ => {
+                if failed {
+                    failures = Some((shown.len(), line.at));
+                }
+                shown.push(line);
+            }
+        }
+    }
+    shown.truncate(ACTIVITY_SHOWN);
+    shown
 }
 
 fn activity_line(line: store::audit::Line) -> Activity {
@@ -339,6 +378,7 @@ fn activity_line(line: store::audit::Line) -> Activity {
         target: detail["targets"][0]["name"].as_str().unwrap_or_default().to_owned(),
         ok: line.result == "ok",
         action: line.action,
+        times: 1,
     }
 }
 
@@ -362,4 +402,32 @@ pub(crate) async fn data_key(env: &Env, tx: &mut Tx, org: OrgId) -> Result<crate
 pub(crate) async fn check_connectors(tx: &mut Tx, org: OrgId, wanted: &[ConnectorId]) -> Result<()> {
     let known: Vec<_> = store::connectors::list(tx, org).await?.into_iter().map(|c| c.id).collect();
     if wanted.iter().all(|id| known.contains(id)) { Ok(()) } else { Err(Error::not_found("connector")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_log_ins_are_one_line_and_push_nothing_out() {
+        let line = |at: i64, action: &str, ok: bool| Activity {
+            at,
+            actor: "System".into(),
+            action: action.into(),
+            target: String::new(),
+            ok,
+            times: 1,
+        };
+        let minute = 60 * 1000;
+        // Newest first: forty failures, one log-in among them, and before that what was done.
+        let mut lines: Vec<_> = (0..40).map(|n| line((400 - n) * minute, "auth.signed_in", false)).collect();
+        lines.insert(20, line(380 * minute, "auth.signed_in", true));
+        lines.push(line(300 * minute, "mcp.created", true));
+        lines.push(line(200 * minute, "auth.signed_in", false));
+        let shown = grouped(lines.into_iter());
+        let told: Vec<_> = shown.iter().map(|line| (line.at / minute, line.ok, line.times)).collect();
+        assert_eq!(told, [(400, false, 40), (380, true, 1), (300, true, 1), (200, false, 1)]);
+        let many = (0..30).map(|n| line(-n, "mcp.updated", true));
+        assert_eq!(grouped(many).len(), ACTIVITY_SHOWN);
+    }
 }

@@ -150,7 +150,9 @@ async fn connectors(tx: &mut Tx, org: OrgId, scope: &Scope) -> Result<Vec<Consen
             continue;
         }
         let (mut count, mut read_only, mut destructive) = (0, 0, 0);
-        for tool in tools.iter().filter(|tool| tool.connector == row.id && tool.enabled) {
+        for tool in
+            tools.iter().filter(|tool| tool.connector == row.id && tool.enabled && tool.gone_at.is_none())
+        {
             let definition: Value = serde_json::from_str(&tool.definition).unwrap_or_default();
             let hint = |name: &str| definition["annotations"][name].as_bool();
             count += 1;
@@ -182,6 +184,7 @@ pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer>
     let mut tx = env.db.write().await?;
     let open = open(&mut tx, ctx, &decision.request).await?;
     let user = store::users::find(&mut tx, open.request.user).await?.ok_or_else(unauthenticated)?;
+    let said_no = format!("{} chose Deny.", user.name);
     let principal = Principal::User { id: user.id, name: user.name };
     let candidates = candidates(&mut tx, &open.request, &open.asked, &open.client).await?;
     let wanted = decision.org.or(match candidates.as_slice() {
@@ -195,8 +198,12 @@ pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer>
         let orgs: Vec<_> = org.iter().map(|org| org.id).collect();
         note(env, &mut tx, &orgs, &principal, &ctx.origin, &event, "denied").await?;
         tx.commit().await?;
-        let step =
-            Step { org: org.map(|org| org.id), error: Some("access_denied".to_owned()), ..seen(ctx, &open) };
+        let step = Step {
+            org: org.map(|org| org.id),
+            error: Some("access_denied".to_owned()),
+            detail: said_no,
+            ..seen(ctx, &open)
+        };
         env.journal.note(env.now(), step);
         return Ok(Answer {
             redirect_uri: open.asked.redirect_uri,
@@ -250,12 +257,7 @@ fn taken(was_there: bool) -> Result<()> {
         return Ok(());
     }
     // Somebody pressed twice, and the first press counts.
-    Err(AppError::new(
-        ErrorKind::Conflict,
-        "request_gone",
-        "This request was answered already. Go back to the app that sent you here.",
-    )
-    .into())
+    Err(AppError::new(ErrorKind::Conflict, "request_gone", "This request was answered already.").into())
 }
 
 fn about(event: Event, open: &Open) -> Event {
