@@ -51,6 +51,10 @@ pub fn edit_connector(id: ConnectorId) -> String {
 pub fn connector_credentials(id: ConnectorId) -> String {
     format!("/connectors/{id}/credentials")
 }
+/// A tool of a connector: its name, description, time-out and review.
+pub fn connector_tool(id: ConnectorId, tool: &str) -> String {
+    format!("/connectors/tools/{id}:{}", encode(tool))
+}
 /// Ask before a connector is deleted.
 pub fn delete_connector(id: ConnectorId) -> String {
     format!("/connectors/{id}/delete")

@@ -26,9 +26,12 @@ use model::{
 use serde_json::{Value, json};
 use store::Kind;
 
-use crate::support::{
-    Answer, TestApp,
-    upstream::{Faults, Upstream},
+use crate::{
+    idp::Provider,
+    support::{
+        Answer, TestApp,
+        upstream::{Faults, Upstream, follow, told},
+    },
 };
 
 /// Defines a test that runs on both databases.
@@ -582,6 +585,73 @@ async fn more_scope(kind: Kind) {
     assert!(bench.refused().await.1["message"].as_str().unwrap().contains("without a way to renew"));
 }
 both!(a_wider_scope_is_asked_for_at_the_next_authorisation, more_scope);
+
+async fn a_real_one(kind: Kind) {
+    let bench = Bench::new(kind).await;
+    let provider = Provider::start("0").await;
+    bench.upstream.known().faults.authority = Some(provider.issuer.clone());
+    // It registers Gatehouse, asks the person, rotates refresh tokens and ends the family when an old one comes back.
+    bench.put(CredentialKind::AuthorizationCode).await.unwrap();
+    let authorize = async || {
+        let link = flow::begin(&bench.owner.ctx, &bench.owner.actor().await, bench.connector).await.unwrap();
+        let back = told(&follow(&bench.app, &link.url).await);
+        flow::finish(&bench.owner.ctx, &back).await.map_err(|error| error.into_app("")).expect("tokens");
+        connectors::test(bench.env(), &bench.owner.actor().await, bench.connector).await.unwrap().unwrap();
+        bench.app.settle().await;
+    };
+    authorize().await;
+    assert_eq!(bench.called_as().await, "ada");
+    for round in 2..=4 {
+        bench.upstream.known().refuse_shown();
+        let answers = futures_util::future::join_all((0..40).map(|_| bench.called_as())).await;
+        assert!(answers.iter().all(|who| who == "ada"));
+        let holder = bench.holder().await;
+        assert_eq!(bench.env().at_hand(&holder).expect("in memory").generation, round, "one refresh each");
+    }
+    // It starts anew and has forgotten everything, its clients too: the next authorisation registers another.
+    let first = bench.shown().await.client;
+    let _provider = provider.rotate().await;
+    bench.upstream.known().refuse_shown();
+    let (word, error) = bench.refused().await;
+    assert_eq!(word, "upstream_needs_authorization", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("invalid_client"), "{error}");
+    authorize().await;
+    assert_eq!(bench.called_as().await, "ada");
+    assert_ne!(bench.shown().await.client, first);
+}
+both!(a_real_authorization_server_is_followed_through_rotation_and_amnesia, a_real_one);
+
+async fn refused_though_new(kind: Kind) {
+    let bench = Bench::authorized(kind).await;
+    assert_eq!(bench.called_as().await, "ada");
+    bench.upstream.known().faults.forgetful = true;
+    // Refused for a moment: nobody has to do anything, and the authorization server is not asked for each call.
+    let (word, error) = bench.refused().await;
+    assert_eq!(word, "upstream_unavailable", "{error}");
+    let asked = bench.upstream.known().token_requests;
+    bench.refused().await;
+    bench.refused().await;
+    assert_eq!(bench.upstream.known().token_requests, asked);
+    bench.upstream.known().faults.forgetful = false;
+    bench.app.test.clock.advance(2_000);
+    assert_eq!(bench.called_as().await, "ada");
+    assert_eq!(bench.shown().await.authorization.unwrap().lost, None);
+    // Refused for good.
+    bench.upstream.known().faults.forgetful = true;
+    bench.app.test.clock.advance(700_000);
+    let mut words = Vec::new();
+    for _ in 0..6 {
+        words.push(bench.refused().await.0);
+        bench.app.test.clock.advance(8_000);
+    }
+    assert_eq!(
+        (words[0].as_str(), words[5].as_str()),
+        ("upstream_unavailable", "upstream_needs_authorization")
+    );
+    assert!(bench.shown().await.authorization.unwrap().lost.unwrap().1.contains("issued a moment ago"));
+    assert_eq!(bench.upstream.known().reused, 0);
+}
+both!(a_new_token_that_is_refused_is_given_a_moment, refused_though_new);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_02_tokens_and_secrets_are_sealed_at_rest() {

@@ -1,21 +1,24 @@
 //! Connectors: the MCP servers of an organisation, their credentials, tools and health.
 
 mod check;
+mod definition;
 mod history;
 mod input;
+mod names;
+mod policy;
 mod secrets;
 
 use model::{
     AppError, ConnectorId, ConnectorSlug, ErrorKind, FieldError, OrgId,
-    connectors::{Connector, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, Tool, Transport},
+    connectors::{Connector, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, Tool, ToolPolicy, Transport},
     permissions::can,
     text,
 };
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::json;
 use store::{
     Tx,
-    connectors::{Connector as Row, Header as HeaderRow, Tool as ToolRow},
+    connectors::{Connector as Row, Header as HeaderRow},
 };
 use url::Url;
 
@@ -28,15 +31,17 @@ use self::{
 pub use self::{
     check::{check_due, test},
     history::{history, purge},
+    policy::{ToolChanges, approve_new, review_tool, set_tool, set_tool_enabled, set_tool_policy, tool},
     secrets::seal_queries,
+};
+pub(crate) use self::{
+    definition::{held, review},
+    names::publish,
 };
 use crate::{
     Env, Error, OrgActor, Result, both,
     change::Event,
-    mcp::{
-        tools::SEPARATOR,
-        upstream::{ProbeReport, UpstreamError},
-    },
+    mcp::upstream::{ProbeReport, UpstreamError},
     orgs,
 };
 
@@ -164,6 +169,7 @@ fn new_row(env: &Env, slug: ConnectorSlug, name: String, description: String, ta
         server_version: None,
         created_at: now,
         updated_at: now,
+        tool_policy: ToolPolicy::Alert,
     }
 }
 
@@ -227,12 +233,7 @@ async fn read(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<(Connector, Ve
     let row = find(tx, org, id).await?;
     let headers = store::connectors::list_headers(tx, org).await?;
     let counts = store::connectors::count_tools(tx, org).await?;
-    let slug = row.slug.clone();
-    let tools = store::connectors::list_tools_of(tx, org, id)
-        .await?
-        .iter()
-        .map(|tool| shown_tool(&slug, tool))
-        .collect();
+    let tools = policy::tools(tx, org, &row).await?;
     Ok((shown(row, &headers, &counts), tools))
 }
 
@@ -248,6 +249,7 @@ fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) ->
         headers,
         tools_enabled: u32::try_from(enabled).unwrap_or(u32::MAX),
         tools_total: u32::try_from(total).unwrap_or(u32::MAX),
+        tool_policy: row.tool_policy,
         id: row.id,
         slug: row.slug,
         name: row.name,
@@ -263,26 +265,6 @@ fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) ->
         server_version: row.server_version,
         created_at: row.created_at,
         updated_at: row.updated_at,
-    }
-}
-
-fn shown_tool(slug: &ConnectorSlug, row: &ToolRow) -> Tool {
-    let definition: Value = serde_json::from_str(&row.definition).unwrap_or_default();
-    let hint = |name: &str| definition["annotations"][name].as_bool();
-    let clean = |value: &Value| {
-        value.as_str().map(|s| s.chars().filter(|c| *c == '\n' || text::printable(*c)).collect::<String>())
-    };
-    Tool {
-        public_name: format!("{slug}{SEPARATOR}{}", row.name),
-        name: row.name.clone(),
-        title: clean(&definition["title"]).or_else(|| clean(&definition["annotations"]["title"])),
-        description: clean(&definition["description"]).unwrap_or_default(),
-        enabled: row.enabled,
-        read_only: hint("readOnlyHint"),
-        destructive: hint("destructiveHint"),
-        idempotent: hint("idempotentHint"),
-        open_world: hint("openWorldHint"),
-        input_schema: serde_json::to_string_pretty(&definition["inputSchema"]).unwrap_or_default(),
     }
 }
 
@@ -469,26 +451,6 @@ pub async fn set_enabled(
     let event = Event::new(if enabled { "mcp.enabled" } else { "mcp.disabled" })
         .target("connector", id, &row.name)
         .changed("enabled", !enabled, enabled)
-        .publish("mcp.updated", json!({"mcp_id": id, "name": row.name}));
-    change.commit(event).await
-}
-
-/// Switches one tool on or off.
-pub async fn set_tool_enabled(
-    env: &Env,
-    actor: &OrgActor<can::ConnectorsWrite>,
-    id: ConnectorId,
-    tool: &str,
-    enabled: bool,
-) -> Result<()> {
-    let mut change = env.change(actor).await?;
-    let row = find(change.tx(), actor.org(), id).await?;
-    if !store::connectors::set_tool_enabled(change.tx(), actor.org(), id, tool, enabled).await? {
-        return Err(Error::not_found("tool"));
-    }
-    let event = Event::new(if enabled { "mcp.tool_enabled" } else { "mcp.tool_disabled" })
-        .target("connector", id, &row.name)
-        .target("tool", tool, tool)
         .publish("mcp.updated", json!({"mcp_id": id, "name": row.name}));
     change.commit(event).await
 }

@@ -153,7 +153,9 @@ async fn connectors(tx: &mut Tx, org: OrgId, scope: &Scope) -> Result<Vec<Consen
             continue;
         }
         let (mut count, mut read_only, mut destructive) = (0, 0, 0);
-        for tool in tools.iter().filter(|tool| tool.connector == row.id && tool.enabled) {
+        for tool in
+            tools.iter().filter(|tool| tool.connector == row.id && tool.enabled && tool.gone_at.is_none())
+        {
             let definition: Value = serde_json::from_str(&tool.definition).unwrap_or_default();
             let hint = |name: &str| definition["annotations"][name].as_bool();
             count += 1;
