@@ -39,4 +39,4 @@ pub mod usage;
 
 pub use authz::OrgActor;
 pub use env::{Clock, Env, Rng, Settings};
-pub use error::{Error, Result};
+pub use error::{Error, Result, both};
