@@ -133,6 +133,9 @@ pub struct ConnectorCounts {
     pub healthy: u32,
 }
 
+/// After how many minutes without a request an organisation may log its members out: 15 minutes to 30 days.
+pub const SESSION_MINUTES: core::ops::RangeInclusive<i64> = 15..=30 * 24 * 60;
+
 /// One line of recent activity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
