@@ -115,7 +115,7 @@ use crate::{
         },
         connectors::{
             ConnectorPage, ConnectorsPage, CredentialsPage, DeleteConnectorPage, EditConnectorPage,
-            NewConnectorPage, OwnAuthorizationsPage,
+            NewConnectorPage, OwnAuthorizationsPage, ToolPage,
         },
         consent::ConsentPage,
         doctor::DoctorPage,
@@ -191,6 +191,7 @@ fn Pages() -> impl IntoView {
             <Route path=At("/orgs/new") view={Lazy::<NewOrgPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors") view={Lazy::<ConnectorsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/new") view={Lazy::<NewConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/connectors/tools/:of") view={Lazy::<ToolPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id") view={Lazy::<ConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/credentials") view={Lazy::<CredentialsPage>::new()} ssr=SsrMode::Async />

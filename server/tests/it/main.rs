@@ -16,3 +16,4 @@ mod set_up;
 mod support;
 mod tokens;
 mod upstream_oauth;
+mod upstream_pages;

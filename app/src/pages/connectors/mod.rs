@@ -11,6 +11,7 @@ mod list;
 mod new;
 mod own;
 mod parts;
+mod tool;
 mod tools;
 
 pub use credentials::CredentialsPage;
@@ -20,3 +21,4 @@ pub use edit::EditConnectorPage;
 pub use list::ConnectorsPage;
 pub use new::NewConnectorPage;
 pub use own::OwnAuthorizationsPage;
+pub use tool::ToolPage;

@@ -80,7 +80,7 @@ fn steps(overview: &Overview) -> Vec<Step> {
     vec![
         Step {
             done: overview.connectors.total > 0,
-            title: "Add a connector".to_owned(),
+            title: "Add connector".to_owned(),
             about: "Connect an MCP server, so that its tools are offered at your endpoint.".to_owned(),
             href: paths::new_connector().to_owned(),
         },
@@ -202,8 +202,11 @@ fn stats(overview: &Overview, now: i64) -> AnyView {
         }
         .erase()
     });
-    let keys =
-        if overview.active_keys == 0 { "None works at this moment" } else { "Enabled and not expired" };
+    let keys = if overview.active_keys == 0 {
+        "No key is enabled. Every request with a key gets 401."
+    } else {
+        "Enabled and not expired"
+    };
     view! {
         <dl class="stats">
             <div>
@@ -220,7 +223,7 @@ fn stats(overview: &Overview, now: i64) -> AnyView {
             <div>
                 <dt>"Last call"</dt>
                 <dd class="figure">{call}</dd>
-                <dd class="muted">"With any key or connection, at most a minute behind"</dd>
+                <dd class="muted">"By any client. Up to a minute late."</dd>
             </div>
         </dl>
     }

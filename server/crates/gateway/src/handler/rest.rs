@@ -4,7 +4,7 @@
 //! authenticates, authorises, limits and logs (RSV-14). What comes back is told as REST tells it: a result, or a problem
 //! (RFC 9457).
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use axum::{
     body::Body,
@@ -219,7 +219,7 @@ fn call(body: &[u8]) -> Result<(String, Bytes), RpcError> {
     let text = |value: Option<&str>, name: &str| {
         value
             .and_then(json::string)
-            .map(|text| text.into_owned())
+            .map(std::borrow::Cow::into_owned)
             .ok_or_else(|| invalid(format!("The body needs {name}, a string.")))
     };
     let connector = text(connector, "connector")?;
@@ -279,11 +279,11 @@ fn listed(ready: &Ready, result: &str) -> String {
         if !out.ends_with('[') {
             out.push(',');
         }
-        out.push_str(&format!(r#"{{"connector":{},"tool":{}"#, json::quoted(&connector), json::quoted(name)));
+        let _ = write!(out, r#"{{"connector":{},"tool":{}"#, json::quoted(&connector), json::quoted(name));
         for (key, value, _) in json::members(tool) {
             let key = key.text().unwrap_or_default();
             if !matches!(key.as_ref(), "name" | "connector" | "tool") {
-                out.push_str(&format!(",{}:{value}", json::quoted(&key)));
+                let _ = write!(out, ",{}:{value}", json::quoted(&key));
             }
         }
         out.push('}');
@@ -328,7 +328,8 @@ fn problem(error: &RpcError, request_id: &str) -> Response {
 /// An error of the protocol as a problem (RFC 9457).
 fn problem_with(mut head: http::response::Parts, error: &str, request_id: &str) -> Response {
     let data = json::get(error, "data").unwrap_or("{}");
-    let string = |of: &str, name: &str| json::get(of, name).and_then(json::string).map(|s| s.into_owned());
+    let string =
+        |of: &str, name: &str| json::get(of, name).and_then(json::string).map(std::borrow::Cow::into_owned);
     let policy = string(data, "policy");
     let mut body = serde_json::json!({
         "type": if policy.is_some() { QUOTA_EXCEEDED } else { "about:blank" },

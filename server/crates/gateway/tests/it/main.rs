@@ -3,6 +3,7 @@
 
 mod auth;
 mod calls;
+mod credentials;
 mod eras;
 mod faults;
 mod idp;

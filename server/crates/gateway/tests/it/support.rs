@@ -113,7 +113,10 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
             );
             PlaneTool {
                 name: (*name).to_owned(),
+                published: (*name).to_owned(),
                 enabled: *enabled,
+                held: false,
+                timeout: None,
                 definition: serde_json::value::RawValue::from_string(definition).unwrap(),
             }
         })
