@@ -88,7 +88,7 @@ const LIST = [
   ['SSR-09', 'TLS is verified'],
   ['SSR-10', 'OAuth towards upstream servers', GATEWAY],
   ...range('WHK', 9).map((id) => [id, 'webhooks', EVENTS]),
-  ...range('RLM', 6).map((id) => [id, 'rate limits and quotas', GATEWAY]),
+  ...range('RLM', 6).map((id) => [id, 'rate limits and quotas']),
   ['REQ-01', 'size of bodies'],
   ['REQ-02', 'depth and size of JSON'],
   ['REQ-03', 'content types'],

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Paths below these are for signed-in people. (Also `/` itself.)
-const AREAS: &[&str] = &["/connectors", "/settings", "/profile", "/orgs"];
+const AREAS: &[&str] = &["/connectors", "/playground", "/activity", "/settings", "/profile", "/orgs"];
 /// Pages that stand alone even for signed-in people.
 const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new", "/oauth"];
 /// Of these, the ones that nevertheless are for signed-in people only.
@@ -209,6 +209,18 @@ fn side_bar(me: Me) -> AnyView {
                 <nav aria-label="Main">
                     <NavLink href=paths::overview() label="Overview" icon="layout-dashboard" />
                     <NavLink href=paths::connectors() label="Connectors" icon="plug" />
+                    <NavLink
+                        href=paths::playground()
+                        label="Playground"
+                        icon="terminal"
+                        locked=!me.can(Permission::PlaygroundUse)
+                    />
+                    <NavLink
+                        href=paths::activity()
+                        label="Activity"
+                        icon="activity"
+                        locked=!me.can(Permission::LogsRead)
+                    />
                     <p class="nav-group">"Settings"</p>
                     <NavLink href=paths::settings() label="General" icon="settings" />
                     <NavLink

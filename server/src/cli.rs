@@ -177,6 +177,12 @@ pub enum OrgCommand {
         /// Its plan: free, pro, team or enterprise.
         #[arg(long)]
         plan: Option<String>,
+        /// Requests in a minute of one key; `plan` for what the plan says, `unlimited` for none.
+        #[arg(long)]
+        rate_per_minute: Option<String>,
+        /// Calls in a month; `plan` for what the plan says, `unlimited` for none.
+        #[arg(long)]
+        monthly_quota: Option<String>,
         /// Whether keys can be read again.
         #[arg(long)]
         key_visibility: Option<Visibility>,
@@ -279,6 +285,9 @@ pub enum OauthClientCommand {
         /// What it may ask for: mcp:call, or mcp:call:CONNECTOR. May be repeated; without any, mcp:call.
         #[arg(long = "scope")]
         scopes: Vec<String>,
+        /// How it sends its secret, in this way alone.
+        #[arg(long, value_enum, default_value_t = SecretIn::Post)]
+        auth_method: SecretIn,
         /// Leave the organisation's refresh tokens alone.
         #[arg(long)]
         keep_refresh_tokens: bool,
@@ -286,6 +295,17 @@ pub enum OauthClientCommand {
         #[command(flatten)]
         output: Output,
     },
+}
+
+/// How a client sends its secret, as RFC 7591 calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SecretIn {
+    /// In the body of the request.
+    #[value(name = "client_secret_post")]
+    Post,
+    /// In its `Authorization` header.
+    #[value(name = "client_secret_basic")]
+    Basic,
 }
 
 /// On or off.

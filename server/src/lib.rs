@@ -18,3 +18,4 @@ pub mod session;
 pub mod signing_keys;
 pub mod site;
 pub mod usage;
+pub mod watch;

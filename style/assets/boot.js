@@ -123,6 +123,35 @@
       delete form.dataset.dirty;
     }
   });
+  // A list that is watched: the server tells how much is new, and its Refresh button loads it, unless somebody is busy there.
+  let source = null;
+  let fresh = 0;
+  const load = () => {
+    const el = d.querySelector('[data-watch]');
+    if (!fresh || !el) return;
+    const busy = d.querySelector('.table tbody:hover, .filters :focus');
+    el.querySelector('[data-watch-state]').textContent = busy ? `${fresh} new` : 'Live';
+    if (busy || !('hydrated' in d.documentElement.dataset)) return;
+    fresh = 0;
+    el.querySelector('form').requestSubmit();
+  };
+  setInterval(() => {
+    const el = d.hidden ? null : d.querySelector('[data-watch]');
+    const url = el && el.dataset.watch + location.search;
+    if (source && (!url || !source.url.endsWith(url))) {
+      source.close();
+      source = null;
+      fresh = 0;
+    }
+    if (url && !source) {
+      source = new EventSource(url);
+      source.addEventListener('new', (event) => { fresh += +event.data; load(); });
+      source.onopen = () => {
+        const state = d.querySelector('[data-watch-state]');
+        if (state && !state.textContent) state.textContent = 'Live';
+      };
+    } else load();
+  }, 1000);
   addEventListener('pageshow', () => {
     for (const form of d.querySelectorAll('form[data-sent]')) delete form.dataset.sent;
   });

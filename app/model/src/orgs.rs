@@ -98,6 +98,8 @@ pub struct Overview {
     pub connections: u32,
     /// When any key or connection was last used, Unix milliseconds.
     pub last_call_at: Option<i64>,
+    /// Requests of the last 24 hours; `None` without `usage:read`.
+    pub last_day: Option<crate::activity::LastDay>,
     /// Whether the person closed the checklist.
     pub onboarding_dismissed: bool,
     /// Whether the built-in demo server can be added with one click.

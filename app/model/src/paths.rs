@@ -1,6 +1,6 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, ConnectionId, ConnectorId};
+use crate::{ApiKeyId, ConnectionId, ConnectorId, LogEntryId};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -58,6 +58,42 @@ pub fn connector_tool(id: ConnectorId, tool: &str) -> String {
 /// Ask before a connector is deleted.
 pub fn delete_connector(id: ConnectorId) -> String {
     format!("/connectors/{id}/delete")
+}
+/// The request log.
+pub const fn activity() -> &'static str {
+    "/activity"
+}
+/// One request: what came of it, and where its time went.
+pub fn activity_entry(id: LogEntryId) -> String {
+    format!("/activity/{id}")
+}
+/// What is kept of requests, and for how long.
+pub const fn activity_settings() -> &'static str {
+    "/activity/settings"
+}
+/// Tells of new requests while somebody looks at the log (server-sent events).
+pub const fn activity_events() -> &'static str {
+    "/activity/events"
+}
+/// Call a tool from the dashboard.
+pub const fn playground() -> &'static str {
+    "/playground"
+}
+/// The form for one tool.
+pub fn playground_tool(connector: &str, tool: &str) -> String {
+    format!("/playground?tool={}", encode(&format!("{connector}/{tool}")))
+}
+/// Call a tool without speaking MCP.
+pub const fn rest_invoke() -> &'static str {
+    "/v1/mcp/invoke"
+}
+/// List tools without speaking MCP.
+pub const fn rest_tools() -> &'static str {
+    "/v1/mcp/tools"
+}
+/// The `OpenAPI` document of both.
+pub const fn rest_openapi() -> &'static str {
+    "/v1/openapi.json"
 }
 /// General settings.
 pub const fn settings() -> &'static str {

@@ -4,11 +4,16 @@
 mod clients;
 mod csrf_and_headers;
 mod doctor;
+mod documents;
 mod idp;
+mod limits;
 mod mcp;
+mod nodes;
 mod oauth;
 mod process;
 mod sessions;
 mod set_up;
 mod support;
 mod tokens;
+mod upstream_oauth;
+mod upstream_pages;

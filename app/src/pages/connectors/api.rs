@@ -30,6 +30,8 @@ pub struct OneConnector {
     pub tools: Vec<Tool>,
     /// How its checks went.
     pub history: HealthHistory,
+    /// How it authenticates itself.
+    pub credentials: model::credentials::Credentials,
     /// Server time, Unix milliseconds.
     pub now: i64,
 }
@@ -81,7 +83,9 @@ pub async fn load_connector(id: String) -> Result<OneConnector, AppError> {
     let (connector, tools) =
         domain::connectors::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
     let history = domain::connectors::history(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
-    Ok(OneConnector { connector, tools, history, now: ctx.env.now() })
+    let credentials =
+        domain::upstream_oauth::config::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
+    Ok(OneConnector { connector, tools, history, credentials, now: ctx.env.now() })
 }
 
 /// One connector, and what deleting it would break.
@@ -122,15 +126,27 @@ pub async fn add_connector(
     #[server(default)] header_name: Vec<String>,
     #[server(default)] header_value: Vec<String>,
     keep: Option<String>,
+    sign_in: Option<String>,
 ) -> Result<(), AppError> {
     use domain::connectors::NewConnector;
 
     let ctx = crate::ssr::ctx()?;
     let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
     let headers = typed_headers(header_name, header_value);
-    let new = NewConnector { name, slug, description, url, headers, even_if_unreachable: keep.is_some() };
+    let new = NewConnector {
+        name,
+        slug,
+        description,
+        url,
+        headers,
+        even_if_unreachable: keep.is_some() || sign_in.is_some(),
+    };
     let made = domain::connectors::add(&ctx.env, &actor, &new).await.map_err(crate::ssr::told(&ctx))?;
-    crate::ssr::redirect(&format!("{}?notice=connector-added", model::paths::connector(made.id)));
+    let next = match sign_in {
+        Some(_) => model::paths::connector_credentials(made.id),
+        None => model::paths::connector(made.id),
+    };
+    crate::ssr::redirect(&format!("{next}?notice=connector-added"));
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use model::{
 
 use super::{
     api::AddConnector,
-    parts::{HeaderRows, KeepAnyway},
+    parts::{HeaderRows, KeepAnyway, SignInFirst},
 };
 use crate::{
     components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextArea, TextField},
@@ -65,6 +65,7 @@ fn form(add: Form<AddConnector>) -> AnyView {
                         mono=true
                     />
                     <KeepAnyway form=add />
+                    <SignInFirst form=add />
                     <TextArea
                         form=add
                         name="description"

@@ -28,6 +28,7 @@ use crate::{
     orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
     upstream_oauth::{PlaneAuth, standing::plane_auth},
+    usage::{self, PlanePolicy},
 };
 
 /// One organisation as the gateway sees it.
@@ -53,6 +54,8 @@ pub struct OrgPlane {
     pub connectors: Vec<Arc<PlaneConnector>>,
     /// Its own identity provider, while that is enabled.
     pub idp: Option<Arc<PlaneIdp>>,
+    /// Its limits, and what is kept of its requests.
+    pub policy: PlanePolicy,
     /// The version that this snapshot was made of.
     pub version: i64,
 }
@@ -74,16 +77,24 @@ pub enum Principal {
         /// The `sub` of their tokens.
         subject: Arc<str>,
     },
+    /// A member of the organisation, in the dashboard.
+    Member {
+        /// Their account.
+        id: UserId,
+        /// Their name.
+        name: Arc<str>,
+    },
 }
 
 impl Principal {
-    /// `api_key`, `connection`, `oauth_client` or `identity_provider`: the word in logs.
+    /// `api_key`, `connection`, `oauth_client`, `identity_provider` or `user`: the word in logs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::ApiKey(_) => "api_key",
             Self::Connection(_) => "connection",
             Self::Machine(_) => "oauth_client",
             Self::Provider { .. } => "identity_provider",
+            Self::Member { .. } => "user",
         }
     }
 }
@@ -95,6 +106,7 @@ impl fmt::Display for Principal {
             Self::ApiKey(id) => id.fmt(f),
             Self::Connection(id) => id.fmt(f),
             Self::Machine(id) => id.fmt(f),
+            Self::Member { id, .. } => id.fmt(f),
             // Text of somebody else, which may hold anything.
             Self::Provider { subject, .. } => subject.escape_debug().fmt(f),
         }
@@ -244,6 +256,9 @@ impl OrgPlane {
 
     /// The person whose calls these are, if they are somebody's: those of a connection.
     pub fn person(&self, access: &Access) -> Option<UserId> {
+        if let Principal::Member { id, .. } = &access.principal {
+            return Some(*id);
+        }
         let (grant, _) = access.grant?;
         self.grants.get(&grant).map(|grant| grant.user)
     }
@@ -360,6 +375,13 @@ pub trait Directory: Send + Sync + 'static {
     /// The organisation with this slug. It answers from memory: unknown slugs are asked for by anybody.
     fn lookup(&self, slug: &str) -> Option<OrgId>;
 
+    /// The organisation that an API key with this SHA-256 belongs to, whether or not it works. It remembers; whoever has
+    /// a key of the right form that nobody knows is asked for once.
+    fn org_of_key<'a>(
+        &'a self,
+        hash: &'a [u8; 32],
+    ) -> BoxFuture<'a, core::result::Result<Option<OrgId>, Unavailable>>;
+
     /// A snapshot as of now, freshly read; `None` when the organisation is gone.
     fn plane(&self, org: OrgId) -> BoxFuture<'_, core::result::Result<Option<Arc<OrgPlane>>, Unavailable>>;
 }
@@ -369,8 +391,13 @@ pub trait Directory: Send + Sync + 'static {
 pub struct Planes {
     env: Env,
     slugs: RwLock<HashMap<String, OrgId>>,
+    /// Whose the API keys are that were asked for, by SHA-256; `None` for keys that nobody knows.
+    keys: RwLock<HashMap<[u8; 32], Option<OrgId>>>,
     seen: Mutex<Seen>,
 }
+
+/// The most keys whose organisation is remembered.
+const MOST_KEYS: usize = 100_000;
 
 /// What this process knows of changes. Times are the database's, Unix milliseconds.
 #[derive(Debug, Default)]
@@ -407,7 +434,7 @@ impl Seen {
 impl Planes {
     /// Reads all slugs.
     pub async fn load(env: Env) -> Result<Arc<Self>> {
-        let planes = Self { env, slugs: RwLock::default(), seen: Mutex::default() };
+        let planes = Self { env, slugs: RwLock::default(), keys: RwLock::default(), seen: Mutex::default() };
         let (now, _, all) = planes.look().await?;
         planes
             .slugs
@@ -549,6 +576,7 @@ impl Planes {
             None => None,
         };
         let url_keys = org.url_keys;
+        let policy = usage::policy(&mut tx, &org).await?;
         Ok(Some(Arc::new(OrgPlane {
             org: id,
             slug: org.slug,
@@ -560,6 +588,7 @@ impl Planes {
             revoked_tokens: revoked.into_iter().collect(),
             connectors,
             idp,
+            policy,
             version,
         })))
     }
@@ -673,6 +702,33 @@ impl Directory for Planes {
         self.slugs.read().unwrap_or_else(PoisonError::into_inner).get(slug).copied()
     }
 
+    fn org_of_key<'a>(
+        &'a self,
+        hash: &'a [u8; 32],
+    ) -> BoxFuture<'a, core::result::Result<Option<OrgId>, Unavailable>> {
+        if let Some(known) = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(hash) {
+            let known = *known;
+            return Box::pin(async move { Ok(known) });
+        }
+        Box::pin(async move {
+            let found = async {
+                let mut tx = self.env.db.read().await?;
+                store::api_keys::find_org(&mut tx, hash).await
+            };
+            let org = found.await.map_err(|error: store::Error| {
+                tracing::error!(%error, "a key cannot be looked up");
+                Unavailable
+            })?;
+            // A key that nobody knows never becomes one: its hash would have to be met.
+            let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+            if keys.len() >= MOST_KEYS {
+                keys.clear();
+            }
+            keys.insert(*hash, org);
+            Ok(org)
+        })
+    }
+
     fn plane(&self, org: OrgId) -> BoxFuture<'_, core::result::Result<Option<Arc<OrgPlane>>, Unavailable>> {
         Box::pin(async move {
             self.read(org).await.map_err(|error| {
@@ -723,6 +779,7 @@ mod tests {
             machines: [("machine".to_owned(), machine)].into(),
             revoked_tokens: HashSet::new(),
             idp: None,
+            policy: PlanePolicy::default(),
             connectors: vec![connector(1, "x"), connector(2, "xy")],
             version: 1,
         }

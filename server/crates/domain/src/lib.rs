@@ -25,6 +25,7 @@ pub mod oauth;
 pub mod oauth_clients;
 pub mod orgs;
 pub mod password;
+pub mod playground;
 pub mod request;
 pub mod sealer;
 pub mod sessions;
@@ -34,6 +35,7 @@ pub mod testing;
 pub mod throttle;
 pub mod tokens;
 pub mod upstream_oauth;
+pub mod usage;
 
 pub use authz::OrgActor;
 pub use env::{Clock, Env, Rng, Settings};

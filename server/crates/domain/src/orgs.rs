@@ -309,7 +309,12 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
     } else {
         Vec::new()
     };
+    let last_day = match actor.also(Permission::UsageRead) {
+        true => Some(crate::usage::last_day(&mut tx, org_id, now).await?),
+        false => None,
+    };
     Ok(Overview {
+        last_day,
         endpoint: env.settings.absolute(&paths::mcp(org.slug.as_str())),
         connectors: ConnectorCounts {
             total: count(&|_| true),

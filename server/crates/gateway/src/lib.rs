@@ -1,4 +1,4 @@
-//! The data plane: `/mcp/{org}` and `/mcp/{org}/{connector}`.
+//! The data plane: `/mcp/{org}` and `/mcp/{org}/{connector}`, and `/v1/mcp` for callers that do not speak MCP.
 //!
 //! Owns: the order in which a request is judged (RSV-01), what each protocol era gets as an answer, the sessions of legacy
 //! clients, how connectors' tools become one list, and how a call reaches its connector and comes back. Must not know: the
@@ -11,6 +11,7 @@
 mod auth;
 mod guard;
 mod handler;
+mod journal;
 mod limits;
 mod metadata;
 mod planes;
@@ -19,13 +20,15 @@ mod seen;
 mod sessions;
 mod stream;
 mod tools;
+
+pub use journal::clocked;
 mod ways;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use domain::{
     Clock, Rng,
@@ -35,8 +38,9 @@ use domain::{
     mcp::upstream::Upstreams,
     tokens::Reader,
     upstream_oauth::Keeper,
+    usage::{Ledger, Record},
 };
-use model::OrgId;
+use model::{OrgId, paths};
 use url::Url;
 
 use crate::{guard::Site, limits::Limits, planes::Planes, sessions::Sessions};
@@ -46,6 +50,9 @@ use crate::{guard::Site, limits::Limits, planes::Planes, sessions::Sessions};
 pub trait Meter: Send + Sync + 'static {
     /// Somebody used their credential at this time (Unix milliseconds), from this address, with this client.
     fn used(&self, access: &Access, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>);
+
+    /// A request has ended.
+    fn ended(&self, record: Record);
 }
 
 /// What the operator decides about the data plane.
@@ -69,6 +76,12 @@ pub struct Settings {
     pub loads: usize,
     /// Calls of one principal at once (RLM-06).
     pub calls_per_key: usize,
+    /// Calls of one organisation at once.
+    pub calls_per_org: usize,
+    /// Calls of one connector at once.
+    pub calls_per_connector: usize,
+    /// Authentications from one address that may fail in a minute (RLM-03). No key can be guessed; this is about load.
+    pub failures_per_address: u32,
     /// Calls of one principal that may wait for their turn, for [`Settings::turn`] at most.
     pub waiting_per_key: usize,
     /// How long a call may wait for its turn before it is refused with 429.
@@ -96,6 +109,9 @@ impl Settings {
             waiting_per_load: 1024,
             loads: 8,
             calls_per_key: 64,
+            calls_per_org: 1024,
+            calls_per_connector: 256,
+            failures_per_address: 3000,
             waiting_per_key: 256,
             turn: Duration::from_secs(2),
             streams_per_key: 16,
@@ -120,7 +136,9 @@ pub struct Parts {
     pub judge: Arc<dyn Judge>,
     /// Where steps of clients on their way to a connection are noted.
     pub journal: Arc<Journal>,
-    /// Who hears of credentials being used.
+    /// Where portions of limits come from that nodes share.
+    pub ledger: Arc<dyn Ledger>,
+    /// Who hears of credentials being used and of requests that ended.
     pub meter: Arc<dyn Meter>,
     /// Time.
     pub clock: Arc<dyn Clock>,
@@ -150,12 +168,23 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, upstreams, keeper, tokens, judge, journal, meter, clock, rng, settings } =
-            parts;
+        let Parts {
+            directory,
+            upstreams,
+            keeper,
+            tokens,
+            judge,
+            journal,
+            ledger,
+            meter,
+            clock,
+            rng,
+            settings,
+        } = parts;
         Self(Arc::new(Inner {
             planes: Arc::new(Planes::new(directory, upstreams, keeper, Arc::clone(&clock), settings.clone())),
             sessions: Sessions::new(Arc::clone(&clock), rng),
-            limits: Limits::new(&settings),
+            limits: Limits::new(&settings, Arc::clone(&clock), ledger),
             tokens,
             judge,
             journal,
@@ -170,6 +199,11 @@ impl Gateway {
     /// [`Settings::recheck`].
     pub fn invalidate(&self, org: OrgId) {
         self.0.planes.invalidate(org);
+    }
+
+    /// Gives back what this process holds of quotas and does not use: now and then, and all of it when it stops.
+    pub async fn settle(&self, at_end: bool) {
+        self.0.limits.settle(at_end).await;
     }
 
     /// Says that any organisation may have changed, as after news were missed.
@@ -197,5 +231,8 @@ pub fn router(gateway: Gateway) -> Router {
             "/.well-known/oauth-protected-resource/mcp/{slug}/{connector}",
             get(metadata::connector).options(metadata::preflight),
         )
+        .route(paths::rest_invoke(), post(handler::rest::invoke).options(handler::rest::invoke))
+        .route(paths::rest_tools(), get(handler::rest::tools).options(handler::rest::tools))
+        .route(paths::rest_openapi(), get(handler::rest::openapi))
         .with_state(gateway)
 }

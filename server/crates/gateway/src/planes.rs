@@ -211,6 +211,10 @@ impl Planes {
         self.directory.lookup(slug)
     }
 
+    pub(crate) async fn org_of_key(&self, hash: &[u8; 32]) -> Result<Option<OrgId>, Unavailable> {
+        self.directory.org_of_key(hash).await
+    }
+
     fn slot(&self, org: OrgId) -> Arc<Slot> {
         if let Some(slot) = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&org) {
             return Arc::clone(slot);

@@ -99,12 +99,15 @@ impl Streaming {
                         continue;
                     }
                     Ok(CallEvent::Answer(answer)) => {
+                        self.caller.trace.answered(&answer);
                         let message = render(self.era, self.id.as_deref(), &self.slug, answer)
                             .unwrap_or_else(|error| error.message(self.id.as_deref()));
                         return Some((message.event(), None));
                     }
                     Err(error) => {
-                        let message = failed(&self.caller, &self.slug, &error).message(self.id.as_deref());
+                        let error = failed(&self.caller, &self.slug, &error);
+                        self.caller.trace.failed(&error);
+                        let message = error.message(self.id.as_deref());
                         return Some((message.event(), None));
                     }
                 },

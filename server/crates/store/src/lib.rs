@@ -14,6 +14,7 @@ mod error;
 pub mod api_keys;
 pub mod audit;
 pub mod connect_events;
+pub mod connection_alerts;
 pub mod connections;
 pub mod connector_health;
 pub mod connectors;
@@ -26,6 +27,7 @@ pub mod oauth_codes;
 pub mod oauth_grants;
 pub mod orgs;
 pub mod outbox;
+pub mod request_log;
 pub mod sessions;
 pub mod setup_links;
 pub mod sign_in_failures;
@@ -33,6 +35,7 @@ pub mod signing_keys;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod upstream_credentials;
+pub mod usage;
 pub mod users;
 
 pub use db::{Db, Kind, Tx};
@@ -46,6 +49,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     api_keys::STATEMENTS,
     audit::STATEMENTS,
     connect_events::STATEMENTS,
+    connection_alerts::STATEMENTS,
     connections::STATEMENTS,
     connector_health::STATEMENTS,
     connectors::STATEMENTS,
@@ -57,10 +61,13 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     oauth_grants::STATEMENTS,
     orgs::STATEMENTS,
     outbox::STATEMENTS,
+    request_log::STATEMENTS,
+    request_log::BULK,
     sessions::STATEMENTS,
     setup_links::STATEMENTS,
     sign_in_failures::STATEMENTS,
     signing_keys::STATEMENTS,
+    usage::STATEMENTS,
     upstream_credentials::STATEMENTS,
     users::STATEMENTS,
 ];

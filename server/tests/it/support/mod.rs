@@ -1,5 +1,7 @@
 //! `TestApp`: the whole router on a throwaway database, with a clock that is moved, and browsers with cookies.
 
+pub(crate) mod upstream;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
@@ -8,7 +10,7 @@ use axum::{
     http::{HeaderMap, Request, Response, StatusCode, header},
 };
 use domain::{
-    OrgActor, api_keys,
+    Env, OrgActor, api_keys,
     testing::{PASSWORD, TestEnv, TestMember},
 };
 use model::api_keys::{KeyScope, NewApiKey};
@@ -25,6 +27,8 @@ pub(crate) struct TestApp {
     pub(crate) test: TestEnv,
     pub(crate) router: Router,
     pub(crate) work: Work,
+    /// What browsers send as `Host`.
+    pub(crate) host: String,
 }
 
 impl TestApp {
@@ -33,7 +37,17 @@ impl TestApp {
     }
 
     pub(crate) async fn with(kind: Kind, settings: &[(&str, &str)]) -> Self {
+        Self::with_env(kind, settings, |_| {}).await
+    }
+
+    /// The same with an environment that is changed before anything is built on it.
+    pub(crate) async fn with_env(
+        kind: Kind,
+        settings: &[(&str, &str)],
+        change: impl FnOnce(&mut Env),
+    ) -> Self {
         let mut test = TestEnv::new(kind).await;
+        change(&mut test.env);
         let mut variables: BTreeMap<String, String> =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         variables.entry("GATEHOUSE_PUBLIC_URL".into()).or_insert_with(|| format!("http://{HOST}"));
@@ -45,7 +59,8 @@ impl TestApp {
         settings.native_schemes.clone_from(&config.native_schemes);
         let ready =
             serve::assemble(test.env.clone(), &config, CancellationToken::new()).await.expect("a server");
-        Self { test, router: ready.router, work: ready.work }
+        let host = config.public_url.authority().to_owned();
+        Self { test, router: ready.router, work: ready.work, host }
     }
 
     /// What the jobs do by themselves in a running server: hear of changes, forward them.
@@ -158,7 +173,7 @@ impl Browser<'_> {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = request
-            .header(header::HOST, HOST)
+            .header(header::HOST, &self.app.host)
             .header(header::COOKIE, cookies.join("; "))
             .header(header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64) Test/1.0")
             .body(body)

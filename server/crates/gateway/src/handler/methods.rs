@@ -50,6 +50,7 @@ impl Exchange<'_> {
         let name = self.tool_name()?;
         let (connector, ready) =
             tools::find(&self.caller.ready, &self.caller.access.scope, self.only, &name, self.endpoint)?;
+        self.caller.trace.goes_to(&connector.plane, &ready.name);
         let arguments = arguments.filter(|a| *a != "null");
         if arguments.is_some_and(|a| !a.starts_with('{')) {
             return Err(invalid_params("params.arguments must be an object."));
@@ -73,7 +74,7 @@ impl Exchange<'_> {
                 }
             }
         }
-        let slot = self.caller.inner.limits.call(&self.caller.access.principal).await?;
+        let slot = self.caller.inner.limits.call(self.caller, connector).await?;
         let meta = meta.as_ref();
         let call = Call {
             method: Method::CallTool,
@@ -95,13 +96,13 @@ impl Exchange<'_> {
         let upstream = connector.upstream.of(&connector.plane, person);
         let running = session.map(|session| Running::new(&self.caller.inner, session, self.message.id));
         let streaming = era != Era::Bare && self.accepts.events;
-        let work = async {
+        let work = self.caller.trace.passing(async {
             match upstream.call(&call).await {
                 Ok(Reply::Stream(stream)) if streaming => Ok(Reply::Stream(stream)),
                 Ok(reply) => reply.finish().await.map(Reply::Answer),
                 Err(error) => Err(error),
             }
-        };
+        });
         let outcome = match &running {
             None => work.await,
             Some(running) => tokio::select! {
@@ -113,10 +114,13 @@ impl Exchange<'_> {
         };
         let slug = connector.plane.slug.as_str();
         match outcome {
-            Ok(Reply::Answer(answer)) => match render(era, self.message.id, slug, answer) {
-                Ok(message) => Ok(self.respond(era, message)),
-                Err(error) => Err(error),
-            },
+            Ok(Reply::Answer(answer)) => {
+                self.caller.trace.answered(&answer);
+                match render(era, self.message.id, slug, answer) {
+                    Ok(message) => Ok(self.respond(era, message)),
+                    Err(error) => Err(error),
+                }
+            }
             Ok(Reply::Stream(stream)) => self.stream(era, slug, *stream, slot, running).await,
             Err(error) => Err(failed(self.caller, slug, &error)),
         }
@@ -134,6 +138,7 @@ impl Exchange<'_> {
             // Too many streams: the result is what counts, so it is collected, and its notifications are lost.
             let answer = Reply::Stream(Box::new(stream)).finish().await;
             let answer = answer.map_err(|error| failed(self.caller, slug, &error))?;
+            self.caller.trace.answered(&answer);
             return render(era, self.message.id, slug, answer).map(|message| self.respond(era, message));
         };
         let streaming =
