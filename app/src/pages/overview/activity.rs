@@ -66,6 +66,7 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "profile.updated" => ("changed their profile", false),
         "settings.activity_updated" => ("changed what the request log keeps", false),
         "settings.limits_updated" => ("changed the limits of", true),
+        "settings.security_updated" => ("changed the security settings of", true),
         "settings.updated" => ("changed the settings of", true),
         "signing_key.activated" => ("put into use signing key", true),
         "signing_key.created" => ("made signing key", true),
