@@ -54,7 +54,7 @@ pub fn notice(word: &str) -> Option<&'static str> {
         "key-deleted" => "API key deleted. Requests with it now get 401.",
         "key-settings-saved" => "Key settings saved.",
         "connection-revoked" => "Connection revoked. Its client gets 401 from now on.",
-        "connection-key-made" => "New key made. The client gets on with its next refresh.",
+        "connection-key-made" => "New key made. The client switches to it by itself.",
         "client-saved" => "OAuth client saved.",
         "client-deleted" => "OAuth client deleted. Applications with its ID stop working.",
         "client-revoked" => "All connections of that client are revoked.",

@@ -7,6 +7,7 @@
 
 pub mod activity;
 pub mod api_keys;
+pub mod audit;
 pub mod connectors;
 pub mod credentials;
 pub mod doctor;

@@ -79,9 +79,23 @@ pub struct Me {
 }
 
 impl Me {
+    /// What an organisation is called where several stand side by side: with its slug, when another has the same name.
+    pub fn label(&self, org: &Membership) -> String {
+        told_apart(&org.name, org.slug.as_str(), self.orgs.iter().map(|other| other.name.as_str()))
+    }
+
     /// Whether the person may do this in the organisation in view.
     pub fn can(&self, permission: Permission) -> bool {
         self.org.as_ref().is_some_and(|org| org.role.allows(permission))
+    }
+}
+
+/// The name, and behind it the slug where the name alone could mean another of `names`, which has the name itself as well.
+pub fn told_apart<'a>(name: &str, slug: &str, names: impl Iterator<Item = &'a str>) -> String {
+    if names.filter(|other| *other == name).count() > 1 {
+        format!("{name} ({slug})")
+    } else {
+        name.to_owned()
     }
 }
 
@@ -118,6 +132,9 @@ pub struct ConnectorCounts {
     /// Those switched on whose last check was good.
     pub healthy: u32,
 }
+
+/// After how many minutes without a request an organisation may log its members out: 15 minutes to 30 days.
+pub const SESSION_MINUTES: core::ops::RangeInclusive<i64> = 15..=30 * 24 * 60;
 
 /// One line of recent activity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, ConnectionId, ConnectorId, LogEntryId};
+use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -158,6 +158,22 @@ pub const fn connection_doctor() -> &'static str {
 /// Identity providers of the organisation.
 pub const fn settings_sso() -> &'static str {
     "/settings/sso"
+}
+/// How the organisation protects its accounts.
+pub const fn settings_security() -> &'static str {
+    "/settings/security"
+}
+/// The audit log.
+pub const fn settings_audit() -> &'static str {
+    "/settings/audit"
+}
+/// One event of it.
+pub fn audit_event(id: AuditEventId) -> String {
+    format!("/settings/audit/{id}")
+}
+/// The filtered log as a file; POST only.
+pub const fn audit_export() -> &'static str {
+    "/settings/audit/export"
 }
 /// The connections of the signed-in person.
 pub const fn profile_connections() -> &'static str {

@@ -122,6 +122,15 @@ pub(crate) fn request_id(error: &AppError) -> Option<AnyView> {
         .map(|id| view! { <p class="fine">"Request id " <code>{id}</code></p> }.erase())
 }
 
+/// Lists, and the words that lead back to them.
+const LISTS: &[(&str, &str)] = &[
+    (paths::connectors(), "Back to the connectors"),
+    (paths::activity(), "Back to the activity"),
+    (paths::settings_api_keys(), "Back to the API keys"),
+    (paths::settings_oauth_clients(), "Back to the OAuth clients"),
+    (paths::settings_connections(), "Back to the connections"),
+];
+
 /// No such page, or no such thing in this organisation. Status 404.
 #[component]
 pub fn NotFound(
@@ -135,6 +144,10 @@ pub fn NotFound(
     } else {
         message
     };
+    // The list that what is not here would stand in.
+    let path = use_location().pathname.get_untracked();
+    let list = LISTS.iter().find(|(list, _)| path.len() > list.len() && path.starts_with(list));
+    let list = list.map(|(href, label)| view! { <a class="button" href=*href>{*label}</a> }.erase());
     view! {
         <PageHeader title="Not found" />
         <div class="state">
@@ -142,6 +155,7 @@ pub fn NotFound(
             <h2>"Nothing is here"</h2>
             <p>{message}</p>
             <div class="actions">
+                {list}
                 <a class="button" href=paths::overview()>"Go to the overview"</a>
             </div>
         </div>

@@ -66,8 +66,10 @@ async fn a_stop_loses_no_call(place: Place, database: &str) {
         tokio::task::block_in_place(|| place.json(&all))
     };
     admin(&["connector", "add", "--org", "acme", "--slug", "small", "--name", "Small", "--url", &url]);
-    let key = admin(&["api-key", "create", "--org", "acme", "--name", "k"])["key"].as_str().unwrap().to_owned();
-    let set = admin(&["org", "set", "--org", "acme", "--rate-per-minute", "unlimited", "--monthly-quota", "50"]);
+    let key =
+        admin(&["api-key", "create", "--org", "acme", "--name", "k"])["key"].as_str().unwrap().to_owned();
+    let set =
+        admin(&["org", "set", "--org", "acme", "--rate-per-minute", "unlimited", "--monthly-quota", "50"]);
     assert_eq!((&set["rate_per_minute"], &set["monthly_quota"]), (&Value::Null, &json!(50)));
     let running = tokio::task::block_in_place(|| start(&place));
     for _ in 0..20 {

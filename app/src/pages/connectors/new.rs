@@ -21,7 +21,7 @@ use crate::{
     page::page_for_me,
 };
 
-/// Add a connector.
+/// Add connector.
 pub struct NewConnectorPage;
 
 #[lazy_route]
@@ -46,7 +46,7 @@ fn form(add: Form<AddConnector>) -> AnyView {
     view! {
         <div class="narrow">
             <PageHeader
-                title="Add a connector"
+                title="Add connector"
                 crumbs=vec![Crumb::new(paths::connectors(), "Connectors")]
                 about="The server is asked at once what it is and which tools it has. Nothing is kept if it does not answer."
             />

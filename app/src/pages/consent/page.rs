@@ -3,6 +3,7 @@ use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{
     AppError,
     oauth::{ClientKind, Connection, Consent, ConsentConnector, ConsentOrg},
+    orgs::told_apart,
     paths,
 };
 
@@ -81,7 +82,7 @@ fn ask(consent: &Consent, chosen: Option<&str>, flaw: Option<&str>, sign_out: Fo
         many => many.iter().find(|org| Some(org.id.to_string().as_str()) == chosen),
     };
     let title = match org {
-        Some(org) => format!("{client} wants to use the tools of {}", org.name),
+        Some(org) => format!("{client} wants to use the tools of {}", called(consent, org)),
         None => format!("{client} wants to use your tools"),
     };
     let body = match org {
@@ -111,6 +112,11 @@ fn ask(consent: &Consent, chosen: Option<&str>, flaw: Option<&str>, sign_out: Fo
         </div>
     }
     .erase()
+}
+
+/// The organisation's name, and its slug where another has the same.
+fn called(consent: &Consent, org: &ConsentOrg) -> String {
+    told_apart(&org.name, org.slug.as_str(), consent.orgs.iter().map(|org| org.name.as_str()))
 }
 
 /// Who asks, and where the answer goes: never folded away.
@@ -185,6 +191,7 @@ fn choose(consent: &Consent) -> AnyView {
         .iter()
         .map(|org| {
             let href = format!("{}&org={}", paths::consent(&consent.request), org.id);
+            let name = called(consent, org);
             let about = match (&org.refused, org.connectors.len()) {
                 (Some(_), _) => "Not possible here".to_owned(),
                 (None, 1) => "1 connector".to_owned(),
@@ -194,7 +201,7 @@ fn choose(consent: &Consent) -> AnyView {
                 <li>
                     <a class="consent-org" href=href>
                         <Avatar name=org.name.clone() />
-                        <span class="two-lines"><span>{org.name.clone()}</span> <span class="fine">{about}</span></span>
+                        <span class="two-lines"><span>{name}</span> <span class="fine">{about}</span></span>
                         <Icon name="chevron-right" />
                     </a>
                 </li>
@@ -220,8 +227,14 @@ fn decide(consent: &Consent, org: &ConsentOrg, nothing_chosen: bool) -> AnyView 
         view! { <p><a href=paths::consent(&consent.request)>"Choose another organisation"</a></p> }.erase()
     });
     if let Some(refused) = org.refused.clone() {
+        let way_on = org.may_change.then(|| {
+            view! { <p><a href=paths::settings_oauth_clients()>"Open the OAuth clients"</a></p> }.erase()
+        });
         return view! {
-            <Callout tone=Tone::Bad title="You cannot give access here"><p>{refused}</p></Callout>
+            <Callout tone=Tone::Bad title="You cannot give access here">
+                <p>{refused}</p>
+                {way_on}
+            </Callout>
             {other}
             {deny_only(consent)}
         }

@@ -80,7 +80,7 @@ fn steps(overview: &Overview) -> Vec<Step> {
     vec![
         Step {
             done: overview.connectors.total > 0,
-            title: "Add a connector".to_owned(),
+            title: "Add connector".to_owned(),
             about: "Connect an MCP server, so that its tools are offered at your endpoint.".to_owned(),
             href: paths::new_connector().to_owned(),
         },

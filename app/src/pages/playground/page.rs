@@ -49,7 +49,7 @@ impl LazyRoute for PlaygroundPage {
 fn nothing(me: &Me) -> AnyView {
     let add = me
         .can(Permission::ConnectorsWrite)
-        .then(|| view! { <LinkButton href=paths::new_connector() label="Add a connector" kind=ButtonKind::Primary icon="plus" /> }.erase());
+        .then(|| view! { <LinkButton href=paths::new_connector() label="Add connector" kind=ButtonKind::Primary icon="plus" /> }.erase());
     view! {
         <EmptyState
             icon="terminal"

@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod api_keys;
+pub mod audit;
 pub mod authz;
 pub mod change;
 pub mod connections;
@@ -39,4 +40,4 @@ pub mod usage;
 
 pub use authz::OrgActor;
 pub use env::{Clock, Env, Rng, Settings};
-pub use error::{Error, Result};
+pub use error::{Error, Result, both};

@@ -13,6 +13,7 @@ use store::Tx;
 use crate::{
     Env, Error, OrgActor, Result,
     authz::{self, Principal},
+    both,
     change::{Change, Event},
     request::{Origin, RequestContext},
 };
@@ -219,13 +220,60 @@ pub async fn update(
     name: &str,
     description: &str,
 ) -> Result<()> {
-    let name = text::name("name", "the organisation", name, MAX_NAME)?;
-    let description = text::description("description", description, MAX_DESCRIPTION)?;
+    update_from(env, actor, name, description, None).await
+}
+
+/// What a form about name and description started from.
+#[derive(Clone, Debug)]
+pub struct Was {
+    /// The name.
+    pub name: String,
+    /// The description.
+    pub description: String,
+}
+
+/// Changes name and description, unless somebody changed them since the form was opened: then both values are told, and
+/// nothing is changed.
+pub async fn update_from(
+    env: &Env,
+    actor: &OrgActor<can::OrgUpdate>,
+    name: &str,
+    description: &str,
+    was: Option<&Was>,
+) -> Result<()> {
+    let (name, description) = both(
+        text::name("name", "the organisation", name, MAX_NAME).map_err(Into::into),
+        text::description("description", description, MAX_DESCRIPTION).map_err(Into::into),
+    )?;
     edit(env, actor, |org| {
+        if let Some(was) = was {
+            changed_meanwhile(org, was, &name, &description)?;
+        }
         org.name = name;
         org.description = description;
+        Ok(())
     })
     .await
+}
+
+/// The refusal of what was made from something that is not there any more.
+fn changed_meanwhile(org: &Org, was: &Was, name: &str, description: &str) -> Result<()> {
+    // Forms send line breaks as two characters.
+    let plain = |text: &str| text.replace("\r\n", "\n").trim().to_owned();
+    let told = |field: &str, was: &str, is: &str, wanted: &str| {
+        let moved = plain(was) != plain(is) && plain(wanted) != plain(is);
+        let is = if is.is_empty() { "empty".to_owned() } else { format!("“{is}”") };
+        let wanted = if wanted.is_empty() { "empty".to_owned() } else { format!("“{wanted}”") };
+        let words = format!("Somebody changed this meanwhile: it is {is} now, and yours is {wanted}");
+        moved.then(|| AppError::field(field, "changed_meanwhile", words))
+    };
+    let flaws = [
+        told("name", &was.name, &org.name, name),
+        told("description", &was.description, &org.description, description),
+    ];
+    let Some(mut error) = flaws.into_iter().flatten().reduce(AppError::and) else { return Ok(()) };
+    error.kind = ErrorKind::Conflict;
+    Err(error.into())
 }
 
 /// What the operator may set on an organisation; `None` leaves it.
@@ -245,6 +293,7 @@ pub async fn set_by_operator(env: &Env, org: OrgId, changes: OperatorChanges) ->
         org.plan = changes.plan.unwrap_or(org.plan);
         org.key_visibility = changes.key_visibility.unwrap_or(org.key_visibility);
         org.url_keys = changes.url_keys.unwrap_or(org.url_keys);
+        Ok(())
     })
     .await
 }
@@ -260,6 +309,7 @@ pub async fn set_key_settings(
     edit(env, actor, |org| {
         org.key_visibility = visibility;
         org.url_keys = url_keys;
+        Ok(())
     })
     .await
 }
@@ -267,13 +317,13 @@ pub async fn set_key_settings(
 async fn edit<P: model::permissions::Grant>(
     env: &Env,
     actor: &OrgActor<P>,
-    apply: impl FnOnce(&mut Org),
+    apply: impl FnOnce(&mut Org) -> Result<()>,
 ) -> Result<()> {
     let mut change = env.change(actor).await?;
     let old =
         store::orgs::find(change.tx(), actor.org()).await?.ok_or_else(|| Error::not_found("organisation"))?;
     let mut new = old.clone();
-    apply(&mut new);
+    apply(&mut new)?;
     if new == old {
         return Ok(());
     }
@@ -310,9 +360,10 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
     } else {
         Vec::new()
     };
-    let last_day = match actor.also(Permission::UsageRead) {
-        true => Some(crate::usage::last_day(&mut tx, org_id, now).await?),
-        false => None,
+    let last_day = if actor.also(Permission::UsageRead) {
+        Some(crate::usage::last_day(&mut tx, org_id, now).await?)
+    } else {
+        None
     };
     Ok(Overview {
         last_day,

@@ -13,6 +13,7 @@ mod error;
 
 pub mod api_keys;
 pub mod audit;
+pub mod audit_chain;
 pub mod connect_events;
 pub mod connection_alerts;
 pub mod connections;
@@ -48,6 +49,7 @@ pub type Result<T> = core::result::Result<T, Error>;
 pub const STATEMENTS: &[&[db::Statement]] = &[
     api_keys::STATEMENTS,
     audit::STATEMENTS,
+    audit_chain::STATEMENTS,
     connect_events::STATEMENTS,
     connection_alerts::STATEMENTS,
     connections::STATEMENTS,

@@ -39,7 +39,7 @@ pub(crate) use self::{
     names::publish,
 };
 use crate::{
-    Env, Error, OrgActor, Result,
+    Env, Error, OrgActor, Result, both,
     change::Event,
     mcp::upstream::{ProbeReport, UpstreamError},
     orgs,
@@ -86,14 +86,20 @@ pub struct ConnectorChanges {
 /// Adds a connector: the URL is tried at once, and what it offers is kept. When it fails, the reason is at the field
 /// `url` and nothing is kept, unless the caller wants it kept anyway.
 pub async fn add(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, new: &NewConnector) -> Result<Connector> {
-    let name = text::name("name", "the connector", &new.name, MAX_NAME)?;
-    let slug = parse_slug(&new.slug)?;
-    let description = text::description("description", &new.description, MAX_DESCRIPTION)?;
-    let (url, query) = parse_url(&new.url)?;
+    // In the order of the form.
+    let ((name, slug), (description, ((url, query), headers))) = both(
+        both(
+            text::name("name", "the connector", &new.name, MAX_NAME).map_err(Into::into),
+            parse_slug(&new.slug),
+        ),
+        both(
+            text::description("description", &new.description, MAX_DESCRIPTION).map_err(Into::into),
+            both(parse_url(&new.url).map_err(Into::into), checked_headers(&new.headers)),
+        ),
+    )?;
     let Query::Set(query) = query else {
         return Err(AppError::field("url", "url", "Type what stands after ? in the URL").into());
     };
-    let headers = checked_headers(&new.headers)?;
     let target = Target { transport: Transport::Http, url: url.into(), query, headers };
     {
         // A taken slug is told before anybody waits for a network.
@@ -271,9 +277,13 @@ pub async fn update(
     changes: &ConnectorChanges,
 ) -> Result<Connector> {
     let org = actor.org();
-    let name = text::name("name", "the connector", &changes.name, MAX_NAME)?;
-    let description = text::description("description", &changes.description, MAX_DESCRIPTION)?;
-    let set = checked_headers(&changes.set_headers)?;
+    let (name, (description, set)) = both(
+        text::name("name", "the connector", &changes.name, MAX_NAME).map_err(Into::into),
+        both(
+            text::description("description", &changes.description, MAX_DESCRIPTION).map_err(Into::into),
+            checked_headers(&changes.set_headers),
+        ),
+    )?;
 
     let (read, rows, old) = {
         let mut tx = env.db.read().await?;

@@ -123,7 +123,7 @@ fn of_nobody(all: &[Building<'_>], event: &ConnectEvent) -> Option<usize> {
 }
 
 /// The attempt of a step of this client; a program that was only looking so far joins it, or becomes it.
-fn of_id<'e>(all: &mut Vec<Building<'e>>, event: &ConnectEvent, id: &str) -> Option<usize> {
+fn of_id(all: &mut Vec<Building<'_>>, event: &ConnectEvent, id: &str) -> Option<usize> {
     let known = all.iter().rposition(|own| own.client_id == Some(id) && is_open(own, event, NEAR_BY_ID));
     let looking = |own: &Building<'_>, near: i64| is_open(own, event, near) && own.is_looking();
     let Some(at) = known else {

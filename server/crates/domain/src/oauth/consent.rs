@@ -75,6 +75,7 @@ pub async fn view(ctx: &RequestContext, request: &str) -> Result<Consent> {
         };
         orgs.push(ConsentOrg {
             refused: refusal(&mut tx, &org, role, &client).await?,
+            may_change: role.is_some_and(|role| role.allows(Permission::OauthClientsWrite)),
             connectors: connectors(&mut tx, org.id, &asked.scope).await?,
             id: org.id,
             name: org.name,
@@ -128,10 +129,12 @@ async fn refusal(tx: &mut Tx, org: &Org, role: Option<Role>, client: &Client) ->
         )));
     }
     if client.is_open() && !store::orgs::oauth_settings(tx, org.id).await?.open_clients {
-        return Ok(Some(format!(
-            "{} gives access only to clients that it made itself. Ask an owner or admin to make one.",
-            org.name
-        )));
+        let way_on = if role.is_some_and(|role| role.allows(Permission::OauthClientsWrite)) {
+            "You can make one, or accept others, on the page of the OAuth clients."
+        } else {
+            "Ask an owner or admin to make one."
+        };
+        return Ok(Some(format!("{} gives access only to clients that it made itself. {way_on}", org.name)));
     }
     Ok(None)
 }

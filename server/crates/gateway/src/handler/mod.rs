@@ -164,7 +164,9 @@ async fn asked(caller: &Caller, endpoint: Endpoint<'_>, head: request::Parts, bo
     let message = match envelope::parse(&body) {
         Ok(message) => message,
         Err(malformed) => {
+            let word = if malformed.code == code::PARSE { "parse_error" } else { "invalid_request" };
             return bad_request(malformed.code, format!("Not a valid request: {}.", malformed.reason))
+                .word(word)
                 .respond(malformed.id.as_deref());
         }
     };
