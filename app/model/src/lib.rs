@@ -21,6 +21,7 @@ pub mod plan;
 pub mod scope;
 pub mod slug;
 pub mod sso;
+pub mod team;
 pub mod text;
 
 pub use error::{AppError, ErrorKind, FieldError};

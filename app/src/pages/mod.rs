@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod api_keys;
+pub mod audit;
 pub mod auth;
 pub mod connections;
 pub mod connectors;
@@ -13,5 +14,7 @@ pub mod help;
 pub mod oauth_clients;
 pub mod overview;
 pub mod profile;
+pub mod security;
 pub mod settings;
 pub mod sso;
+pub mod team;

@@ -435,8 +435,12 @@ async fn a_million_rows(kind: store::Kind) {
     };
     let last = first + ROWS;
     let numbers = match kind {
-        store::Kind::Sqlite => format!("WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})"),
-        store::Kind::Postgres => format!("WITH n AS (SELECT generate_series({first}, {last}) AS i)"),
+        store::Kind::Sqlite => {
+            format!("WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})")
+        }
+        store::Kind::Postgres => {
+            format!("WITH n AS (SELECT generate_series(CAST({first} AS BIGINT), {last}) AS i)")
+        }
     };
     let id = match kind {
         store::Kind::Sqlite => "'evt_' || printf('%026d', i)",
@@ -472,15 +476,26 @@ async fn a_million_rows(kind: store::Kind) {
         ("a frequent person", AuditQuery { user: actor.to_string(), ..AuditQuery::default() }),
         ("a rare group", AuditQuery { action: "team".into(), ..AuditQuery::default() }),
         ("a rare action", AuditQuery { action: "team.member_added".into(), ..AuditQuery::default() }),
-        ("both", AuditQuery { action: "settings".into(), user: ada.user.to_string(), ..AuditQuery::default() }),
+        (
+            "both",
+            AuditQuery { action: "settings".into(), user: ada.user.to_string(), ..AuditQuery::default() },
+        ),
         ("nobody", AuditQuery { user: "user_none".into(), ..AuditQuery::default() }),
         ("a day", AuditQuery { from: "2026-10-20".into(), to: "2026-10-20".into(), ..AuditQuery::default() }),
         (
             "a rare person in a day",
-            AuditQuery { from: "2026-10-20".into(), to: "2026-10-20".into(), user: ada.user.to_string(), ..AuditQuery::default() },
+            AuditQuery {
+                from: "2026-10-20".into(),
+                to: "2026-10-20".into(),
+                user: ada.user.to_string(),
+                ..AuditQuery::default()
+            },
         ),
         ("the oldest page", AuditQuery { before: Some(40), ..AuditQuery::default() }),
-        ("a page in the middle", AuditQuery { before: Some(500_000), user: actor.to_string(), ..AuditQuery::default() }),
+        (
+            "a page in the middle",
+            AuditQuery { before: Some(500_000), user: actor.to_string(), ..AuditQuery::default() },
+        ),
     ];
     // The first look is itself an event.
     log(&t, &acme, AuditQuery::default()).await;
@@ -495,7 +510,8 @@ async fn a_million_rows(kind: store::Kind) {
         eprintln!("{kind:?}: {what}: median {:?}, slowest {:?}", times[4], times[8]);
         assert!(times[4].as_millis() < 100, "{what}: {times:?}");
     }
-    let mut export = Export::begin(&t.env, &acme.actor().await, &AuditQuery::default(), Format::Csv).await.unwrap();
+    let mut export =
+        Export::begin(&t.env, &acme.actor().await, &AuditQuery::default(), Format::Csv).await.unwrap();
     let (mut lines, mut largest) = (0_usize, 0_usize);
     while let Some(piece) = export.next().await.unwrap() {
         largest = largest.max(piece.len());
