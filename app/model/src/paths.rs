@@ -1,6 +1,6 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId};
+use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, UserId};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -158,6 +158,18 @@ pub const fn connection_doctor() -> &'static str {
 /// Identity providers of the organisation.
 pub const fn settings_sso() -> &'static str {
     "/settings/sso"
+}
+/// The members.
+pub const fn team() -> &'static str {
+    "/team"
+}
+/// What each role may do.
+pub const fn team_roles() -> &'static str {
+    "/team/roles"
+}
+/// Ask before a member goes.
+pub fn remove_member(user: UserId) -> String {
+    format!("/team/{user}/remove")
 }
 /// How the organisation protects its accounts.
 pub const fn settings_security() -> &'static str {
