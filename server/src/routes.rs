@@ -11,7 +11,7 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     routing::get,
 };
-use domain::{Env, request::RequestContext};
+use domain::{Env, playground::Playground, request::RequestContext};
 use gateway::Gateway;
 use ipnet::IpNet;
 use leptos::prelude::{provide_context, use_context};
@@ -48,10 +48,11 @@ pub struct RouteParts {
 /// The whole server.
 pub fn router(parts: RouteParts) -> Router {
     let RouteParts { env, gateway, trusted_proxies, stopping, write_path } = parts;
+    let plane: Arc<dyn Playground> = Arc::new(gateway.clone());
     let watching = watch::router(env.clone(), stopping.clone());
     let edge = Edge { env: env.clone(), trusted: trusted_proxies };
     Router::new()
-        .merge(pages(&env, watching))
+        .merge(pages(&env, watching, plane))
         .merge(oauth(&env))
         .merge(gateway::router(gateway))
         .merge(site::router())
@@ -63,8 +64,12 @@ pub fn router(parts: RouteParts) -> Router {
 }
 
 /// The dashboard: pages, their forms, server functions.
-fn pages(env: &Env, watching: Router) -> Router {
-    let context = provide_app_context(env);
+fn pages(env: &Env, watching: Router, plane: Arc<dyn Playground>) -> Router {
+    let provide = provide_app_context(env);
+    let context = move || {
+        provide();
+        provide_context(Arc::clone(&plane));
+    };
     let for_missing = context.clone();
     let pages = app::ssr::router(context)
         .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request))

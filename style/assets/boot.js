@@ -113,6 +113,16 @@
   }, true);
   addEventListener('beforeunload', (event) => { if (touched().length) event.preventDefault(); });
 
+  // What was just done is told once: not again after a reload, and not to whoever is sent the address.
+  setInterval(() => {
+    if (!('hydrated' in d.documentElement.dataset)) return;
+    const url = new URL(location.href);
+    const told = ['notice', 'enabled', 'disabled'].filter((name) => url.searchParams.has(name));
+    if (!told.length) return;
+    told.forEach((name) => url.searchParams.delete(name));
+    history.replaceState(history.state, '', url);
+  }, 1000);
+
   // A form that leaves the page is sent once. The app's own handler has cancelled the event if it took it.
   on('submit', (event) => {
     const form = event.target;

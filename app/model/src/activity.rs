@@ -287,3 +287,14 @@ pub struct UsageSettings {
     /// Calls of this month so far.
     pub used: u64,
 }
+
+/// Requests of the last 24 hours in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastDay {
+    /// How many.
+    pub requests: u64,
+    /// Of these, how many failed or were refused.
+    pub errors: u64,
+    /// 95 of 100 calls took less than this, milliseconds; `None` when there were none, or it is more than can be told.
+    pub p95_ms: Option<u32>,
+}

@@ -18,6 +18,7 @@ pub mod orgs;
 pub mod paths;
 pub mod permissions;
 pub mod plan;
+pub mod playground;
 pub mod scope;
 pub mod slug;
 pub mod sso;

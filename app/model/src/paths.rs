@@ -51,6 +51,10 @@ pub fn edit_connector(id: ConnectorId) -> String {
 pub fn connector_credentials(id: ConnectorId) -> String {
     format!("/connectors/{id}/credentials")
 }
+/// A tool of a connector: its name, description, time-out and review.
+pub fn connector_tool(id: ConnectorId, tool: &str) -> String {
+    format!("/connectors/tools/{id}:{}", encode(tool))
+}
 /// Ask before a connector is deleted.
 pub fn delete_connector(id: ConnectorId) -> String {
     format!("/connectors/{id}/delete")
@@ -206,6 +210,12 @@ pub const fn authorize() -> &'static str {
 /// The page that asks whether a client may have access; `request` is the value of the stored request.
 pub fn consent(request: &str) -> String {
     format!("/oauth/consent?request={}", encode(request))
+}
+/// The same page once more, after an answer that could not be taken: for this organisation (may be empty), with the
+/// field that has to change.
+pub fn consent_again(request: &str, org: &str, field: &str) -> String {
+    let org = if org.is_empty() { String::new() } else { format!("&org={}", encode(org)) };
+    format!("{}{org}&error={}", consent(request), encode(field))
 }
 /// The answer to the consent page; POST only.
 pub const fn consent_decision() -> &'static str {

@@ -13,6 +13,7 @@ pub mod gallery;
 pub mod help;
 pub mod oauth_clients;
 pub mod overview;
+pub mod playground;
 pub mod profile;
 pub mod security;
 pub mod settings;

@@ -7,6 +7,7 @@ use domain::{
     Env, OrgActor, connectors,
     env::Changes,
     mcp::exchange::Exchange as _,
+    playground::{MemberCall, Playground as _},
     testing::TestMember,
     upstream_oauth::{
         Authorized, Holder, Keeper as _,
@@ -26,13 +27,16 @@ use model::{
 use serde_json::{Value, json};
 use store::Kind;
 
-use crate::support::{
-    Answer, TestApp,
-    upstream::{Faults, Upstream},
+use crate::{
+    idp::Provider,
+    support::{
+        Answer, TestApp,
+        upstream::{Faults, Upstream, follow, told},
+    },
 };
 
 /// Defines a test that runs on both databases.
-macro_rules! both {
+macro_rules! both_test {
     ($name:ident, $run:ident) => {
         mod $name {
             #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +205,7 @@ async fn the_whole_way(kind: Kind) {
     bench.put(CredentialKind::Static).await.unwrap();
     assert_eq!(bench.shown().await.kind, CredentialKind::Static);
 }
-both!(ssr_10_the_whole_way_to_an_authorised_connector, the_whole_way);
+both_test!(ssr_10_the_whole_way_to_an_authorised_connector, the_whole_way);
 
 async fn one_refresh(kind: Kind) {
     let bench = Bench::authorized(kind).await;
@@ -226,7 +230,7 @@ async fn one_refresh(kind: Kind) {
     assert_eq!((known.refreshes, known.reused), (2, 0));
     assert!(known.seen.len() > seen);
 }
-both!(forty_calls_with_an_expired_token_make_one_refresh, one_refresh);
+both_test!(forty_calls_with_an_expired_token_make_one_refresh, one_refresh);
 
 async fn two_nodes(kind: Kind) {
     let bench = Bench::authorized(kind).await;
@@ -249,7 +253,7 @@ async fn two_nodes(kind: Kind) {
         assert!(bench.upstream.known().access.contains_key(&token));
     }
 }
-both!(d08_two_nodes_never_present_the_same_refresh_token, two_nodes);
+both_test!(d08_two_nodes_never_present_the_same_refresh_token, two_nodes);
 
 async fn renewed_ahead(kind: Kind) {
     let bench = Bench::authorized(kind).await;
@@ -284,7 +288,7 @@ async fn renewed_ahead(kind: Kind) {
     assert_eq!(bench.called_as().await, "ada");
     assert_eq!(bench.upstream.known().reused, 0);
 }
-both!(tokens_are_renewed_ahead_and_an_outage_is_survived, renewed_ahead);
+both_test!(tokens_are_renewed_ahead_and_an_outage_is_survived, renewed_ahead);
 
 async fn lost_for_good(kind: Kind) {
     let bench = Bench::authorized(kind).await;
@@ -311,7 +315,7 @@ async fn lost_for_good(kind: Kind) {
     bench.authorize().await.unwrap();
     assert_eq!(bench.called_as().await, "ada");
 }
-both!(an_authorisation_that_ended_says_so_until_it_is_given_again, lost_for_good);
+both_test!(an_authorisation_that_ended_says_so_until_it_is_given_again, lost_for_good);
 
 async fn lost_answer(kind: Kind) {
     let bench = Bench::authorized(kind).await;
@@ -329,7 +333,7 @@ async fn lost_answer(kind: Kind) {
     let known = bench.upstream.known();
     assert_eq!((known.refreshes, known.reused), (2, 1));
 }
-both!(a_lost_answer_is_asked_for_once_more, lost_answer);
+both_test!(a_lost_answer_is_asked_for_once_more, lost_answer);
 
 async fn gone_caller(kind: Kind) {
     let bench = Bench::authorized(kind).await;
@@ -346,7 +350,7 @@ async fn gone_caller(kind: Kind) {
     let known = bench.upstream.known();
     assert_eq!((known.refreshes, known.reused), (1, 0));
 }
-both!(a_caller_that_hangs_up_loses_no_tokens, gone_caller);
+both_test!(a_caller_that_hangs_up_loses_no_tokens, gone_caller);
 
 async fn wrong_ways(kind: Kind) {
     let bench = Bench::new(kind).await;
@@ -385,7 +389,7 @@ async fn wrong_ways(kind: Kind) {
     assert_eq!(bench.called_as().await, "ada");
     assert!(!format!("{:?}", bench.shown().await).contains("typed-secret"));
 }
-both!(ssr_10_servers_that_speak_for_others_are_refused, wrong_ways);
+both_test!(ssr_10_servers_that_speak_for_others_are_refused, wrong_ways);
 
 async fn wrong_returns(kind: Kind) {
     let bench = Bench::new(kind).await;
@@ -433,7 +437,7 @@ async fn wrong_returns(kind: Kind) {
     bench.put(CredentialKind::PerUser).await.unwrap();
     assert_eq!(refused(&bench.owner.ctx, &back).await, "changed_meanwhile");
 }
-both!(only_the_right_return_counts_and_only_once, wrong_returns);
+both_test!(only_the_right_return_counts_and_only_once, wrong_returns);
 
 async fn with_client_credentials(kind: Kind) {
     let bench = Bench::new(kind).await;
@@ -467,7 +471,7 @@ async fn with_client_credentials(kind: Kind) {
     bench.app.settle().await;
     assert_eq!(bench.called_as().await, "machine");
 }
-both!(client_credentials_are_tried_kept_and_renewed, with_client_credentials);
+both_test!(client_credentials_are_tried_kept_and_renewed, with_client_credentials);
 
 async fn each_for_themselves(kind: Kind) {
     let bench = Bench::new(kind).await;
@@ -513,6 +517,26 @@ async fn each_for_themselves(kind: Kind) {
     assert!(as_member(&ben).await.unwrap_err().contains("you have not yet"));
     authorize(&ben, "ben").await;
     assert_eq!(as_member(&ben).await, Ok("ben".to_owned()));
+    // The Playground is their own as well.
+    let vera = bench.app.test.member(&bench.owner, "vera", model::Role::Member).await;
+    let played = async |member: &TestMember| {
+        let call = MemberCall {
+            org: member.org_id(),
+            user: member.user,
+            name: "somebody".to_owned(),
+            origin: domain::request::Origin::default(),
+            connector: "files".to_owned(),
+            tool: "whoami".to_owned(),
+            arguments: "{}".to_owned(),
+        };
+        bench.app.work.gateway.call(call).await.body
+    };
+    for (member, says) in
+        [(&ben, r#""text":"ben""#), (&bench.owner, r#""text":"ada""#), (&vera, "you have not yet")]
+    {
+        let body = played(member).await;
+        assert!(body.contains(says), "{says}: {body}");
+    }
     assert_eq!(as_member(&bench.owner).await, Ok("ada".to_owned()));
     assert_eq!(bench.shown().await.members, (2, 0));
     // Nobody sees or removes another's (TEN-01).
@@ -529,7 +553,7 @@ async fn each_for_themselves(kind: Kind) {
     assert_eq!(bench.shown().await.members, (1, 0));
     assert!(as_member(&ben).await.is_err());
 }
-both!(each_member_calls_with_their_own_authorisation, each_for_themselves);
+both_test!(each_member_calls_with_their_own_authorisation, each_for_themselves);
 
 async fn other_server(kind: Kind) {
     let bench = Bench::authorized(kind).await;
@@ -562,7 +586,7 @@ async fn other_server(kind: Kind) {
     let known = elsewhere.known();
     assert_eq!((known.registrations, known.calls.len()), (1, 1));
 }
-both!(ssr_10_tokens_never_go_to_another_server_or_issuer, other_server);
+both_test!(ssr_10_tokens_never_go_to_another_server_or_issuer, other_server);
 
 async fn more_scope(kind: Kind) {
     let bench = Bench::authorized(kind).await;
@@ -581,7 +605,74 @@ async fn more_scope(kind: Kind) {
     bench.upstream.known().expire();
     assert!(bench.refused().await.1["message"].as_str().unwrap().contains("without a way to renew"));
 }
-both!(a_wider_scope_is_asked_for_at_the_next_authorisation, more_scope);
+both_test!(a_wider_scope_is_asked_for_at_the_next_authorisation, more_scope);
+
+async fn a_real_one(kind: Kind) {
+    let bench = Bench::new(kind).await;
+    let provider = Provider::start("0").await;
+    bench.upstream.known().faults.authority = Some(provider.issuer.clone());
+    // It registers Gatehouse, asks the person, rotates refresh tokens and ends the family when an old one comes back.
+    bench.put(CredentialKind::AuthorizationCode).await.unwrap();
+    let authorize = async || {
+        let link = flow::begin(&bench.owner.ctx, &bench.owner.actor().await, bench.connector).await.unwrap();
+        let back = told(&follow(&bench.app, &link.url).await);
+        flow::finish(&bench.owner.ctx, &back).await.map_err(|error| error.into_app("")).expect("tokens");
+        connectors::test(bench.env(), &bench.owner.actor().await, bench.connector).await.unwrap().unwrap();
+        bench.app.settle().await;
+    };
+    authorize().await;
+    assert_eq!(bench.called_as().await, "ada");
+    for round in 2..=4 {
+        bench.upstream.known().refuse_shown();
+        let answers = futures_util::future::join_all((0..40).map(|_| bench.called_as())).await;
+        assert!(answers.iter().all(|who| who == "ada"));
+        let holder = bench.holder().await;
+        assert_eq!(bench.env().at_hand(&holder).expect("in memory").generation, round, "one refresh each");
+    }
+    // It starts anew and has forgotten everything, its clients too: the next authorisation registers another.
+    let first = bench.shown().await.client;
+    let _provider = provider.rotate().await;
+    bench.upstream.known().refuse_shown();
+    let (word, error) = bench.refused().await;
+    assert_eq!(word, "upstream_needs_authorization", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("invalid_client"), "{error}");
+    authorize().await;
+    assert_eq!(bench.called_as().await, "ada");
+    assert_ne!(bench.shown().await.client, first);
+}
+both_test!(a_real_authorization_server_is_followed_through_rotation_and_amnesia, a_real_one);
+
+async fn refused_though_new(kind: Kind) {
+    let bench = Bench::authorized(kind).await;
+    assert_eq!(bench.called_as().await, "ada");
+    bench.upstream.known().faults.forgetful = true;
+    // Refused for a moment: nobody has to do anything, and the authorization server is not asked for each call.
+    let (word, error) = bench.refused().await;
+    assert_eq!(word, "upstream_unavailable", "{error}");
+    let asked = bench.upstream.known().token_requests;
+    bench.refused().await;
+    bench.refused().await;
+    assert_eq!(bench.upstream.known().token_requests, asked);
+    bench.upstream.known().faults.forgetful = false;
+    bench.app.test.clock.advance(2_000);
+    assert_eq!(bench.called_as().await, "ada");
+    assert_eq!(bench.shown().await.authorization.unwrap().lost, None);
+    // Refused for good.
+    bench.upstream.known().faults.forgetful = true;
+    bench.app.test.clock.advance(700_000);
+    let mut words = Vec::new();
+    for _ in 0..6 {
+        words.push(bench.refused().await.0);
+        bench.app.test.clock.advance(8_000);
+    }
+    assert_eq!(
+        (words[0].as_str(), words[5].as_str()),
+        ("upstream_unavailable", "upstream_needs_authorization")
+    );
+    assert!(bench.shown().await.authorization.unwrap().lost.unwrap().1.contains("issued a moment ago"));
+    assert_eq!(bench.upstream.known().reused, 0);
+}
+both_test!(a_new_token_that_is_refused_is_given_a_moment, refused_though_new);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_02_tokens_and_secrets_are_sealed_at_rest() {

@@ -201,7 +201,7 @@ pub(crate) async fn compare(
     floor: &Started,
     keys: &Keys,
 ) -> Done {
-    let plain = || Arc::new(Echo { path: "/mcp", tool: "echo", credential: Credential::None });
+    let unguarded = || Arc::new(Echo { path: "/mcp", tool: "echo", credential: Credential::None });
     let by_key = Arc::new(Echo::through(Credential::Key(keys.api_key.clone())));
     let by_token = Arc::new(Echo::through(Credential::Tokens(vec![keys.token.clone()])));
     let names = ["direct", "floor", "Gatehouse, API key", "Gatehouse, access token"];
@@ -211,8 +211,8 @@ pub(crate) async fn compare(
         // The first round warms up and does not count.
         for round in 0..=plan.rounds {
             let gate = &gatehouse.server;
-            let direct = closed_loop(&upstream.address, plain(), at_once, calls, upstream).await?;
-            let least = closed_loop(&floor.address, plain(), at_once, calls, floor).await?;
+            let direct = closed_loop(&upstream.address, unguarded(), at_once, calls, upstream).await?;
+            let least = closed_loop(&floor.address, unguarded(), at_once, calls, floor).await?;
             let before = seen(upstream).await?;
             let key = closed_loop(&gate.address, Arc::clone(&by_key), at_once, calls, gate).await?;
             let after = seen(upstream).await?;
@@ -242,19 +242,19 @@ async fn lists(plan: &Plan, gatehouse: &Gatehouse, upstream: &Started, keys: &Ke
     let direct = Arc::new(List { path: "/many", credential: Credential::None });
     let through =
         Arc::new(List { path: "/mcp/bench", credential: Credential::Tokens(vec![keys.token.clone()]) });
-    let (mut plain, mut listed) = (Sum::default(), Sum::default());
+    let (mut bare, mut listed) = (Sum::default(), Sum::default());
     let before = seen(upstream).await?;
     let calls = plan.calls[0];
     for _ in 0..plan.rounds {
         let gate = &gatehouse.server;
-        plain.add(closed_loop(&upstream.address, Arc::clone(&direct), 8, calls, upstream).await?);
+        bare.add(closed_loop(&upstream.address, Arc::clone(&direct), 8, calls, upstream).await?);
         listed.add(closed_loop(&gate.address, Arc::clone(&through), 8, calls, gate).await?);
     }
-    let asked = seen(upstream).await?[0] - before[0] - (plan.rounds * calls) as i64;
+    let asked = seen(upstream).await?[0] - before[0] - i64::try_from(plan.rounds * calls)?;
     println!(
         "### warm `tools/list` of 301 tools, 8 at once\n\n÷ direct: calls/s {:.2}, p99 {:.2}; CPU {:.2} s/10,000; {asked} requests upstream\n",
-        listed.rate() / plain.rate(),
-        listed.times.at(0.99) / plain.times.at(0.99),
+        listed.rate() / bare.rate(),
+        listed.times.at(0.99) / bare.times.at(0.99),
         listed.cpu(),
     );
     Ok(())

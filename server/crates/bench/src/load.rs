@@ -110,14 +110,14 @@ pub(crate) async fn open_loop(
     lasting: Duration,
 ) -> Done<Times> {
     let mut idle: Vec<Connection> = Vec::new();
-    let (give_back, mut given_back) = tokio::sync::mpsc::unbounded_channel();
+    let (give_back, mut returned) = tokio::sync::mpsc::unbounded_channel();
     let mut running = JoinSet::new();
     let began = Instant::now();
     let total = per_second * lasting.as_secs();
     for number in 0..total {
         let due = began + Duration::from_micros(1_000_000 * number / per_second);
         tokio::time::sleep_until(due.into()).await;
-        while let Ok(connection) = given_back.try_recv() {
+        while let Ok(connection) = returned.try_recv() {
             idle.push(connection);
         }
         let mut connection = match idle.pop() {

@@ -123,7 +123,7 @@ impl Place {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// How many transactions the database has ended; `None` on SQLite.
+    /// How many transactions the database has ended; `None` on `SQLite`.
     pub(crate) async fn transactions(&self) -> Done<Option<i64>> {
         let Some(url) = &self.postgres else { return Ok(None) };
         // Sessions tell their counts with a delay of up to a second.

@@ -34,7 +34,7 @@ type Done<T = ()> = Result<T, Problem>;
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) gatehouse: PathBuf,
-    /// An empty database; SQLite without one.
+    /// An empty database; `SQLite` without one.
     pub(crate) postgres: Option<String>,
     /// Rounds of each comparison.
     pub(crate) rounds: usize,

@@ -71,12 +71,13 @@ pub(crate) async fn verification(plan: &Plan, gatehouse: &Gatehouse, keys: &Keys
 /// How many transactions of the database calls take. What the server does by itself goes on meanwhile, so it is measured
 /// first and subtracted.
 pub(crate) async fn without_database(place: &Place, gatehouse: &Gatehouse, keys: &Keys) -> Done {
+    const CALLS: usize = 50_000;
+
     let gate = &gatehouse.server;
     let Some(start) = place.transactions().await? else {
         println!("### the database during calls\n\nonly told by PostgreSQL: run with --postgres\n");
         return Ok(());
     };
-    const CALLS: usize = 50_000;
     let began = tokio::time::Instant::now();
     for credential in [Credential::Key(keys.api_key.clone()), Credential::Tokens(vec![keys.token.clone()])] {
         closed_loop(&gate.address, Arc::new(Echo::through(credential)), 8, CALLS, gate).await?;

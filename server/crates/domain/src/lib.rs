@@ -26,6 +26,7 @@ pub mod oauth;
 pub mod oauth_clients;
 pub mod orgs;
 pub mod password;
+pub mod playground;
 pub mod request;
 pub mod sealer;
 pub mod sessions;
@@ -40,4 +41,4 @@ pub mod usage;
 
 pub use authz::OrgActor;
 pub use env::{Clock, Env, Rng, Settings};
-pub use error::{Error, Result};
+pub use error::{Error, Result, both};

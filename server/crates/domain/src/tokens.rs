@@ -115,15 +115,15 @@ pub enum Refused {
 
 /// Who a token says that it is by, before anything about it was judged: only good for choosing who judges it.
 pub fn claimed_issuer(token: &str) -> Option<String> {
-    if token.len() > LONGEST {
-        return None;
-    }
     /// The others are passed over: this is asked for every call with a token.
     #[derive(serde::Deserialize)]
     struct Issuer {
         iss: Option<String>,
     }
 
+    if token.len() > LONGEST {
+        return None;
+    }
     let mut parts = token.split('.');
     let (_, claims) = (parts.next()?, parts.next()?);
     let claims = BASE64URL_NOPAD.decode(claims.as_bytes()).ok()?;

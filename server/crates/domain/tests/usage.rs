@@ -185,6 +185,9 @@ env_test!(requests_are_written_searched_and_forgotten, |t| async {
     }
     recorder.flush(&t.env).await.unwrap();
     let reader = owner.actor::<can::LogsRead>().await;
+    // Machines have neither key nor connection; what they call is a call all the same.
+    let overview = domain::orgs::overview(&t.env, &owner.actor().await).await.unwrap();
+    assert_eq!(overview.last_call_at, Some(t.env.now() - 3));
     let search = async |search: Search| usage::list(&t.env, &reader, &search).await.unwrap();
     let page = search(Search::default()).await;
     assert_eq!((page.lines.len(), page.any), (50, true));

@@ -77,7 +77,8 @@ pub(crate) struct Trace {
     started: Instant,
     authenticated: Instant,
     request_id: String,
-    trace_id: Option<String>,
+    /// The trace that the caller says it belongs to.
+    belongs_to: Option<String>,
     agent: String,
     address: Option<IpAddr>,
     notes: Mutex<Notes>,
@@ -113,7 +114,7 @@ impl Trace {
             started,
             authenticated,
             request_id: head.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
-            trace_id: trace_id(&head.headers),
+            belongs_to: trace_id(&head.headers),
             agent: text(head.headers.get(header::USER_AGENT)),
             address: head.extensions.get::<ClientIp>().map(|ip| ip.0),
             inner: Arc::clone(inner),
@@ -135,7 +136,7 @@ impl Trace {
         let asked_for = params.name.or(params.uri).and_then(json::string).unwrap_or_default();
         let info = params.meta.as_ref().and_then(|m| json::get(m.raw, meta::CLIENT_INFO));
         let client =
-            info.and_then(|info| json::string(json::get(info, "name")?)).map(|name| name.into_owned());
+            info.and_then(|info| json::string(json::get(info, "name")?)).map(std::borrow::Cow::into_owned);
         let arguments = params.arguments.filter(|_| self.plane.policy.log_bodies);
         self.began_with(method, &asked_for, client, arguments, body);
     }
@@ -290,7 +291,7 @@ impl Drop for Trace {
             upstream_requests: notes.upstream_requests,
             counted: notes.counted,
             request_id: std::mem::take(&mut self.request_id),
-            trace_id: self.trace_id.take(),
+            trace_id: self.belongs_to.take(),
             client: notes.client.unwrap_or_else(|| std::mem::take(&mut self.agent)),
             address: self.address,
             bodies,

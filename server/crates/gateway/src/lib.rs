@@ -1,4 +1,4 @@
-//! The data plane: `/mcp/{org}` and `/mcp/{org}/{connector}`.
+//! The data plane: `/mcp/{org}` and `/mcp/{org}/{connector}`, and `/v1/mcp` for callers that do not speak MCP.
 //!
 //! Owns: the order in which a request is judged (RSV-01), what each protocol era gets as an answer, the sessions of legacy
 //! clients, how connectors' tools become one list, and how a call reaches its connector and comes back. Must not know: the
@@ -28,7 +28,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use domain::{
     Clock, Rng,
@@ -40,7 +40,7 @@ use domain::{
     upstream_oauth::Keeper,
     usage::{Ledger, Record},
 };
-use model::OrgId;
+use model::{OrgId, paths};
 use url::Url;
 
 use crate::{guard::Site, limits::Limits, planes::Planes, sessions::Sessions};
@@ -231,5 +231,8 @@ pub fn router(gateway: Gateway) -> Router {
             "/.well-known/oauth-protected-resource/mcp/{slug}/{connector}",
             get(metadata::connector).options(metadata::preflight),
         )
+        .route(paths::rest_invoke(), post(handler::rest::invoke).options(handler::rest::invoke))
+        .route(paths::rest_tools(), get(handler::rest::tools).options(handler::rest::tools))
+        .route(paths::rest_openapi(), get(handler::rest::openapi))
         .with_state(gateway)
 }

@@ -22,6 +22,7 @@ statements! {
             AND (CAST($7 AS TEXT) IS NULL OR tool = $7) \
             AND (CAST($8 AS TEXT) IS NULL OR words LIKE $8 ESCAPE '\\') \
             ORDER BY id DESC LIMIT $9";
+    LAST = "SELECT at FROM request_log WHERE org_id = $1 ORDER BY id DESC LIMIT 1";
     FIND = "SELECT id, at, method, connector_slug, tool, principal_name, outcome, total_us, principal_kind, principal_id, detail, \
             bodies FROM request_log WHERE org_id = $1 AND id = $2";
     RECENT_PRINCIPALS = "SELECT principal_id, MAX(principal_name) FROM (SELECT principal_id, principal_name FROM request_log \
@@ -180,6 +181,13 @@ pub async fn list(tx: &mut Tx, org: OrgId, filter: &Filter, limit: i64) -> Resul
         .fetch_all(c)
         .await)?;
     rows.into_iter().map(LogLine::try_from).collect()
+}
+
+/// When the latest request of the organisation that is still in the log began, Unix milliseconds.
+pub async fn last_at(tx: &mut Tx, org: OrgId) -> Result<Option<i64>> {
+    let org = org.to_string();
+    let row: Option<(i64,)> = on!(tx, |c| sqlx::query_as(LAST).bind(org).fetch_optional(c).await)?;
+    Ok(row.map(|(at,)| at))
 }
 
 /// One request, whole.

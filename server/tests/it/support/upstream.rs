@@ -47,6 +47,10 @@ pub(crate) struct Faults {
     pub(crate) redirect: bool,
     /// Neither registers clients nor reads documents.
     pub(crate) typed_clients: bool,
+    /// The MCP server does not know tokens, however new.
+    pub(crate) forgetful: bool,
+    /// Another authorization server, whose JWTs are taken unless they are listed as refused.
+    pub(crate) authority: Option<String>,
     /// The page where people sign in.
     pub(crate) authorization_endpoint: Option<String>,
 }
@@ -80,6 +84,7 @@ pub(crate) struct Known {
     /// Every header value that the MCP server saw.
     pub(crate) seen: Vec<String>,
     pub(crate) scopes: HashSet<String>,
+    refused: HashSet<String>,
     next: usize,
     /// Who says yes at the page.
     pub(crate) person: String,
@@ -94,6 +99,21 @@ impl Known {
     /// Makes every access token worthless, as when they expire.
     pub(crate) fn expire(&mut self) {
         self.access.clear();
+    }
+
+    /// Whose token of the other authorization server this is. Signatures are not what is tested here.
+    fn foreign(&self, token: &str, url: &str) -> Option<String> {
+        let authority = self.faults.authority.as_deref()?;
+        let claims = data_encoding::BASE64URL_NOPAD.decode(token.split('.').nth(1)?.as_bytes()).ok()?;
+        let claims: Value = serde_json::from_slice(&claims).ok()?;
+        let good = claims["iss"] == authority && claims["aud"] == url && !self.refused.contains(token);
+        good.then(|| claims["sub"].as_str().map(str::to_owned))?
+    }
+
+    /// Refuses every token that was shown so far.
+    pub(crate) fn refuse_shown(&mut self) {
+        let shown = self.seen.iter().filter_map(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
+        self.refused.extend(shown);
     }
 
     /// Forgets what people gave.
@@ -147,8 +167,9 @@ impl Upstream {
                 .into_response();
         }
         let resource = faults.resource.unwrap_or_else(|| this.url.clone());
+        let authority = faults.authority.unwrap_or_else(|| this.issuer.clone());
         Json(json!({
-            "resource": resource, "authorization_servers": [this.issuer], "scopes_supported": ["tools", "more"],
+            "resource": resource, "authorization_servers": [authority], "scopes_supported": ["tools", "more"],
         }))
         .into_response()
     }
@@ -292,9 +313,10 @@ impl Upstream {
         known.seen.extend(headers.values().filter_map(|value| value.to_str().ok().map(str::to_owned)));
         let token =
             headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let whose = token.and_then(|token| known.access.get(token).cloned());
+        let whose = token
+            .and_then(|token| known.access.get(token).cloned().or_else(|| known.foreign(token, &this.url)));
         let named = this.url.replace("/mcp", "/.well-known/oauth-protected-resource/mcp");
-        let Some(whose) = whose else {
+        let Some(whose) = whose.filter(|_| !known.faults.forgetful) else {
             let error = if token.is_some() { ", error=\"invalid_token\"" } else { "" };
             let challenge = format!("Bearer resource_metadata=\"{named}\", scope=\"tools\"{error}");
             return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, challenge)]).into_response();
@@ -324,14 +346,43 @@ impl Upstream {
 
     /// What a browser does with the link: it goes there, and comes back with this.
     pub(crate) async fn say_yes(&self, app: &TestApp, link: &str) -> Return {
-        let location = redirect_of(app, link).await;
-        let url: url::Url = location.parse().unwrap();
-        assert!(location.starts_with("http://localhost:3000/oauth/upstream/callback?"), "{location}");
-        let of = |name: &str| {
-            url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
-        };
-        Return { state: of("state"), code: of("code"), iss: of("iss"), error: of("error") }
+        told(&redirect_of(app, link).await)
     }
+}
+
+/// Where a browser ends up that follows redirects and keeps cookies, once that is the front.
+pub(crate) async fn follow(app: &TestApp, link: &str) -> String {
+    let mut at: url::Url = link.parse().unwrap();
+    let mut cookies = HashMap::new();
+    for _ in 0..12 {
+        let jar: Vec<_> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = axum::http::Request::get(at.as_str())
+            .header(header::COOKIE, jar.join("; "))
+            .header(header::ACCEPT, "text/html")
+            .body(bytes::Bytes::new())
+            .unwrap();
+        let answer = app.test.env.outbound.send(request).await.unwrap_or_else(|why| panic!("{at}: {why:?}"));
+        assert!(answer.status().is_redirection(), "{at}: {}", answer.status());
+        for line in answer.headers().get_all(header::SET_COOKIE) {
+            let (name, value) = line.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
+            cookies.insert(name.to_owned(), value.to_owned());
+        }
+        let next = at.join(answer.headers()[header::LOCATION].to_str().unwrap()).unwrap();
+        if next.as_str().starts_with("http://localhost:3000/") {
+            return next.into();
+        }
+        at = next;
+    }
+    panic!("it redirects for ever, now to {at}")
+}
+
+/// What a page of the front is told by a redirect to it.
+pub(crate) fn told(location: &str) -> Return {
+    let url: url::Url = location.parse().unwrap();
+    assert!(location.starts_with("http://localhost:3000/oauth/upstream/callback?"), "{location}");
+    let of =
+        |name: &str| url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned());
+    Return { state: of("state"), code: of("code"), iss: of("iss"), error: of("error") }
 }
 
 /// Where a page sends a browser.

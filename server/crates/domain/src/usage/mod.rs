@@ -13,7 +13,11 @@ mod redact;
 use std::sync::Arc;
 
 use model::{
-    AppError, Limits, OrgId, Plan, activity::UsageSettings, orgs::Org, permissions::can, plan::Override,
+    AppError, Limits, OrgId, Plan,
+    activity::{LastDay, Outcome, UsageSettings},
+    orgs::Org,
+    permissions::can,
+    plan::Override,
 };
 use store::Tx;
 
@@ -149,6 +153,33 @@ pub async fn of_org(env: &Env, id: OrgId) -> Result<UsageSettings> {
     })
 }
 
+/// Requests of the last 24 hours, this one not yet whole.
+pub(crate) async fn last_day(tx: &mut Tx, org: OrgId, now: i64) -> Result<LastDay> {
+    let (from, to) = (period::hour(now) - 23, period::hour(now));
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    let mut day = LastDay::default();
+    for (_, outcome, requests) in store::usage::list_hours(tx, org, from, to).await? {
+        day.requests += count(requests);
+        if Outcome::parse(&outcome).is_some_and(Outcome::is_error) {
+            day.errors += count(requests);
+        }
+    }
+    let classes = store::usage::list_latency(tx, org, from, to).await?;
+    day.p95_ms = p95(&classes);
+    Ok(day)
+}
+
+/// The end of the class in which the 95th of 100 calls lies.
+fn p95(classes: &[(i64, i64)]) -> Option<u32> {
+    let all: i64 = classes.iter().map(|(_, requests)| requests).sum();
+    let mut so_far = 0;
+    let (class, _) = classes.iter().find(|(_, requests)| {
+        so_far += requests;
+        so_far * 100 >= all * 95
+    })?;
+    CLASSES.get(usize::try_from(*class).ok()?).and_then(|end| u32::try_from(*end).ok())
+}
+
 /// Reads thresholds as a person writes them: `50, 80, 100`.
 fn parse_thresholds(text: &str) -> Result<Vec<u8>> {
     let wrong = || {
@@ -226,4 +257,18 @@ pub async fn set_limits(
         .changed("rate_per_minute", before.key_per_minute, after.key_per_minute)
         .changed("monthly_quota", before.calls_per_month, after.calls_per_month);
     change.commit(event).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::p95;
+
+    #[test]
+    fn the_95th_of_a_hundred_calls_is_found() {
+        assert_eq!(p95(&[]), None);
+        assert_eq!(p95(&[(0, 1)]), Some(1));
+        assert_eq!(p95(&[(1, 95), (6, 5)]), Some(2));
+        assert_eq!(p95(&[(1, 94), (6, 6)]), Some(100));
+        assert_eq!(p95(&[(1, 1), (13, 99)]), None, "longer than the classes go");
+    }
 }

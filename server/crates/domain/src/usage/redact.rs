@@ -3,6 +3,8 @@
 //! Kept bodies are for finding out what went wrong, so shapes and plain values stay; what looks like a credential goes:
 //! by the name of its member, and by its own form wherever it stands.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 /// The largest body that is looked at, bytes. A larger one is not kept at all: cut JSON could not be redacted.
@@ -138,7 +140,7 @@ pub(super) fn body(json: &[u8]) -> String {
     if kept.len() > MOST_KEPT {
         let whole = kept.len();
         kept.truncate(kept.floor_char_boundary(MOST_KEPT));
-        kept.push_str(&format!("… [cut: {whole} bytes in all]"));
+        let _ = write!(kept, "… [cut: {whole} bytes in all]");
     }
     kept
 }

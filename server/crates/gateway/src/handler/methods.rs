@@ -48,9 +48,9 @@ impl Exchange<'_> {
     pub(super) async fn call(&self, era: Era, session: Option<&str>) -> Result<Response, RpcError> {
         let Params { arguments, others, meta, request_state, input_responses, .. } = &self.message.params;
         let name = self.tool_name()?;
-        let (connector, tool, ready) =
+        let (connector, ready) =
             tools::find(&self.caller.ready, &self.caller.access.scope, self.only, &name, self.endpoint)?;
-        self.caller.trace.goes_to(&connector.plane, tool);
+        self.caller.trace.goes_to(&connector.plane, &ready.name);
         let arguments = arguments.filter(|a| *a != "null");
         if arguments.is_some_and(|a| !a.starts_with('{')) {
             return Err(invalid_params("params.arguments must be an object."));
@@ -78,7 +78,7 @@ impl Exchange<'_> {
         let meta = meta.as_ref();
         let call = Call {
             method: Method::CallTool,
-            name: tool,
+            name: &ready.name,
             arguments,
             others,
             meta: meta.map_or(&[], |meta| &meta.others),
@@ -90,7 +90,7 @@ impl Exchange<'_> {
                 .or((era == Era::Legacy).then_some("\"debug\"")),
             session: Session::default(),
             headers: &headers,
-            timeout: None,
+            timeout: ready.timeout,
         };
         let person = self.caller.ready.plane.person(&self.caller.access);
         let upstream = connector.upstream.of(&connector.plane, person);

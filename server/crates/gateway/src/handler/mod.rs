@@ -3,9 +3,11 @@
 
 mod body;
 mod legacy;
+mod member;
 mod methods;
 mod modern;
 mod outcome;
+pub(crate) mod rest;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -127,6 +129,12 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
             return error.respond(None);
         }
     };
+    asked(&caller, endpoint, head, body).await
+}
+
+/// A request of somebody who was found to be who they say.
+async fn asked(caller: &Caller, endpoint: Endpoint<'_>, head: request::Parts, body: Body) -> Response {
+    let inner = &caller.inner;
     let only = match endpoint.connector {
         None => None,
         Some(slug) => match caller.ready.connector(slug) {
@@ -148,7 +156,7 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
         _ => return method_not_allowed("POST, DELETE").respond(None),
     }
     // Counted before the body, which may be anything, and told with the id that is in it.
-    let admitted = inner.limits.admit(&caller).await;
+    let admitted = inner.limits.admit(caller).await;
     let (accepts, body) = match body::transport(inner, &head.headers, body).await {
         Ok(ready) => ready,
         Err(error) => return error.respond(None),
@@ -156,12 +164,13 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
     let message = match envelope::parse(&body) {
         Ok(message) => message,
         Err(malformed) => {
+            let word = if malformed.code == code::PARSE { "parse_error" } else { "invalid_request" };
             return bad_request(malformed.code, format!("Not a valid request: {}.", malformed.reason))
+                .word(word)
                 .respond(malformed.id.as_deref());
         }
     };
-    let exchange =
-        Exchange { caller: &caller, endpoint, headers: &head.headers, only, accepts, message: &message };
+    let exchange = Exchange { caller, endpoint, headers: &head.headers, only, accepts, message: &message };
     caller.trace.asked(&message, body.len());
     let answer = match admitted {
         Ok(()) => exchange.answer(holder).await,
@@ -218,8 +227,7 @@ async fn authenticate(
     let now = inner.clock.now();
     let access = credential.authenticate(&ready, tokens, now).map_err(refused)?;
     if ready.plane.suspended {
-        return Err(RpcError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, "This organisation is suspended.")
-            .word("org_suspended"));
+        return Err(suspended());
     }
     credential.check_scope(endpoint)?;
     let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
@@ -230,6 +238,11 @@ async fn authenticate(
     }
     let trace = Trace::new(inner, &ready.plane, &access, head, started);
     Ok(Caller { inner: Arc::clone(inner), ready, access, credential, trace })
+}
+
+fn suspended() -> RpcError {
+    RpcError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, "This organisation is suspended.")
+        .word("org_suspended")
 }
 
 pub(crate) fn unavailable() -> RpcError {

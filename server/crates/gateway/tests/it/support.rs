@@ -113,7 +113,10 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
             );
             PlaneTool {
                 name: (*name).to_owned(),
+                published: (*name).to_owned(),
                 enabled: *enabled,
+                held: false,
+                timeout: None,
                 definition: serde_json::value::RawValue::from_string(definition).unwrap(),
             }
         })
@@ -242,6 +245,13 @@ impl FakeDirectory {
 }
 
 impl Directory for FakeDirectory {
+    fn org_of_key<'a>(&'a self, hash: &'a [u8; 32]) -> BoxFuture<'a, Result<Option<OrgId>, Unavailable>> {
+        let planes = self.planes.lock().unwrap();
+        let found = planes.values().find(|plane| plane.keys.contains_key(hash)).map(|plane| plane.org);
+        let found = if self.broken.load(Ordering::Relaxed) { Err(Unavailable) } else { Ok(found) };
+        Box::pin(async move { found })
+    }
+
     fn lookup(&self, slug: &str) -> Option<OrgId> {
         self.lookups.fetch_add(1, Ordering::Relaxed);
         self.slugs.get(slug).copied()
