@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     extract::State,
     http::{Request, Response, StatusCode, header},
-    response::IntoResponse as _,
+    response::{IntoResponse as _, Redirect},
     routing::post,
 };
 use domain::{
@@ -21,7 +21,7 @@ use oauth::ErrorPage;
 /// The largest form that is read.
 const MAX_FORM: usize = 16 * 1024;
 
-/// `POST /settings/audit/export`.
+/// `POST /settings/audit-export`.
 pub fn router(error_page: ErrorPage) -> Router {
     Router::new().route(paths::audit_export(), post(export)).with_state(error_page)
 }
@@ -36,6 +36,10 @@ async fn export(State(error_page): State<ErrorPage>, request: Request<Body>) -> 
     };
     match begin(ctx, &body).await {
         Ok(export) => send(export),
+        // The file cannot be asked for again by going there, so the way leads back to the log.
+        Err(error) if error.kind == ErrorKind::Unauthenticated => {
+            Redirect::to(&paths::sign_in_then(paths::settings_audit())).into_response()
+        }
         Err(error) => error_page(error, parts).await,
     }
 }

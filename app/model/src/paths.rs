@@ -183,9 +183,9 @@ pub const fn settings_audit() -> &'static str {
 pub fn audit_event(id: AuditEventId) -> String {
     format!("/settings/audit/{id}")
 }
-/// The filtered log as a file; POST only.
+/// The filtered log as a file; POST only. Not below the log, where it would be an event.
 pub const fn audit_export() -> &'static str {
-    "/settings/audit/export"
+    "/settings/audit-export"
 }
 /// The connections of the signed-in person.
 pub const fn profile_connections() -> &'static str {
