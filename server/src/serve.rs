@@ -109,6 +109,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
     let meter = Arc::new(UsageMeter::default());
     let mut settings = gateway::Settings::new(config.public_url.clone());
     settings.max_body = config.max_body;
+    let tickets = Arc::new(domain::tickets::Tickets::new(&env.sealer));
     let gateway = Gateway::new(gateway::Parts {
         directory: planes.clone(),
         exchange: Arc::new(env.outbound.clone()),
@@ -118,6 +119,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
         meter: meter.clone(),
         clock: env.clock.clone(),
         rng: env.rng.clone(),
+        tickets,
         settings,
     });
     let write_path = WritePath::default();

@@ -32,6 +32,7 @@ pub mod signing;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod throttle;
+pub mod tickets;
 pub mod tokens;
 
 pub use authz::OrgActor;

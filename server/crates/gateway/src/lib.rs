@@ -11,14 +11,21 @@
 mod auth;
 mod guard;
 mod handler;
+mod held;
 mod limits;
 mod metadata;
+mod outbox;
+mod owned;
 mod planes;
+mod questions;
 mod reply;
 mod seen;
 mod sessions;
+mod state;
 mod stream;
 mod tools;
+mod uris;
+mod watchful;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -32,12 +39,13 @@ use domain::{
     doctor::Journal,
     idp::Judge,
     mcp::{exchange::Exchange, upstream::UpstreamSettings},
+    tickets::Tickets,
     tokens::Reader,
 };
 use model::OrgId;
 use url::Url;
 
-use crate::{guard::Site, limits::Limits, planes::Planes, sessions::Sessions};
+use crate::{guard::Site, held::HeldCalls, limits::Limits, planes::Planes, sessions::Sessions};
 
 /// Hears of every request with a valid credential. It is called on the path of each call, so it must be cheap: it notes, and
 /// writes later.
@@ -125,6 +133,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Randomness, for session ids.
     pub rng: Arc<dyn Rng>,
+    /// What seals session ids and states of calls.
+    pub tickets: Arc<Tickets>,
     /// What the operator decided.
     pub settings: Settings,
 }
@@ -136,6 +146,9 @@ pub struct Gateway(Arc<Inner>);
 struct Inner {
     planes: Arc<Planes>,
     sessions: Sessions,
+    held: HeldCalls,
+    tickets: Arc<Tickets>,
+    rng: Arc<dyn Rng>,
     limits: Limits,
     tokens: Arc<dyn Reader>,
     judge: Arc<dyn Judge>,
@@ -149,10 +162,18 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, exchange, tokens, judge, journal, meter, clock, rng, settings } = parts;
+        let Parts { directory, exchange, tokens, judge, journal, meter, clock, rng, tickets, settings } =
+            parts;
+        let planes = Arc::new(Planes::new(directory, exchange, Arc::clone(&clock), settings.clone()));
+        let upstreams = Arc::clone(&planes);
+        let on_end = Box::new(move |org, session| upstreams.close_session(org, session));
+        let sessions = Sessions::new(Arc::clone(&clock), Arc::clone(&rng), Arc::clone(&tickets), on_end);
         Self(Arc::new(Inner {
-            planes: Arc::new(Planes::new(directory, exchange, Arc::clone(&clock), settings.clone())),
-            sessions: Sessions::new(Arc::clone(&clock), rng),
+            planes,
+            sessions,
+            held: HeldCalls::default(),
+            tickets,
+            rng,
             limits: Limits::new(&settings),
             tokens,
             judge,

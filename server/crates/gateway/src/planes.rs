@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -50,6 +50,8 @@ pub(crate) struct ReadyConnector {
     pub(crate) plane: Arc<PlaneConnector>,
     pub(crate) upstream: Upstream,
     pub(crate) tools: HashMap<Box<str>, ReadyTool>,
+    /// Whether it left the last question about all connectors unanswered: then the next one waits for it only briefly.
+    pub(crate) unwell: Arc<AtomicBool>,
 }
 
 /// One enabled API key.
@@ -219,6 +221,15 @@ impl Planes {
         }
     }
 
+    /// Gives up what was agreed with upstream servers for one client's session.
+    pub(crate) fn close_session(&self, org: OrgId, session: u128) {
+        let slot = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&org).cloned();
+        let ready = slot.and_then(|slot| slot.ready.read().unwrap_or_else(PoisonError::into_inner).clone());
+        for connector in ready.iter().flat_map(|ready| &ready.connectors) {
+            connector.upstream.close(session);
+        }
+    }
+
     pub(crate) fn invalidate_all(&self) {
         self.all.fetch_add(1, Ordering::SeqCst);
     }
@@ -334,7 +345,8 @@ impl Planes {
                 });
                 let upstream =
                     before.map_or_else(|| self.upstream(connector), |before| before.upstream.clone());
-                ReadyConnector { plane: Arc::clone(connector), upstream, tools: tools(connector) }
+                let unwell = before.map_or_else(Arc::default, |before| Arc::clone(&before.unwell));
+                ReadyConnector { plane: Arc::clone(connector), upstream, tools: tools(connector), unwell }
             })
             .collect();
         let keys = plane.keys.iter();

@@ -2,7 +2,9 @@
 //! [`legacy`], what is asked that of [`methods`], and what came of it that of [`outcome`].
 
 mod body;
+mod find;
 mod legacy;
+mod lists;
 mod methods;
 mod modern;
 mod outcome;
@@ -27,10 +29,7 @@ use domain::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
 
 use self::body::Accepts;
-pub(crate) use self::{
-    legacy::Running,
-    outcome::{failed, render},
-};
+pub(crate) use self::outcome::View;
 use crate::{
     Gateway, Inner,
     auth::{self, Credential, Endpoint, Presented},
@@ -43,8 +42,8 @@ use crate::{
 };
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-/// What is advertised: tools, without news of changes.
-const CAPABILITIES: &str = r#"{"tools":{"listChanged":false}}"#;
+/// What is advertised. It is the same whatever the connectors offer: a list of what none of them has is empty.
+const CAPABILITIES: &str = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},"completions":{},"logging":{}}"#;
 
 pub(crate) async fn org(
     State(gateway): State<Gateway>,
@@ -296,8 +295,12 @@ impl Exchange<'_> {
     }
 
     fn respond(&self, era: Era, message: reply::Message) -> Response {
-        if self.accepts.json || era == Era::Bare {
-            message.json(StatusCode::OK)
+        self.respond_as(era, StatusCode::OK, message)
+    }
+
+    fn respond_as(&self, era: Era, status: StatusCode, message: reply::Message) -> Response {
+        if self.accepts.json || era == Era::Bare || status != StatusCode::OK {
+            message.json(status)
         } else {
             reply::events(Body::from(message.event()))
         }

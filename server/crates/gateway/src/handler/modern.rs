@@ -1,13 +1,10 @@
 //! 2026-07-28: each request stands alone.
 
 use axum::response::Response;
-use domain::mcp::{IMPLEMENTATION, MODERN, SUPPORTED, code, header as wire, json, meta};
+use domain::mcp::{IMPLEMENTATION, MODERN, SUPPORTED, code, header as wire, json, meta, upstream::Method};
 use http::{HeaderName, StatusCode};
 
-use super::{
-    CAPABILITIES, Era, Exchange, bad_request, invalid_params, methods::unknown_method, single,
-    unsupported_version,
-};
+use super::{CAPABILITIES, Era, Exchange, bad_request, invalid_params, single, unsupported_version};
 use crate::reply::{RpcError, empty};
 
 const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -47,19 +44,23 @@ impl Exchange<'_> {
             return Err(missing_meta(meta::CLIENT_CAPABILITIES));
         }
         match method {
-            "server/discover" => Ok(self.discover()),
-            "tools/list" => self.list(Era::Modern),
-            "tools/call" => {
-                let name = self.tool_name()?;
-                let mut sent = self.headers.get_all(&MCP_NAME).iter();
-                match (sent.next(), sent.next()) {
-                    (None, _) => return Err(mismatch("Mcp-Name", "is missing")),
-                    (Some(header), None) if wire::decode(header).is_some_and(|header| header == name) => {}
-                    _ => return Err(mismatch("Mcp-Name", "does not match params.name")),
-                }
-                self.call(Era::Modern, None).await
-            }
-            _ => Err(unknown_method(Era::Modern, method)),
+            "server/discover" => return Ok(self.discover()),
+            "tools/call" => self.check_name(Method::CallTool)?,
+            "prompts/get" => self.check_name(Method::GetPrompt)?,
+            "resources/read" => self.check_name(Method::ReadResource)?,
+            _ => {}
+        }
+        self.common(Era::Modern, None, method).await
+    }
+
+    /// Whether `Mcp-Name` says what the body says.
+    fn check_name(&self, method: Method) -> Result<(), RpcError> {
+        let name = self.subject(method)?;
+        let mut sent = self.headers.get_all(&MCP_NAME).iter();
+        match (sent.next(), sent.next()) {
+            (None, _) => Err(mismatch("Mcp-Name", "is missing")),
+            (Some(header), None) if wire::decode(header).is_some_and(|header| header == name) => Ok(()),
+            _ => Err(mismatch("Mcp-Name", "does not match the name or URI in params")),
         }
     }
 

@@ -28,6 +28,8 @@ use domain::{
     idp::{self, Condition, IdpSubject, Judge, PlaneIdp},
     key_format,
     mcp::exchange::{BodyStream, Exchange, NetError},
+    sealer::{MasterKey, Sealer},
+    tickets::Tickets,
     tokens::{AccessToken, Reader, Refused, TokenGrant},
 };
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
@@ -626,6 +628,7 @@ impl Bench {
             meter: meter.clone(),
             clock: clock.clone(),
             rng: Arc::new(SeededRng::new(7)),
+            tickets: Arc::new(Tickets::new(&Sealer::new(MasterKey::generate(&SeededRng::new(9))))),
             settings,
         });
         Self {

@@ -17,7 +17,7 @@ pub use self::{
     call::{Call, CallEvent, Method, Question, Reply, Session},
     http::HttpUpstream,
     listen::{Listener, Wanted},
-    stream::CallStream,
+    stream::{CallStream, LEVELS},
 };
 use super::{
     MODERN, code,
