@@ -117,6 +117,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
         judge: Arc::new(env.clone()),
         journal: env.journal.clone(),
         meter: meter.clone(),
+        refresh: Arc::new(crate::refresh::Refresher(env.clone())),
         clock: env.clock.clone(),
         rng: env.rng.clone(),
         tickets,

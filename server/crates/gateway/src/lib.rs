@@ -9,6 +9,7 @@
 //! (method, headers, body, era), `tools` (scope, routing), and comes back through `reply` or `stream`.
 
 mod auth;
+mod events;
 mod guard;
 mod handler;
 mod held;
@@ -25,6 +26,7 @@ mod state;
 mod stream;
 mod tools;
 mod uris;
+mod watch;
 mod watchful;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -42,16 +44,25 @@ use domain::{
     tickets::Tickets,
     tokens::Reader,
 };
-use model::OrgId;
+use futures_util::future::BoxFuture;
+use model::{ConnectorId, OrgId};
 use url::Url;
 
-use crate::{guard::Site, held::HeldCalls, limits::Limits, planes::Planes, sessions::Sessions};
+use crate::{
+    guard::Site, held::HeldCalls, limits::Limits, planes::Planes, sessions::Sessions, watch::Watchers,
+};
 
 /// Hears of every request with a valid credential. It is called on the path of each call, so it must be cheap: it notes, and
 /// writes later.
 pub trait Meter: Send + Sync + 'static {
     /// Somebody used their credential at this time (Unix milliseconds), from this address, with this client.
     fn used(&self, access: &Access, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>);
+}
+
+/// Fetches what a connector offers, because its server says that it has changed.
+pub trait Refresh: Send + Sync + 'static {
+    /// Fetches the tools of a connector and keeps them. It ends when they are kept, or could not be fetched.
+    fn tools_changed(&self, org: OrgId, connector: ConnectorId) -> BoxFuture<'_, ()>;
 }
 
 /// What the operator decides about the data plane.
@@ -129,6 +140,8 @@ pub struct Parts {
     pub journal: Arc<Journal>,
     /// Who hears of credentials being used.
     pub meter: Arc<dyn Meter>,
+    /// What fetches tools that have changed.
+    pub refresh: Arc<dyn Refresh>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness, for session ids.
@@ -147,6 +160,7 @@ struct Inner {
     planes: Arc<Planes>,
     sessions: Sessions,
     held: HeldCalls,
+    watchers: Arc<Watchers>,
     tickets: Arc<Tickets>,
     rng: Arc<dyn Rng>,
     limits: Limits,
@@ -162,8 +176,19 @@ struct Inner {
 impl Gateway {
     /// A gateway with empty caches.
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, exchange, tokens, judge, journal, meter, clock, rng, tickets, settings } =
-            parts;
+        let Parts {
+            directory,
+            exchange,
+            tokens,
+            judge,
+            journal,
+            meter,
+            refresh,
+            clock,
+            rng,
+            tickets,
+            settings,
+        } = parts;
         let planes = Arc::new(Planes::new(directory, exchange, Arc::clone(&clock), settings.clone()));
         let upstreams = Arc::clone(&planes);
         let on_end = Box::new(move |org, session| upstreams.close_session(org, session));
@@ -172,6 +197,7 @@ impl Gateway {
             planes,
             sessions,
             held: HeldCalls::default(),
+            watchers: Arc::new(Watchers::new(refresh)),
             tickets,
             rng,
             limits: Limits::new(&settings),

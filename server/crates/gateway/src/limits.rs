@@ -82,6 +82,22 @@ impl Limits {
         slots
     }
 
+    /// The right to keep a stream open without a call (REQ-06).
+    ///
+    /// # Errors
+    /// 429.
+    pub(crate) fn stream(&self, principal: &Principal) -> Result<OwnedSemaphorePermit, RpcError> {
+        Arc::clone(&self.slots(principal).streams).try_acquire_owned().map_err(|_| {
+            RpcError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                code::LIMITED,
+                format!("This credential has {} streams open. Close some first.", self.streams),
+            )
+            .word("streams")
+            .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+        })
+    }
+
     /// Waits for the right to make a call. Bursts wait a moment; a load that stays is refused rather than queued.
     ///
     /// # Errors

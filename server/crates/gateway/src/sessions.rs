@@ -9,7 +9,7 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
 };
 
@@ -76,6 +76,10 @@ pub(crate) struct Live {
     subscriptions: Mutex<HashSet<String>>,
     /// Told when they change.
     pub(crate) changed: Notify,
+    /// Streams of the session that are open.
+    pub(crate) readers: AtomicUsize,
+    /// Whether somebody listens for its news.
+    pub(crate) pumped: AtomicBool,
     /// Cancelled when the session ends.
     pub(crate) ended: CancellationToken,
 }
@@ -311,6 +315,8 @@ impl Sessions {
             outbox: Outbox::new(said.id, &*self.rng),
             subscriptions: Mutex::default(),
             changed: Notify::new(),
+            readers: AtomicUsize::new(0),
+            pumped: AtomicBool::new(false),
             ended: CancellationToken::new(),
         });
         let mut ended = Vec::new();

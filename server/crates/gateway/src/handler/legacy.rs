@@ -10,11 +10,12 @@ use domain::mcp::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
-    CAPABILITIES, Era, Exchange, bad_request, invalid_params, method_not_allowed, modern::missing_meta,
-    single, unsupported_version,
+    Accepts, CAPABILITIES, Caller, Era, Exchange, bad_request, invalid_params, method_not_allowed,
+    modern::missing_meta, single, unsupported_version,
 };
 use crate::{
-    Inner,
+    Inner, events,
+    planes::ReadyConnector,
     reply::{RpcError, empty},
     sessions::{Holder, Live},
 };
@@ -40,6 +41,29 @@ pub(super) fn delete(inner: &Inner, headers: &HeaderMap, holder: &Holder) -> Res
         // The modern era has no sessions to end.
         _ => method_not_allowed("POST").respond(None),
     }
+}
+
+/// Opens the stream of a session.
+pub(super) fn get(
+    caller: &Caller,
+    only: Option<&ReadyConnector>,
+    headers: &HeaderMap,
+    holder: &Holder,
+) -> Result<Response, RpcError> {
+    let inner = &caller.inner;
+    // The modern era has no such streams, and what is no session cannot have one.
+    let Some(id) = single(headers, &SESSION_ID)? else { return Err(method_not_allowed("POST, DELETE")) };
+    let live = inner.sessions.find(id, holder).ok_or_else(session_not_found)?;
+    if !Accepts::read(headers).events {
+        return Err(RpcError::new(
+            StatusCode::NOT_ACCEPTABLE,
+            code::INVALID_REQUEST,
+            "There is only an event stream to GET here: accept text/event-stream.",
+        ));
+    }
+    let last_seen = single(headers, &HeaderName::from_static("last-event-id"))?;
+    let permit = inner.limits.stream(&caller.access.principal)?;
+    Ok(events::get(caller.clone(), only.map(|only| only.plane.id), &live, last_seen, permit))
 }
 
 impl Exchange<'_> {
@@ -135,7 +159,7 @@ impl Exchange<'_> {
         } else {
             live.subscriptions().remove(uri.as_ref());
         }
-        live.changed.notify_waiters();
+        live.changed.notify_one();
         Ok(self.result(Era::Legacy, "{}"))
     }
 

@@ -133,8 +133,12 @@ async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts
     };
     match head.method {
         Method::POST => {}
+        Method::GET => {
+            return legacy::get(&caller, only, &head.headers, &holder())
+                .unwrap_or_else(|error| error.respond(None));
+        }
         Method::DELETE => return legacy::delete(inner, &head.headers, &holder()),
-        _ => return method_not_allowed("POST, DELETE").respond(None),
+        _ => return method_not_allowed("POST, GET, DELETE").respond(None),
     }
     let (accepts, body) = match body::transport(inner, &head.headers, body).await {
         Ok(ready) => ready,
@@ -221,7 +225,7 @@ fn method_not_allowed(allow: &'static str) -> RpcError {
     RpcError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         code::INVALID_REQUEST,
-        "Send messages with POST. There is no stream to GET here.",
+        "Send messages with POST. There is a stream to GET only in a session that initialize has opened.",
     )
     .word("method_not_allowed")
     .header(header::ALLOW, HeaderValue::from_static(allow))

@@ -33,7 +33,7 @@ use domain::{
     tokens::{AccessToken, Reader, Refused, TokenGrant},
 };
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
-use gateway::{Gateway, Meter, Parts, Settings, router};
+use gateway::{Gateway, Meter, Parts, Refresh, Settings, router};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use model::{
@@ -235,6 +235,14 @@ pub(crate) struct FakeMeter(pub(crate) Mutex<Vec<(Principal, OrgId, Option<Strin
 impl Meter for FakeMeter {
     fn used(&self, access: &Access, org: OrgId, _: i64, _: Option<IpAddr>, agent: Option<&str>) {
         self.0.lock().unwrap().push((access.principal.clone(), org, agent.map(str::to_owned)));
+    }
+}
+
+struct FakeRefresh;
+
+impl Refresh for FakeRefresh {
+    fn tools_changed(&self, _: OrgId, _: ConnectorId) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
     }
 }
 
@@ -626,6 +634,7 @@ impl Bench {
             judge: Arc::new(FakeJudge),
             journal: Arc::default(),
             meter: meter.clone(),
+            refresh: Arc::new(FakeRefresh),
             clock: clock.clone(),
             rng: Arc::new(SeededRng::new(7)),
             tickets: Arc::new(Tickets::new(&Sealer::new(MasterKey::generate(&SeededRng::new(9))))),
