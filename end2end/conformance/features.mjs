@@ -42,8 +42,41 @@ const unseal = (state) => {
 const input = (inputRequests, state) => ({
   resultType: 'input_required', inputRequests, ...(state !== undefined && { requestState: seal(state) }),
 });
+/** What a call of the modern era stops with that needs input first. */
+class InputRequired extends Error {
+  constructor(result) {
+    super('input is required');
+    this.result = result;
+  }
+}
+
+/**
+ * Asks the client several things at once: in a session by requests, each of which it answers; without one by a result, so
+ * that the call is made again with the answers.
+ */
+async function gather({ modern, inputs, ask }, requests, carried) {
+  if (modern) {
+    if (Object.keys(requests).every((name) => inputs?.[name])) return inputs;
+    throw new InputRequired(input(requests, carried));
+  }
+  const answers = Object.entries(requests).map(async ([name, request]) => [name, await ask(request.method.split('/')[0], request)]);
+  return Object.fromEntries(await Promise.all(answers));
+}
+
+/** The same for one question. */
+const one = async (call, request) => (await gather(call, { answer: request })).answer;
+
 const accepted = (answer) => (answer?.action === 'accept' ? answer.content : undefined);
 const pause = () => new Promise((done) => { setTimeout(done, 20); });
+
+/** Goes on only with an answer, and in the modern era with the state that it gave. */
+async function confirmed(call, text) {
+  if (call.state !== undefined) unseal(call.state);
+  const request = { confirm: form('Go on?', { ok: { type: 'boolean' } }, ['ok']) };
+  if (call.modern && call.state === undefined) return input(request, { kind: text, at: Date.now() });
+  await gather(call, request, { kind: text, at: Date.now() });
+  return say(text);
+}
 
 const choices = ['option1', 'option2', 'option3'];
 const titled = ['First', 'Second', 'Third'].map((title, at) => ({ const: `value${at + 1}`, title: `${title} Option` }));
@@ -80,22 +113,22 @@ const tools = {
     return say(String(meta.progressToken === undefined));
   }],
   test_error_handling: [nothing, () => ({ ...say('This tool intentionally returns an error for testing'), isError: true })],
-  test_sampling: [object({ prompt: string }, ['prompt']), async ({ args, ask }) => {
-    const answer = await ask('sampling', sampling(args.prompt));
+  test_sampling: [object({ prompt: string }, ['prompt']), async (call) => {
+    const answer = await one(call, sampling(call.args.prompt));
     return say(`LLM response: ${answer.content?.text ?? ''}`);
   }],
-  test_elicitation: [object({ message: string }, ['message']), async ({ args, ask }) => {
-    const answer = await ask('elicitation', form(args.message, { username: string, email: string }, ['username', 'email']));
+  test_elicitation: [object({ message: string }, ['message']), async (call) => {
+    const answer = await one(call, form(call.args.message, { username: string, email: string }, ['username', 'email']));
     return say(`User response: action=${answer.action}, content=${JSON.stringify(answer.content ?? {})}`);
   }],
-  test_elicitation_sep1034_defaults: [nothing, async ({ ask }) => outcome(await ask('elicitation', form('Please look at the defaults', {
+  test_elicitation_sep1034_defaults: [nothing, async (call) => outcome(await one(call, form('Please look at the defaults', {
     name: { ...string, default: 'John Doe' },
     age: { type: 'integer', default: 30 },
     score: { type: 'number', default: 95.5 },
     status: { ...string, enum: ['active', 'inactive', 'pending'], default: 'active' },
     verified: { type: 'boolean', default: true },
   }, [])))],
-  test_elicitation_sep1330_enums: [nothing, async ({ ask }) => outcome(await ask('elicitation', form('Please choose', {
+  test_elicitation_sep1330_enums: [nothing, async (call) => outcome(await one(call, form('Please choose', {
     untitledSingle: { ...string, enum: choices },
     titledSingle: { ...string, oneOf: titled },
     legacyEnum: { ...string, enum: ['opt1', 'opt2', 'opt3'], enumNames: ['Option One', 'Option Two', 'Option Three'] },
@@ -123,47 +156,47 @@ const tools = {
   test_trigger_tool_change: [nothing, ({ tell }) => { tell('toolsListChanged', 'notifications/tools/list_changed'); return say('told'); }],
   test_trigger_prompt_change: [nothing, ({ tell }) => { tell('promptsListChanged', 'notifications/prompts/list_changed'); return say('told'); }],
   test_trigger_resource_update: [object({ uri: string }), ({ args, updated }) => { updated(args.uri); return say('told'); }],
-  test_input_required_result_elicitation: [nothing, ({ inputs }) => {
-    const name = accepted(inputs?.user_name)?.name;
-    return name ? say(`Hello, ${name}!`) : input({ user_name: form('What is your name?', { name: string }, ['name']) });
-  }],
-  test_input_required_result_sampling: [nothing, ({ inputs }) => {
-    const answer = inputs?.capital_question?.content;
-    return answer ? say(answer.text ?? '') : input({ capital_question: sampling('What is the capital of France?') });
-  }],
-  test_input_required_result_list_roots: [nothing, ({ inputs }) => {
-    const list = inputs?.client_roots?.roots;
-    return list ? say(`There are ${list.length} roots`) : input({ client_roots: roots });
-  }],
-  test_input_required_result_request_state: [nothing, ({ inputs, state }) => {
-    if (state !== undefined) unseal(state);
-    return state !== undefined && inputs?.confirm
-      ? say('state-ok')
-      : input({ confirm: form('Go on?', { ok: { type: 'boolean' } }, ['ok']) }, { kind: 'state', at: Date.now() });
-  }],
-  test_input_required_result_multiple_inputs: [nothing, ({ inputs, state }) => {
-    if (state !== undefined) unseal(state);
-    return inputs?.user_name && inputs.greeting && inputs.client_roots
-      ? say('all inputs received')
-      : input({ user_name: form('Your name?', { name: string }, ['name']), greeting: sampling('Greet the user'), client_roots: roots }, { kind: 'several' });
-  }],
-  test_input_required_result_multi_round: [nothing, ({ inputs, state }) => {
-    const known = state === undefined ? undefined : unseal(state);
-    if (known?.round === 2 && inputs?.step2) return say(`Done: ${known.name}`);
-    if (known?.round === 1 && inputs?.step1) {
-      return input({ step2: form('Which colour?', { color: string }, ['color']) }, { round: 2, name: accepted(inputs.step1)?.name });
+  test_input_required_result_elicitation: [nothing, async (call) => {
+    const request = form('What is your name?', { name: string }, ['name']);
+    for (;;) {
+      const { user_name: answer } = await gather(call, { user_name: request });
+      if (accepted(answer)?.name) return say(`Hello, ${accepted(answer).name}!`);
+      if (call.modern) return input({ user_name: request });
     }
-    return input({ step1: form('Your name?', { name: string }, ['name']) }, { round: 1, at: Date.now() });
   }],
-  test_input_required_result_tampered_state: [nothing, ({ inputs, state }) => {
-    if (state !== undefined) unseal(state);
-    return state !== undefined && inputs?.confirm
-      ? say('integrity-ok')
-      : input({ confirm: form('Go on?', { ok: { type: 'boolean' } }, ['ok']) }, { kind: 'integrity', at: Date.now() });
+  test_input_required_result_sampling: [nothing, async (call) => {
+    const { capital_question: answer } = await gather(call, { capital_question: sampling('What is the capital of France?') });
+    return say(answer.content?.text ?? '');
   }],
-  test_input_required_result_capabilities: [nothing, ({ can }) => {
+  test_input_required_result_list_roots: [nothing, async (call) => {
+    const { client_roots: answer } = await gather(call, { client_roots: roots });
+    return say(`There are ${answer.roots.length} roots`);
+  }],
+  test_input_required_result_request_state: [nothing, (call) => confirmed(call, 'state-ok')],
+  test_input_required_result_tampered_state: [nothing, (call) => confirmed(call, 'integrity-ok')],
+  test_input_required_result_multiple_inputs: [nothing, async (call) => {
+    if (call.state !== undefined) unseal(call.state);
+    await gather(call, { user_name: form('Your name?', { name: string }, ['name']), greeting: sampling('Greet the user'), client_roots: roots }, { kind: 'several' });
+    return say('all inputs received');
+  }],
+  test_input_required_result_multi_round: [nothing, async (call) => {
+    const [first, second] = [form('Your name?', { name: string }, ['name']), form('Which colour?', { color: string }, ['color'])];
+    if (!call.modern) {
+      const { step1 } = await gather(call, { step1: first });
+      await gather(call, { step2: second });
+      return say(`Done: ${accepted(step1)?.name}`);
+    }
+    const known = call.state === undefined ? undefined : unseal(call.state);
+    if (known?.round === 2 && call.inputs?.step2) return say(`Done: ${known.name}`);
+    if (known?.round === 1 && call.inputs?.step1) return input({ step2: second }, { round: 2, name: accepted(call.inputs.step1)?.name });
+    return input({ step1: first }, { round: 1, at: Date.now() });
+  }],
+  test_input_required_result_capabilities: [nothing, async (call) => {
+    const { can } = call;
     const asked = { ...(can.sampling && { question: sampling('Hello?') }), ...(can.elicitation && { name: form('Your name?', { name: string }) }) };
-    return Object.keys(asked).length ? input(asked) : say('nothing to ask with');
+    if (!Object.keys(asked).length) return say('nothing to ask with');
+    await gather(call, asked);
+    return say('asked');
   }],
   // Beyond the suite: what a gateway with a typed model would lose.
   test_unknown_members: [nothing, () => ({
@@ -194,9 +227,9 @@ const prompts = {
     { type: 'text', text: 'Please process the embedded resource above.' },
   ]],
   test_prompt_with_image: [[], () => [{ type: 'image', data: IMAGE, mimeType: 'image/png' }, { type: 'text', text: 'Please analyze the image above.' }]],
-  test_input_required_result_prompt: [[], ({ inputs }) => {
-    const context = accepted(inputs?.user_context);
-    return context ? [{ type: 'text', text: `Context: ${JSON.stringify(context)}` }] : input({ user_context: form('Which context?', { context: string }, ['context']) });
+  test_input_required_result_prompt: [[], async (call) => {
+    const { user_context: answer } = await gather(call, { user_context: form('Which context?', { context: string }, ['context']) });
+    return [{ type: 'text', text: `Context: ${JSON.stringify(accepted(answer))}` }];
   }],
 };
 
@@ -219,6 +252,15 @@ function list(member, all, { cursor, page }) {
 
 /** Answers what both eras have in common; nothing for other methods. */
 export async function answer(method, params, call) {
+  try {
+    return await outcomeOf(method, params, call);
+  } catch (error) {
+    if (error instanceof InputRequired) return error.result;
+    throw error;
+  }
+}
+
+async function outcomeOf(method, params, call) {
   const cursor = { cursor: params.cursor, page: call.page };
   switch (method) {
     case 'tools/list': return list('tools', definitions, cursor);
@@ -235,7 +277,7 @@ export async function answer(method, params, call) {
     case 'prompts/get': {
       const prompt = Object.hasOwn(prompts, params.name) ? prompts[params.name] : undefined;
       if (!prompt) throw new RpcError(-32602, `Unknown prompt: ${params.name}`);
-      const said = prompt[1]({ args: params.arguments ?? {}, inputs: params.inputResponses });
+      const said = await prompt[1]({ args: params.arguments ?? {}, inputs: params.inputResponses, ...call });
       return Array.isArray(said) ? { messages: said.map((content) => ({ role: 'user', content })) } : said;
     }
     case 'resources/read': {

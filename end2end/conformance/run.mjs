@@ -28,7 +28,17 @@ const REQUIRED = { [LEGACY]: 30, [MODERN]: 37 };
 const RUNS = [
   { name: 'both', era: 'both', prefixed: false, except: {} },
   { name: 'both-prefixed', era: 'both', prefixed: true, except: {} },
-  { name: 'legacy', era: 'legacy', prefixed: false, except: {} },
+  {
+    name: 'legacy',
+    era: 'legacy',
+    prefixed: false,
+    except: {
+      [MODERN]: {
+        // It looks for its own key, user_name, in the map of questions. A request of a legacy server has no such key.
+        'input-required-result-basic-elicitation': ['sep-2322-elicitation-incomplete'],
+      },
+    },
+  },
   { name: 'modern', era: 'modern', prefixed: false, except: {} },
 ];
 
@@ -83,12 +93,14 @@ try {
       let checks = 0;
       for (const name of names) {
         const found = scenarios.get(name);
-        const failed = (found ?? []).filter(({ status }) => status === 'FAILURE');
+        const allowed = excepted[name] ?? [];
+        const all = (found ?? []).filter(({ status }) => status === 'FAILURE');
+        const failed = all.filter(({ id }) => !allowed.includes(id));
         checks += (found ?? []).filter(({ status }) => status === 'SUCCESS').length;
         const passed = found !== undefined && failed.length === 0;
-        if (passed) clean += 1;
-        if (passed && name in excepted) problems.push(`${run.name} ${revision} ${name}: passes, so it is no exception any more`);
-        if (!passed && !(name in excepted)) {
+        if (passed && all.length === 0) clean += 1;
+        if (passed && all.length < allowed.length) problems.push(`${run.name} ${revision} ${name}: passes, so it is no exception any more`);
+        if (!passed) {
           for (const check of failed.length ? failed : [{ id: 'no result', description: 'the suite did not report' }]) {
             problems.push(`${run.name} ${revision} ${name}: ${check.id}: ${(check.errorMessage ?? check.description ?? '').slice(0, 300)}`);
           }

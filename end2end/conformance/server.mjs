@@ -97,7 +97,6 @@ async function modern(req, res, message) {
     const call = {
       modern: true, page, can: params._meta[key('clientCapabilities')], progress: progress(reply, params._meta), ...news,
       log: logger(reply, params._meta[key('logLevel')]),
-      ask: () => { throw new RpcError(-32603, 'There are no sessions to ask in'); },
     };
     const result = method === 'server/discover' ? { supportedVersions: versions, capabilities, instructions: 'For conformance runs' } : await answer(method, params, call);
     if (result === undefined) throw new RpcError(-32601, 'Method not found', { status: 404 });

@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use domain::{
     mcp::upstream::{CallStream, Question},
 };
 use model::OrgId;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// How long a call is held.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -21,17 +21,23 @@ const PATIENCE: Duration = Duration::from_mins(10);
 const PER_PRINCIPAL: usize = 16;
 const PER_NODE: usize = 2000;
 
+/// The key of a question, by its place.
+pub(crate) fn key(place: usize) -> String {
+    format!("question-{}", place + 1)
+}
+
 /// A call that waits.
 pub(crate) struct Held {
     pub(crate) stream: Box<CallStream>,
-    pub(crate) question: Question,
+    /// What the server asked, by the keys under which the client knows it.
+    pub(crate) questions: Vec<Question>,
     owner: (OrgId, Principal),
     until: Instant,
 }
 
 /// The calls of this node that wait. Dropping one cancels it upstream.
-#[derive(Default)]
-pub(crate) struct HeldCalls(Mutex<HashMap<u128, Held>>);
+#[derive(Clone, Default)]
+pub(crate) struct HeldCalls(Arc<Mutex<HashMap<u128, Held>>>);
 
 impl HeldCalls {
     fn calls(&self) -> MutexGuard<'_, HashMap<u128, Held>> {
@@ -43,14 +49,12 @@ impl HeldCalls {
         id: u128,
         owner: (OrgId, Principal),
         stream: Box<CallStream>,
-        question: Question,
+        questions: Vec<Question>,
     ) {
         let now = Instant::now();
-        let mut given_up = Vec::new();
+        let mut given_up = None;
         {
             let mut calls = self.calls();
-            let late: Vec<_> = calls.iter().filter(|(_, held)| held.until < now).map(|(id, _)| *id).collect();
-            given_up.extend(late.iter().filter_map(|id| calls.remove(id)));
             let of_owner = calls.values().filter(|held| held.owner == owner).count();
             if of_owner >= PER_PRINCIPAL || calls.len() >= PER_NODE {
                 let oldest = calls
@@ -58,12 +62,17 @@ impl HeldCalls {
                     .filter(|(_, held)| of_owner < PER_PRINCIPAL || held.owner == owner)
                     .min_by_key(|(_, held)| held.until)
                     .map(|(id, _)| *id);
-                given_up.extend(oldest.and_then(|id| calls.remove(&id)));
+                given_up = oldest.and_then(|id| calls.remove(&id));
             }
-            calls.insert(id, Held { stream, question, owner, until: now + PATIENCE });
+            calls.insert(id, Held { stream, questions, owner, until: now + PATIENCE });
         }
         // Outside of the lock: this tells servers.
         drop(given_up);
+        let calls = self.clone();
+        tokio::spawn(async move {
+            sleep(PATIENCE + Duration::from_secs(1)).await;
+            calls.sweep();
+        });
     }
 
     /// Takes a call out; nothing when it is not held here any more.
@@ -72,7 +81,7 @@ impl HeldCalls {
     }
 
     /// Gives up what has waited too long.
-    pub(crate) fn sweep(&self) {
+    fn sweep(&self) {
         let now = Instant::now();
         let late: Vec<_> = {
             let mut calls = self.calls();

@@ -25,7 +25,7 @@ use tokio::{
         OwnedSemaphorePermit,
         mpsc::{self, UnboundedReceiver, UnboundedSender},
     },
-    time::{Instant, Interval},
+    time::{Instant, Interval, timeout},
 };
 
 use crate::{
@@ -41,6 +41,8 @@ use crate::{
 
 /// How long a client may take over a question.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// Between two questions of a server that belong together.
+const TOGETHER: Duration = Duration::from_millis(40);
 /// How often one call may ask.
 const MAX_ROUNDS: u8 = 16;
 
@@ -218,7 +220,7 @@ impl Streaming {
                         continue;
                     }
                     Event::Call(CallEvent::Notification(message)) => return self.piece(&message),
-                    Event::Call(CallEvent::Request(question)) => match self.ask(question) {
+                    Event::Call(CallEvent::Request(question)) => match self.ask(question).await {
                         Ok(step) => return step,
                         Err(unasked) => {
                             self = *unasked;
@@ -274,12 +276,23 @@ impl Streaming {
     }
 
     /// Puts a question of the server to the client: on this stream in the legacy era, as a result in the modern one.
-    fn ask(mut self, question: Question) -> Result<Step, Box<Self>> {
+    async fn ask(mut self, question: Question) -> Result<Step, Box<Self>> {
         let Source::Stream(stream) = &mut self.source else { return Err(Box::new(self)) };
         if self.job.era == Era::Modern {
             let Source::Stream(stream) = self.source else { unreachable!("it was looked at above") };
-            let message = hold(&self.job.view(&self.watch.caller), stream, question);
-            return Ok(Some((message.event(), None)));
+            let held = hold(&self.job.view(&self.watch.caller), stream, question).await;
+            let mut out = Vec::new();
+            let message = match held {
+                Ok((notifications, _, message)) => {
+                    for notification in notifications {
+                        sse::encode(&mut out, &notification);
+                    }
+                    message
+                }
+                Err(error) => error.message(self.job.id.as_deref()),
+            };
+            out.extend_from_slice(&message.event());
+            return Ok(Some((out.into(), None)));
         }
         let id = self.asking.as_mut().and_then(|asking| asking.asked.ask(&question.id, &asking.tell));
         let (Some(id), Some(asking)) = (id, &mut self.asking) else {
@@ -387,14 +400,34 @@ fn request(id: &str, method: &str, params: &[u8]) -> Vec<u8> {
     [head.as_bytes(), params, b"}"].concat()
 }
 
-/// Holds a call open and gives the result that asks a modern client for input.
-pub(crate) fn hold(view: &View<'_>, stream: Box<CallStream>, question: Question) -> Message {
+/// Holds a call open and gives the result that asks a modern client for input, and the notifications that came before it.
+/// Servers that ask several things at once send several requests, so the next ones are waited for a moment.
+///
+/// # Errors
+/// When the server breaks off instead of waiting.
+pub(crate) async fn hold(
+    view: &View<'_>,
+    mut stream: Box<CallStream>,
+    first: Question,
+) -> Result<(Vec<Bytes>, StatusCode, Message), RpcError> {
     let inner = &view.caller.inner;
+    let (mut notifications, mut questions) = (Vec::new(), vec![first]);
+    while let Ok(event) = timeout(TOGETHER, stream.next()).await {
+        match event.map_err(|error| view.failed(&error))? {
+            CallEvent::Request(question) => questions.push(question),
+            CallEvent::Notification(message) => notifications.push(message),
+            // It did not wait for what it asked.
+            CallEvent::Answer(answer) => {
+                let (status, message) = view.render(answer)?;
+                return Ok((notifications, status, message));
+            }
+        }
+    }
     let mut bytes = [0; 16];
     inner.rng.fill(&mut bytes);
     let id = u128::from_be_bytes(bytes);
-    let message = view.question(id, &question);
+    let message = view.questions(id, &questions);
     let owner = (view.caller.ready.plane.org, view.caller.access.principal.clone());
-    inner.held.put(id, owner, stream, question);
-    message
+    inner.held.put(id, owner, stream, questions);
+    Ok((notifications, StatusCode::OK, message))
 }

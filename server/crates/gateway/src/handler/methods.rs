@@ -17,6 +17,7 @@ use super::{
     modern::{self, mismatch},
 };
 use crate::{
+    held::key,
     owned::OwnedCall,
     planes::ReadyConnector,
     reply::{self, RpcError, empty},
@@ -326,7 +327,8 @@ impl Exchange<'_> {
             match stream.next().await.map_err(|error| view.failed(&error))? {
                 CallEvent::Notification(_) => {}
                 CallEvent::Request(question) if view.era == Era::Modern => {
-                    return Ok(self.respond(view.era, hold(view, stream, question)));
+                    let (_, status, message) = hold(view, stream, question).await?;
+                    return Ok(self.respond_as(view.era, status, message));
                 }
                 CallEvent::Request(question) => stream.refuse(&question.id),
                 CallEvent::Answer(answer) => {
@@ -364,17 +366,21 @@ impl Exchange<'_> {
         let inner = &self.caller.inner;
         let mut held = inner.held.take(id).ok_or_else(gone)?;
         let params = &self.message.params;
-        let told = params.input_responses.and_then(|r| json::get(r, super::outcome::QUESTION));
-        let Some(told) = told.filter(|told| told.starts_with('{')) else {
-            // It is asked again: the same question, as a result of this request.
-            let message = view.question(id, &held.question);
+        let told: Option<Vec<&str>> = (0..held.questions.len())
+            .map(|place| json::get(params.input_responses?, &key(place)).filter(|told| told.starts_with('{')))
+            .collect();
+        let Some(told) = told else {
+            // They are asked again: the same questions, as a result of this request.
+            let message = view.questions(id, &held.questions);
             let owner = (view.caller.ready.plane.org, view.caller.access.principal.clone());
-            inner.held.put(id, owner, held.stream, held.question);
+            inner.held.put(id, owner, held.stream, held.questions);
             return Ok(Err(message));
         };
         let progress = params.meta.as_ref().and_then(|meta| meta.progress_token);
         held.stream.set_progress_token(progress.filter(|token| envelope::is_id(token)));
-        held.stream.answer(&held.question.id, &format!(r#""result":{told}"#));
+        for (question, told) in held.questions.iter().zip(told) {
+            held.stream.answer(&question.id, &format!(r#""result":{told}"#));
+        }
         Ok(Ok(Reply::Stream(held.stream)))
     }
 }

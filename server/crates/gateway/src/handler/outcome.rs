@@ -13,6 +13,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::{Caller, Era};
 use crate::{
+    held::key,
     reply::{self, RpcError},
     state::{self, Place, State},
     uris,
@@ -22,8 +23,6 @@ use crate::{
 pub(crate) const RESOURCE_NOT_FOUND: i64 = -32002;
 /// The code of 2025-11-25 that asks the user to open pages first.
 const URL_ELICITATION_REQUIRED: i64 = -32042;
-/// The one question of a held call.
-pub(crate) const QUESTION: &str = "question";
 
 /// One call, as far as it decides how its outcome is told.
 #[derive(Clone, Copy)]
@@ -68,17 +67,20 @@ impl<'a> View<'a> {
         )
     }
 
-    /// A question of a legacy server whose call is held open, as the modern era asks it.
-    pub(crate) fn question(&self, held: u128, question: &Question) -> reply::Message {
+    /// Questions of a legacy server whose call is held open, as the modern era asks them.
+    pub(crate) fn questions(&self, held: u128, questions: &[Question]) -> reply::Message {
         let state = state::seal(self.caller, &self.place(), &State::Held(held));
-        let ask = format!(
-            r#"{{"resultType":"input_required","inputRequests":{{"{QUESTION}":{{"method":"{}","params":"#,
-            question.method
-        );
-        reply::Message::new(self.id, "result")
-            .text(&ask)
-            .value(question.params.clone())
-            .text(&format!(r#"}}}},"requestState":"{state}"}}"#))
+        let mut message = reply::Message::new(self.id, "result")
+            .text(r#"{"resultType":"input_required","inputRequests":{"#);
+        for (place, question) in questions.iter().enumerate() {
+            let comma = if place > 0 { "," } else { "" };
+            let (key, method) = (key(place), question.method);
+            message = message
+                .value(format!(r#"{comma}"{key}":{{"method":"{method}","params":"#).into())
+                .value(question.params.clone())
+                .value(Bytes::from_static(b"}"));
+        }
+        message.text(&format!(r#"}},"requestState":"{state}"}}"#))
     }
 
     /// An upstream's failure, as a result of the call rather than of HTTP: clients show it to their model.
