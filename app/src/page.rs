@@ -7,7 +7,7 @@ use crate::erase::Erase as _;
 use leptos::{prelude::*, server::codee::string::FromToStringCodec};
 use leptos_router::{
     hooks::{use_location, use_params_map},
-    location::Url,
+    location::{Location, Url},
 };
 use model::{AppError, orgs::Me};
 use serde::{Serialize, de::DeserializeOwned};
@@ -105,11 +105,16 @@ pub fn path_param(name: &'static str) -> Memo<String> {
 }
 
 /// What the query says for `name`. The router's own map decodes twice, which changes what is encoded within a value,
-/// such as the `next` of the log-in page.
+/// such as the `next` of the log-in page. It stays what it was while the next page is on its way, whose query is
+/// nothing to this one.
 #[inline(never)]
 pub fn query_param(name: &'static str) -> Memo<String> {
-    let search = use_location().search;
-    Memo::new(move |_| search.with(|search| query_value(search, name)))
+    let Location { pathname, search, .. } = use_location();
+    let here = pathname.get_untracked();
+    Memo::new(move |before: Option<&String>| match before {
+        Some(before) if pathname.with(|path| *path != here) => before.clone(),
+        _ => search.with(|search| query_value(search, name)),
+    })
 }
 
 fn query_value(search: &str, name: &str) -> String {

@@ -103,10 +103,12 @@ test('from the set-up link to a key in every helper string, and a call with it',
     has('Codex', 'codex mcp add', '--url', endpoint, key);
     has('VS Code', 'code --add-mcp', endpoint, key);
     has('Claude Desktop', 'mcp-remote', endpoint, key);
-    const cursor = links.find((link) => link.startsWith('cursor://anysphere.cursor-deeplink/mcp/install'));
-    expect(cursor, 'Cursor').toBeDefined();
-    const config = JSON.parse(Buffer.from(new URL(cursor!).searchParams.get('config')!, 'base64').toString());
-    expect(config).toEqual({ url: endpoint, headers: { Authorization: `Bearer ${key}` } });
+    const configs = links
+      .filter((link) => link.startsWith('cursor://anysphere.cursor-deeplink/mcp/install'))
+      .map((link) => JSON.parse(Buffer.from(new URL(link).searchParams.get('config')!, 'base64').toString()));
+    // By signing in, and with the key.
+    expect(configs).toContainEqual({ url: endpoint });
+    expect(configs).toContainEqual({ url: endpoint, headers: { Authorization: `Bearer ${key}` } });
   });
 
   await test.step('the official SDK lists and calls tools with it', async () => {

@@ -48,6 +48,11 @@ class Provider implements OAuthClientProvider {
   tokens = () => this.#tokens;
   saveTokens = (tokens: OAuthTokens) => { this.#tokens = tokens; };
   redirectToAuthorization = (url: URL) => { this.opened.push(url); };
+  /** What a client forgets when it is told invalid_grant or invalid_client. */
+  invalidateCredentials = (what: 'all' | 'client' | 'tokens' | 'verifier' | 'discovery') => {
+    if (what === 'all' || what === 'tokens') this.#tokens = undefined;
+    if (what === 'all' || what === 'client') this.#client = undefined;
+  };
   saveCodeVerifier = (verifier: string) => { this.#verifier = verifier; };
   codeVerifier = () => this.#verifier;
 }
@@ -179,7 +184,7 @@ test.describe('clients that sign in', () => {
     await test.step('revoked: 401 on the next request, and it has to ask again', async () => {
       await page.goto(`${gatehouse.url}/settings/mcp-connections`);
       await hydrated(page);
-      await page.getByRole('link', { name: /Revoke connection of Claude Desktop/ }).click();
+      await page.getByRole('link', { name: /Revoke Claude Desktop/ }).click();
       await settled(page, /Revoke/);
       await expect(page.getByText('Revoke this MCP connection? The associated API key will be deactivated and the client will need to re-authorize.').first()).toBeVisible();
       await accessible(page);

@@ -1,14 +1,17 @@
 // The organisation's own identity provider, from its issuer to a refused token; and the connection doctor.
 import { expect, expectAccessible, hydrated, test } from '../fixtures';
-import { type Provider, startProvider } from '../processes';
+import { type Gatehouse, type Provider, startGatehouse, startProvider } from '../processes';
 
 const PASSWORD = 'correct horse battery staple 9';
 
 test.describe.configure({ mode: 'serial' });
 
+// A server of this file's own: which organisation a person first sees depends on what others made for them.
+let gatehouse: Gatehouse;
 let provider: Provider;
 
-test.beforeAll(async ({ gatehouse }) => {
+test.beforeAll(async () => {
+  gatehouse = await startGatehouse();
   provider = await startProvider();
   await gatehouse.cli(['setup', '--email', 'ada@example.com', '--password', PASSWORD, '--org-name', 'Acme', '--org-slug', 'acme', '--json']);
   await gatehouse.cli(['org', 'create', '--name', 'Bolt', '--slug', 'bolt', '--owner', 'ada@example.com', '--plan', 'team', '--json']);
@@ -18,7 +21,10 @@ test.beforeAll(async ({ gatehouse }) => {
   await gatehouse.cli(['org', 'member', 'add', '--org', 'bolt', '--email', 'bob@example.com', '--role', 'owner', '--json']);
 });
 
-test.afterAll(async () => provider.stop());
+test.afterAll(async () => {
+  await gatehouse.stop();
+  await provider.stop();
+});
 
 async function logIn(page: import('@playwright/test').Page, url: string, email: string) {
   await page.goto(`${url}/sign-in`);
@@ -57,7 +63,7 @@ async function fits(page: import('@playwright/test').Page, name: string) {
   await page.setViewportSize({ width: 1440, height: 900 });
 }
 
-test('a provider is found, saved, tested, used, switched off and deleted', async ({ page, gatehouse }) => {
+test('a provider is found, saved, tested, used, switched off and deleted', async ({ page }) => {
   test.setTimeout(240_000);
   const audience = `${gatehouse.url}/mcp/acme`;
   await logIn(page, gatehouse.url, 'ada@example.com');
@@ -99,7 +105,7 @@ test('a provider is found, saved, tested, used, switched off and deleted', async
   await expect.poll(() => call(gatehouse.url, good)).toBe(200);
 });
 
-test('a viewer reads it, and a plan without it says so', async ({ page, gatehouse }) => {
+test('a viewer reads it, and a plan without it says so', async ({ page }) => {
   await logIn(page, gatehouse.url, 'vic@example.com');
   await page.goto(`${gatehouse.url}/settings/sso`);
   await expect(page.getByText('sso:manage')).toBeVisible();
@@ -114,7 +120,7 @@ test('a viewer reads it, and a plan without it says so', async ({ page, gatehous
   await fits(page, 'sso-plan');
 });
 
-test('deleting asks first', async ({ page, gatehouse }) => {
+test('deleting asks first', async ({ page }) => {
   await logIn(page, gatehouse.url, 'ada@example.com');
   await page.goto(`${gatehouse.url}/settings/sso`);
   await hydrated(page);
@@ -125,7 +131,7 @@ test('deleting asks first', async ({ page, gatehouse }) => {
   await expect(page.getByText('Identity provider deleted')).toBeVisible();
 });
 
-test('the doctor tells of attempts and tests the way here', async ({ page, gatehouse }) => {
+test('the doctor tells of attempts and tests the way here', async ({ page }) => {
   test.setTimeout(120_000);
   expect(await call(gatehouse.url, undefined, 'claude-code/2.1 (sdk-cli)')).toBe(401);
   expect(await call(gatehouse.url, 'a.b.c', 'mcp-remote/0.15.1')).toBe(401);

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{
         AdminCommand, ApiKeyCommand, ConnectorCommand, MemberCommand, OauthClientCommand, OrgCommand, Output,
-        Switch, UserCommand, Visibility,
+        SecretIn, Switch, UserCommand, Visibility,
     },
     config::Config,
     serve,
@@ -220,16 +220,21 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             org,
             name,
             scopes,
+            auth_method,
             keep_refresh_tokens,
             output,
         }) => {
+            let proof = match auth_method {
+                SecretIn::Post => Proof::Post,
+                SecretIn::Basic => Proof::Basic,
+            };
             let found = orgs::find_by_slug(env, &org).await?;
             let scope = if scopes.is_empty() {
                 Scope::everything()
             } else {
                 scopes.join(" ").parse().map_err(|why| refused(format!("--scope: {why}")))?
             };
-            let new = NewClient { name, redirect_uris: None, proof: Proof::Post, scope, keep_refresh_tokens };
+            let new = NewClient { name, redirect_uris: None, proof, scope, keep_refresh_tokens };
             let made = oauth_clients::create(env, &OrgActor::operator(found.id), &new).await?;
             Ok((json!({"client_id": made.client.id, "client_secret": made.secret}), output))
         }

@@ -279,6 +279,9 @@ pub enum OauthClientCommand {
         /// What it may ask for: mcp:call, or mcp:call:CONNECTOR. May be repeated; without any, mcp:call.
         #[arg(long = "scope")]
         scopes: Vec<String>,
+        /// How it sends its secret, in this way alone.
+        #[arg(long, value_enum, default_value_t = SecretIn::Post)]
+        auth_method: SecretIn,
         /// Leave the organisation's refresh tokens alone.
         #[arg(long)]
         keep_refresh_tokens: bool,
@@ -286,6 +289,17 @@ pub enum OauthClientCommand {
         #[command(flatten)]
         output: Output,
     },
+}
+
+/// How a client sends its secret, as RFC 7591 calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SecretIn {
+    /// In the body of the request.
+    #[value(name = "client_secret_post")]
+    Post,
+    /// In its `Authorization` header.
+    #[value(name = "client_secret_basic")]
+    Basic,
 }
 
 /// On or off.

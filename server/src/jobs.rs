@@ -27,6 +27,8 @@ const FLUSH: Duration = Duration::from_secs(5);
 const CHECK: Duration = Duration::from_secs(5);
 /// How often it is asked whether a signing key is due to be made or replaced.
 const KEYS: Duration = Duration::from_mins(1);
+/// How often sessions with upstream servers that nobody uses are looked for.
+const TIDY: Duration = Duration::from_mins(1);
 /// How often it is tried whether the database can be written to.
 const WRITABLE: Duration = Duration::from_secs(5);
 /// How long a job that panicked rests before it goes on.
@@ -104,6 +106,12 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     jobs.spawn(repeated("health", CHECK, |w| {
         Box::pin(async move {
             domain::connectors::check_due(&w.env, w.health_interval, CHECKS_AT_ONCE).await.map(drop)
+        })
+    }));
+    jobs.spawn(repeated("upstream servers", TIDY, |w| {
+        Box::pin(async move {
+            w.env.upstreams.tidy();
+            Ok(())
         })
     }));
     jobs.spawn(repeated("write path", WRITABLE, |w| {
@@ -188,6 +196,8 @@ pub async fn clean(env: &Env) -> domain::Result<()> {
     store::sign_in_failures::delete_stale(&mut tx, now - throttle::FORGOTTEN_AFTER).await?;
     store::outbox::delete_before(&mut tx, now - 30 * DAY).await?;
     tx.commit().await?;
+    domain::connectors::purge(env).await?;
+    domain::upstream_oauth::purge(env).await?;
     domain::oauth::purge(env).await
 }
 

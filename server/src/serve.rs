@@ -3,11 +3,12 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use domain::{
-    Env, Settings,
+    Clock, Env, Settings,
     dataplane::Planes,
     doctor::Journal,
     env::{Changes, SystemClock, SystemRng},
     idp::Jwks,
+    mcp::upstream::{UpstreamSettings, Upstreams},
     net::{Outbound, OutboundSettings},
     password::{PasswordSettings, Passwords},
     signing::KeyRing,
@@ -66,9 +67,14 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         user_agent: concat!("gatehouse/", env!("CARGO_PKG_VERSION")).to_owned(),
     })
     .map_err(|why| why.to_string())?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let upstreams = {
+        let clock = clock.clone();
+        Upstreams::new(Arc::new(outbound.clone()), Arc::new(move || clock.now()), UpstreamSettings::default())
+    };
     Ok(Env {
         db,
-        clock: Arc::new(SystemClock),
+        clock,
         rng,
         sealer: Arc::new(sealer),
         keys: Arc::new(KeyRing::default()),
@@ -76,6 +82,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         journal: Arc::new(Journal::default()),
         passwords: Arc::new(Passwords::new(PasswordSettings::default())),
         outbound,
+        upstreams,
         settings: Arc::new(Settings {
             public_url: config.public_url.clone(),
             default_plan: config.default_plan,
@@ -88,6 +95,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         }),
         changes: Changes::default(),
         oauth: Arc::default(),
+        upstream: Arc::default(),
     })
 }
 
@@ -112,7 +120,8 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
     let tickets = Arc::new(domain::tickets::Tickets::new(&env.sealer));
     let gateway = Gateway::new(gateway::Parts {
         directory: planes.clone(),
-        exchange: Arc::new(env.outbound.clone()),
+        upstreams: env.upstreams.clone(),
+        keeper: Arc::new(env.clone()),
         tokens: Arc::new(env.clone()),
         judge: Arc::new(env.clone()),
         journal: env.journal.clone(),
@@ -166,6 +175,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     }
     stop_jobs.cancel();
     let farewell = async {
+        env.upstreams.close();
         while jobs.join_next().await.is_some() {}
         env.db.close().await;
     };

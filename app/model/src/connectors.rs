@@ -104,6 +104,55 @@ pub struct Connector {
     pub updated_at: i64,
 }
 
+/// The length of a [`HealthSlot`] in milliseconds: half an hour.
+pub const HEALTH_SLOT: i64 = 30 * 60 * 1000;
+
+/// What the checks of half an hour found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthSlot {
+    /// Its beginning, Unix milliseconds.
+    pub began_at: i64,
+    /// Checks that were answered.
+    pub good: u32,
+    /// Checks that failed.
+    pub failed: u32,
+    /// How long the good ones took on average, milliseconds.
+    pub average_ms: Option<u32>,
+    /// Why the last failed one did, in words for people.
+    pub error: Option<String>,
+}
+
+/// Whether a server that keeps failing is asked (UPS-09).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Breaker {
+    /// It is.
+    Closed,
+    /// It is not, for so long.
+    Open {
+        /// Seconds until one call may try.
+        seconds: u32,
+        /// The last failure, in words for people.
+        why: String,
+    },
+    /// One call tries just now.
+    HalfOpen {
+        /// The last failure, in words for people.
+        why: String,
+    },
+}
+
+/// The checks of the last day, and what the process that answers does about the server just now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthHistory {
+    /// The beginning of the first half hour, Unix milliseconds.
+    pub began_at: i64,
+    /// Half hours in which it was checked, the oldest first.
+    pub slots: Vec<HealthSlot>,
+    /// Whether the server is asked.
+    pub breaker: Breaker,
+}
+
 /// A header that is sent upstream; its value is sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderInfo {

@@ -136,6 +136,9 @@ define_id!(
     /// An identity provider that an organisation brought for its MCP endpoint.
     IdentityProviderId, "idp");
 define_id!(
+    /// An upstream server's permission to be called: given by a person in its authorization server, or by client credentials.
+    AuthorizationId, "auth");
+define_id!(
     /// One step of a client on its way to a connection.
     ConnectEventId, "step");
 define_id!(

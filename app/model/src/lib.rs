@@ -7,6 +7,7 @@
 
 pub mod api_keys;
 pub mod connectors;
+pub mod credentials;
 pub mod doctor;
 pub mod error;
 pub mod ids;
@@ -22,8 +23,8 @@ pub mod text;
 
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
-    ApiKeyId, AuditEventId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId, ConnectorId,
-    GrantId, IdentityProviderId, OrgId, OutboxId, SessionId, UserId,
+    ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
+    ConnectorId, GrantId, IdentityProviderId, OrgId, OutboxId, SessionId, UserId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::Plan;

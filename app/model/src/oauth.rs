@@ -150,6 +150,27 @@ pub struct ClientSecret {
     pub last_used_at: Option<i64>,
 }
 
+/// A notice about a connection: one of its refresh tokens came back after it had been replaced (OAR-07).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionAlert {
+    /// Of which connection.
+    pub connection: ConnectionId,
+    /// What its client is called.
+    pub client_name: String,
+    /// Whose connection it is.
+    pub user_email: String,
+    /// The organisation that it leads to.
+    pub org: String,
+    /// When it happened last, Unix milliseconds.
+    pub at: i64,
+    /// From which address; empty when that is not known.
+    pub address: String,
+    /// Whether the client's tokens were ended with it; otherwise only that request was refused.
+    pub ended: bool,
+    /// Whether the connection itself still lives, so that it can be revoked.
+    pub active: bool,
+}
+
 /// A client, as an organisation sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OauthClient {

@@ -47,6 +47,10 @@ pub fn connector(id: ConnectorId) -> String {
 pub fn edit_connector(id: ConnectorId) -> String {
     format!("/connectors/{id}/edit")
 }
+/// How a connector authenticates itself to its server.
+pub fn connector_credentials(id: ConnectorId) -> String {
+    format!("/connectors/{id}/credentials")
+}
 /// Ask before a connector is deleted.
 pub fn delete_connector(id: ConnectorId) -> String {
     format!("/connectors/{id}/delete")
@@ -118,6 +122,18 @@ pub const fn settings_sso() -> &'static str {
 /// The connections of the signed-in person.
 pub const fn profile_connections() -> &'static str {
     "/profile/connections"
+}
+/// The servers that the signed-in person authorises for themselves.
+pub const fn profile_authorizations() -> &'static str {
+    "/profile/authorizations"
+}
+/// Where authorization servers of connectors send people back to.
+pub const fn upstream_callback() -> &'static str {
+    "/oauth/upstream/callback"
+}
+/// The document about Gatehouse as a client of others (client-id metadata document).
+pub const fn upstream_client() -> &'static str {
+    "/oauth/upstream/client.json"
 }
 /// Where a client sends a person to ask for access.
 pub const fn authorize() -> &'static str {

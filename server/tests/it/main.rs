@@ -4,8 +4,10 @@
 mod clients;
 mod csrf_and_headers;
 mod doctor;
+mod documents;
 mod idp;
 mod mcp;
+mod nodes;
 mod oauth;
 mod process;
 mod sessions;

@@ -23,7 +23,7 @@ fn pairs(fields: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
-async fn post_form(app: &TestApp, path: &str, fields: &[(&str, &str)]) -> Answer {
+pub(crate) async fn post_form(app: &TestApp, path: &str, fields: &[(&str, &str)]) -> Answer {
     post(app, path, "application/x-www-form-urlencoded", &[], pairs(fields)).await
 }
 
@@ -91,8 +91,12 @@ fn of<'a>(told: &'a [(String, String)], name: &str) -> Option<&'a str> {
     told.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
-async fn consent(browser: &mut Browser<'_>, client: &str) -> (String, Answer) {
-    let asked = browser.get(&authorize(client, &[])).await;
+async fn consent(
+    browser: &mut Browser<'_>,
+    client: &str,
+    changes: &[(&str, Option<&str>)],
+) -> (String, Answer) {
+    let asked = browser.get(&authorize(client, changes)).await;
     assert_eq!(asked.status, StatusCode::SEE_OTHER, "{}", asked.text);
     let path = asked.header("location").to_owned();
     assert!(path.starts_with("/oauth/consent?request="), "{path}");
@@ -103,7 +107,17 @@ async fn consent(browser: &mut Browser<'_>, client: &str) -> (String, Answer) {
 }
 
 pub(crate) async fn code(browser: &mut Browser<'_>, member: &TestMember, client: &str) -> String {
-    let (request, _) = consent(browser, client).await;
+    code_for(browser, member, client, &[]).await
+}
+
+/// The same for a request with other values for some parameters.
+pub(crate) async fn code_for(
+    browser: &mut Browser<'_>,
+    member: &TestMember,
+    client: &str,
+    changes: &[(&str, Option<&str>)],
+) -> String {
+    let (request, _) = consent(browser, client, changes).await;
     let org = member.org_id().to_string();
     let fields = [("request", request.as_str()), ("org", &org), ("decision", "allow"), ("all", "on")];
     let answer = browser.post("/oauth/consent/decision", &fields).await;
@@ -113,18 +127,22 @@ pub(crate) async fn code(browser: &mut Browser<'_>, member: &TestMember, client:
 }
 
 pub(crate) async fn redeem(app: &TestApp, client: &str, code: &str) -> Answer {
+    redeem_for(app, client, code, RESOURCE).await
+}
+
+pub(crate) async fn redeem_for(app: &TestApp, client: &str, code: &str, resource: &str) -> Answer {
     let fields = [
         ("grant_type", "authorization_code"),
         ("client_id", client),
         ("code", code),
         ("redirect_uri", REDIRECT),
         ("code_verifier", VERIFIER),
-        ("resource", RESOURCE),
+        ("resource", resource),
     ];
     post_form(app, "/oauth/token", &fields).await
 }
 
-async fn refresh(app: &TestApp, client: &str, token: &str) -> Answer {
+pub(crate) async fn refresh(app: &TestApp, client: &str, token: &str) -> Answer {
     let fields = [("grant_type", "refresh_token"), ("client_id", client), ("refresh_token", token)];
     post_form(app, "/oauth/token", &fields).await
 }
@@ -450,7 +468,7 @@ async fn oaz_07_a_get_issues_no_code_and_other_sites_cannot_decide() {
     let client = client_of(&app, json!({"client_name": "<b>App</b>"})).await;
     let id = text(&client, "client_id");
     let mut browser = app.signed_in(&member).await;
-    let (request, page) = consent(&mut browser, id).await;
+    let (request, page) = consent(&mut browser, id, &[]).await;
     let policy = page.header("content-security-policy");
     assert!(policy.contains("form-action 'self' http://localhost:4444;"), "{policy}");
     assert!(policy.contains("frame-ancestors 'none'") && page.header("x-frame-options") == "DENY");
@@ -728,4 +746,70 @@ async fn oad_03_registration_refuses_what_is_malformed_and_can_be_switched_off()
     let document = off.send(request.body(Body::empty()).unwrap()).await.json();
     assert!(document.get("registration_endpoint").is_none());
     assert_eq!(document["client_id_metadata_document_supported"], false);
+}
+
+#[tokio::test]
+async fn rlm_03_failed_clients_are_told_to_wait_and_good_ones_are_not() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let made = client_of(&app, json!({"token_endpoint_auth_method": "client_secret_post"})).await;
+    let (id, secret) = (text(&made, "client_id"), text(&made, "client_secret"));
+    let answers = async |path: &str, secret: &str| {
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_id", id),
+            ("client_secret", secret),
+            ("token", "x"),
+        ];
+        post_form(&app, path, &fields).await
+    };
+    // The three endpoints share the count.
+    let paths = ["/oauth/token", "/oauth/introspect", "/oauth/revoke"];
+    for n in 0..120 {
+        assert_eq!(answers(paths[n % 3], "guess").await.status, StatusCode::UNAUTHORIZED, "{n}");
+    }
+    for path in paths {
+        let refused = answers(path, "guess").await;
+        assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{path}");
+        assert_eq!(refused.header("retry-after"), "60");
+        assert_eq!(refused.json()["error"], "temporarily_unavailable");
+    }
+    assert_eq!(answers("/oauth/introspect", secret).await.status, StatusCode::OK);
+    assert_eq!(answers("/oauth/revoke", secret).await.status, StatusCode::OK);
+    let fault = answers("/oauth/token", secret).await.json();
+    assert_eq!(fault["error"], "unauthorized_client", "it is known, and no machine");
+}
+
+#[tokio::test]
+async fn oar_07_a_replay_is_shown_on_the_pages_until_it_is_put_away() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let client = client_of(&app, json!({"client_name": "<b>Copied</b> app"})).await;
+    let id = text(&client, "client_id");
+    let mut browser = app.signed_in(&member).await;
+    let code = code(&mut browser, &member, id).await;
+    let first = redeem(&app, id, &code).await.json();
+    let second = refresh(&app, id, text(&first, "refresh_token")).await.json();
+    refresh(&app, id, text(&second, "refresh_token")).await;
+    let told = "may have been copied";
+    let (org, own) = (model::paths::settings_connections(), model::paths::profile_connections());
+    for path in [org, own] {
+        let page = browser.get(path).await;
+        assert_eq!(page.status, StatusCode::OK);
+        assert!(!page.text.contains(told), "nothing has happened yet");
+    }
+    let replay = refresh(&app, id, text(&first, "refresh_token")).await;
+    assert_eq!(replay.status, StatusCode::BAD_REQUEST);
+    // Whoever puts one away leaves the other: two roles, two notices.
+    for (path, function) in [(org, "dismiss_alert"), (own, "dismiss_own_alert")] {
+        let page = browser.get(path).await;
+        assert!(page.text.contains(told) && page.text.contains("&lt;b&gt;Copied&lt;/b&gt;"), "{}", page.text);
+        assert!(page.text.contains("Its tokens were ended"), "{}", page.text);
+        let connection = input_value(&page.text, "connection").expect("a button to put it away");
+        let csrf = input_value(&page.text, "csrf").unwrap_or_default();
+        let fields = [("connection", connection.as_str()), ("csrf", csrf.as_str())];
+        let answer = browser.post(&format!("{path}?do={function}"), &fields).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+        let page = browser.get(path).await;
+        assert!(!page.text.contains(told), "{path}: it was put away");
+    }
 }

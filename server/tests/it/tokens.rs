@@ -13,7 +13,10 @@ use domain::{
 use serde_json::{Value, json};
 use store::Kind;
 
-use crate::support::{Answer, HOST, TestApp};
+use crate::{
+    oauth::{client_of, code_for, redeem_for, text},
+    support::{Answer, HOST, TestApp},
+};
 
 async fn call(app: &TestApp, path: &str, token: &str, method: &str, params: Value) -> Answer {
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
@@ -108,4 +111,63 @@ async fn oak_04_tokens_work_throughout_a_rotation_and_end_with_the_removal_of_th
     signing::retire(env, &Principal::Operator, &kid).await.unwrap();
     assert!(!works(&token).await);
     assert!(works(&mint(&app, &acme, "client", Some(grant)).await).await);
+}
+
+/// A token by the whole flow, for a resource.
+async fn token_for(app: &TestApp, member: &TestMember, path: &str, scope: &str) -> Value {
+    let resource = format!("http://{HOST}{path}");
+    let client = client_of(app, json!({})).await;
+    let id = text(&client, "client_id");
+    let mut browser = app.signed_in(member).await;
+    let changes = [("resource", Some(resource.as_str())), ("scope", Some(scope))];
+    let code = code_for(&mut browser, member, id, &changes).await;
+    let issued = redeem_for(app, id, &code, &resource).await;
+    assert_eq!(issued.status, StatusCode::OK, "{}", issued.text);
+    app.settle().await;
+    issued.json()
+}
+
+#[tokio::test]
+async fn rsv_04_a_token_for_one_connector_works_at_its_endpoint_alone() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let app = TestApp::new(kind).await;
+        let acme = app.org("acme").await;
+        connectors::add_demo(&app.test.env, &acme.actor().await).await.unwrap();
+        let other = connectors::NewConnector {
+            name: "Other".into(),
+            slug: "other".into(),
+            description: String::new(),
+            url: "http://127.0.0.1:9/mcp".into(),
+            headers: Vec::new(),
+            even_if_unreachable: true,
+        };
+        connectors::add(&app.test.env, &acme.actor().await, &other).await.unwrap();
+        app.settle().await;
+        let list = async |path: &str, token: &Value| {
+            call(&app, path, text(token, "access_token"), "tools/list", json!({})).await
+        };
+
+        // For the connector's endpoint: there, with names of its own, and nowhere else.
+        let narrow = token_for(&app, &acme, "/mcp/acme/demo", "mcp:call").await;
+        assert_eq!(narrow["scope"], "mcp:call:demo", "no more than the resource reaches");
+        let there = list("/mcp/acme/demo", &narrow).await;
+        assert_eq!(there.status, StatusCode::OK, "{}", there.text);
+        assert!(there.text.contains("\"echo\"") && !there.text.contains("demo__echo"), "{}", there.text);
+        for path in ["/mcp/acme", "/mcp/acme/other", "/mcp/bolt/demo"] {
+            let refused = list(path, &narrow).await;
+            assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{path}");
+            let challenge = refused.header("www-authenticate");
+            let metadata = format!("http://{HOST}/.well-known/oauth-protected-resource{path}");
+            assert!(challenge.contains(&metadata) && challenge.contains("invalid_token"), "{challenge}");
+        }
+
+        // For the organisation's endpoint: there, and at every connector's that its scope reaches.
+        let wide = token_for(&app, &acme, "/mcp/acme", "mcp:call:demo").await;
+        assert!(list("/mcp/acme", &wide).await.text.contains("demo__echo"));
+        assert_eq!(list("/mcp/acme/demo", &wide).await.status, StatusCode::OK);
+        let refused = list("/mcp/acme/other", &wide).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+        let challenge = refused.header("www-authenticate");
+        assert!(challenge.contains("error=\"insufficient_scope\", scope=\"mcp:call:other\""), "{challenge}");
+    }
 }

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 use model::{
     AppError, ConnectionId,
     api_keys::Snippet,
-    oauth::{Connection, OauthWay, OwnConnection},
+    oauth::{Connection, ConnectionAlert, OauthWay, OwnConnection},
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +15,21 @@ use serde::{Deserialize, Serialize};
 pub struct ConnectionList {
     /// All connections, live ones first.
     pub connections: Vec<Connection>,
+    /// What happened to some of them that somebody has to look at, the newest first.
+    pub alerts: Vec<ConnectionAlert>,
     /// The configuration file of Claude Desktop that connects it here.
     pub desktop: Option<Snippet>,
+    /// Server time, Unix milliseconds.
+    pub now: i64,
+}
+
+/// What the list of one's own connections shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnConnectionList {
+    /// The connections, live ones first.
+    pub connections: Vec<OwnConnection>,
+    /// What happened to some of them that one has to look at, the newest first.
+    pub alerts: Vec<ConnectionAlert>,
     /// Server time, Unix milliseconds.
     pub now: i64,
 }
@@ -30,8 +43,9 @@ pub async fn load_connections() -> Result<ConnectionList, AppError> {
     let told = crate::ssr::told(&ctx);
     let actor = domain::OrgActor::<can::ApiKeysRead>::require(&ctx).await.map_err(&told)?;
     let connections = domain::connections::list(&ctx.env, &actor).await.map_err(&told)?;
+    let alerts = domain::connections::alerts::list(&ctx.env, &actor).await.map_err(&told)?;
     let ways = ways(&ctx).await?;
-    Ok(ConnectionList { connections, desktop: desktop(&ways), now: ctx.env.now() })
+    Ok(ConnectionList { connections, alerts, desktop: desktop(&ways), now: ctx.env.now() })
 }
 
 /// One connection, and the server's time in Unix milliseconds.
@@ -72,12 +86,35 @@ pub async fn load_oauth_ways() -> Result<Vec<OauthWay>, AppError> {
     ways(&crate::ssr::ctx()?).await
 }
 
-/// The connections of the signed-in person in all organisations, and the server's time in Unix milliseconds.
-#[server(prefix = "/api", endpoint = "load_own_connections")]
-pub async fn load_own_connections() -> Result<(Vec<OwnConnection>, i64), AppError> {
+/// Puts a notice about a connection away, for everybody who looks after the organisation's connections.
+#[server(prefix = "/api", endpoint = "dismiss_alert")]
+pub async fn dismiss_alert(connection: ConnectionId) -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
-    let own = domain::connections::list_own(&ctx).await.map_err(crate::ssr::told(&ctx))?;
-    Ok((own, ctx.env.now()))
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    domain::connections::alerts::dismiss(&ctx.env, &actor, connection).await.map_err(&told)?;
+    crate::ssr::redirect(&format!("{}?notice=saved", model::paths::settings_connections()));
+    Ok(())
+}
+
+/// The connections of the signed-in person in all organisations.
+#[server(prefix = "/api", endpoint = "load_own_connections")]
+pub async fn load_own_connections() -> Result<OwnConnectionList, AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let connections = domain::connections::list_own(&ctx).await.map_err(&told)?;
+    let alerts = domain::connections::alerts::list_own(&ctx).await.map_err(&told)?;
+    Ok(OwnConnectionList { connections, alerts, now: ctx.env.now() })
+}
+
+/// Puts a notice about a connection of the signed-in person away.
+#[server(prefix = "/api", endpoint = "dismiss_own_alert")]
+pub async fn dismiss_own_alert(connection: ConnectionId) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    domain::connections::alerts::dismiss_own(&ctx, connection).await.map_err(&told)?;
+    crate::ssr::redirect(&format!("{}?notice=saved", model::paths::profile_connections()));
+    Ok(())
 }
 
 /// Revokes a connection of the signed-in person.

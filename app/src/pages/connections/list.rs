@@ -2,7 +2,10 @@ use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route, params::ParamsMap};
 use model::{Permission, Scope, api_keys::Snippet, oauth::Connection, paths};
 
-use super::api::{ConnectionList, LoadConnections};
+use super::{
+    alerts,
+    api::{ConnectionList, LoadConnections},
+};
 use crate::{
     components::{
         Ago, Badge, ButtonKind, CodeBlock, DataTable, Day, Dialog, EmptyState, Icon, OpenDialog, PageHeader,
@@ -28,9 +31,11 @@ impl LazyRoute for ConnectionsPage {
     fn view(this: Self) -> AnyView {
         let query = use_query_map();
         page(this.list, move |list, me| {
-            let ConnectionList { connections, desktop, now } = list;
+            let ConnectionList { connections, alerts, desktop, now } = list;
             let may_revoke = me.can(Permission::ApiKeysRevoke);
             let about = totals(&connections);
+            let alerts =
+                alerts.into_iter().map(|alert| alerts::of_org(alert, may_revoke, now)).collect_view();
             let body = if connections.is_empty() {
                 empty()
             } else {
@@ -42,6 +47,7 @@ impl LazyRoute for ConnectionsPage {
             };
             view! {
                 <PageHeader title="MCP connections" about=about action=open_how_to() />
+                <div class="stack">{alerts}</div>
                 {body}
                 <p class="key-help">
                     "Help: " <a href=paths::help_claude_ai()>"Connect to Claude.ai"</a> " · "

@@ -1,5 +1,6 @@
 //! MCP connections: of the organisation, and of the signed-in person.
 
+mod alerts;
 pub mod api;
 mod ask;
 mod how_to;

@@ -6,7 +6,8 @@ use model::{
 };
 
 use super::{
-    api::{LoadOwnConnections, RevokeOwnConnection},
+    alerts,
+    api::{LoadOwnConnections, OwnConnectionList, RevokeOwnConnection},
     ask::{REVOKE, REVOKED},
     list::{reach, status},
 };
@@ -21,7 +22,7 @@ use crate::{
 
 /// The connections of the signed-in person.
 pub struct OwnConnectionsPage {
-    own: Loaded<(Vec<OwnConnection>, i64)>,
+    own: Loaded<OwnConnectionList>,
 }
 
 #[lazy_route]
@@ -33,7 +34,9 @@ impl LazyRoute for OwnConnectionsPage {
     fn view(this: Self) -> AnyView {
         let form = use_form::<RevokeOwnConnection>();
         let query = use_query_map();
-        page(this.own, move |(own, now), _| {
+        page(this.own, move |list, _| {
+            let OwnConnectionList { connections: own, alerts, now } = list;
+            let alerts = alerts.into_iter().map(|alert| alerts::own(alert, now)).collect_view();
             let asked = {
                 let own = own.clone();
                 move || {
@@ -51,6 +54,7 @@ impl LazyRoute for OwnConnectionsPage {
                 />
                 <div class="stack-wide">
                     <ErrorSummary form=form />
+                    {alerts}
                     {asked}
                     {body}
                 </div>

@@ -6,7 +6,7 @@
 use leptos::prelude::*;
 use model::{
     AppError, ConnectorId,
-    connectors::{Connector, Probe, Tool},
+    connectors::{Connector, HealthHistory, Probe, Tool},
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,8 @@ pub struct OneConnector {
     pub connector: Connector,
     /// Its tools, in the server's order.
     pub tools: Vec<Tool>,
+    /// How its checks went.
+    pub history: HealthHistory,
     /// Server time, Unix milliseconds.
     pub now: i64,
 }
@@ -67,7 +69,8 @@ pub async fn load_connector(id: String) -> Result<OneConnector, AppError> {
     let id = known(&id).map_err(crate::ssr::told(&ctx))?;
     let (connector, tools) =
         domain::connectors::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
-    Ok(OneConnector { connector, tools, now: ctx.env.now() })
+    let history = domain::connectors::history(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
+    Ok(OneConnector { connector, tools, history, now: ctx.env.now() })
 }
 
 /// One connector, and what deleting it would break.

@@ -10,6 +10,7 @@ use model::{
 
 use super::{
     api::{LoadConnector, OneConnector, SetConnectorEnabled, TestConnector},
+    health::health,
     parts::{counted, transport},
     tools::tools,
 };
@@ -39,7 +40,7 @@ impl LazyRoute for ConnectorPage {
         let switch = use_form::<SetConnectorEnabled>();
         let query = use_query_map();
         page(this.connector, move |one, me| {
-            let OneConnector { connector, tools: all, now } = one;
+            let OneConnector { connector, tools: all, history, now } = one;
             let may_write = me.can(Permission::ConnectorsWrite);
             let id = connector.id;
             let disabled = (!connector.enabled).then(|| {
@@ -63,6 +64,7 @@ impl LazyRoute for ConnectorPage {
                     {move || test.ok().get().map(|result| tested(result, may_write))}
                     {disabled}
                     {state(connector, &me, now)}
+                    {health(history, now)}
                     {move || {
                         let filter = query.with(|query| query.get_str("q").unwrap_or_default().to_owned());
                         tools(id, &all, filter, may_write)

@@ -4,6 +4,7 @@ pub mod api;
 mod delete;
 mod detail;
 mod edit;
+mod health;
 mod list;
 mod new;
 mod parts;

@@ -229,7 +229,7 @@ fn decide(consent: &Consent, org: &ConsentOrg) -> AnyView {
         .erase();
     }
     let again = org.connected_at.map(|at| {
-        view! { <p class="muted">"You connected it here on " <Day at=at /> ". Allowing it again renews that connection."</p> }.erase()
+        view! { <p class="muted">"You connected it here on " <Day at=at /> ". Allowing it again renews that connection: from then on it reaches what you allow here and no more."</p> }.erase()
     });
     let days = if org.days == 1 { "1 day".to_owned() } else { format!("{} days", org.days) };
     view! {

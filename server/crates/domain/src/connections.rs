@@ -1,5 +1,7 @@
 //! Connections: who gave which client access, cutting that off, and renewing a connection's own key.
 
+pub mod alerts;
+
 use model::{
     AppError, ConnectionId, ConnectionKeyId, ErrorKind, OrgId,
     oauth::{Connection, OwnConnection},

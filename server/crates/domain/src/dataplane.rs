@@ -23,8 +23,10 @@ use serde_json::value::RawValue;
 use crate::{
     Env, Error, Result, connectors,
     idp::{self, IdpSubject, PlaneIdp},
+    oauth::consent::may_connect,
     orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
+    upstream_oauth::{PlaneAuth, standing::plane_auth},
 };
 
 /// One organisation as the gateway sees it.
@@ -239,6 +241,12 @@ impl OrgPlane {
         })
     }
 
+    /// The person whose calls these are, if they are somebody's: those of a connection.
+    pub fn person(&self, access: &Access) -> Option<UserId> {
+        let (grant, _) = access.grant?;
+        self.grants.get(&grant).map(|grant| grant.user)
+    }
+
     /// What somebody has here whose token the organisation's own provider issued and [`idp::verify`] found good, as long
     /// as that provider is configured just so.
     ///
@@ -307,6 +315,10 @@ pub struct PlaneConnector {
     pub url: Uri,
     /// What it is sent with every request.
     pub headers: Vec<(HeaderName, SecretString)>,
+    /// The revision that it spoke when it was last checked.
+    pub protocol_version: Option<String>,
+    /// How it authenticates itself besides.
+    pub auth: PlaneAuth,
     /// Its tools as last seen, in the server's order.
     pub tools: Vec<PlaneTool>,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
@@ -491,7 +503,9 @@ impl Planes {
             .collect();
         let now = self.env.now();
         let grants = store::oauth_grants::list_live(&mut tx, id, now).await?;
-        let grants = grants.into_iter().filter_map(plane_grant).collect();
+        // Whoever lost the role that connections need has none that work (OAR-04).
+        let grants = grants.into_iter().filter(|grant| may_connect(grant.role));
+        let grants = grants.filter_map(plane_grant).collect();
         let clients = store::oauth_clients::list(&mut tx, id).await?;
         let machines = clients.into_iter().filter_map(plane_machine).collect();
         // As long as a token may still be accepted, its revocation counts.
@@ -508,9 +522,16 @@ impl Planes {
                 definition,
             });
         }
+        let clients = store::upstream_credentials::list_clients(&mut tx, id).await?;
+        let given = if clients.is_empty() {
+            Vec::new()
+        } else {
+            store::upstream_credentials::list(&mut tx, id).await?
+        };
         let mut connectors = Vec::new();
         for row in store::connectors::list(&mut tx, id).await?.into_iter().filter(|row| row.enabled) {
-            match plane_connector(id, &data_key, &headers, &mut tools, row) {
+            let auth = plane_auth(&self.env, id, &row, &clients, &given);
+            match plane_connector(id, &data_key, &headers, &mut tools, row, auth) {
                 Ok(connector) => connectors.push(Arc::new(connector)),
                 // One connector whose secret does not open must not take the others down.
                 Err(error) => tracing::error!(%error, org.id = %id, "a connector is left out"),
@@ -579,6 +600,7 @@ fn plane_connector(
     headers: &[store::connectors::Header],
     tools: &mut HashMap<ConnectorId, Vec<PlaneTool>>,
     row: store::connectors::Connector,
+    auth: PlaneAuth,
 ) -> Result<PlaneConnector> {
     let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
     let target = connectors::Target::open(data_key, org, &row, headers)?;
@@ -591,21 +613,23 @@ fn plane_connector(
     for (name, value) in target.headers {
         own.push((HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("header"))?, value));
     }
-    // What decides whether a connection may be kept: the address and when each header was last set.
-    let mut version = DefaultHasher::new();
-    row.url.hash(&mut version);
-    for header in headers.iter().filter(|header| header.connector == row.id) {
-        (&header.name, header.set_at, &header.value_sealed).hash(&mut version);
+    let mut version = connectors::version(&row, headers);
+    if !matches!(auth, PlaneAuth::Headers) {
+        let mut both = DefaultHasher::new();
+        (version, &auth).hash(&mut both);
+        version = both.finish().cast_signed();
     }
     Ok(PlaneConnector {
         tools: tools.remove(&row.id).unwrap_or_default(),
-        version: version.finish().cast_signed(),
+        version,
         id: row.id,
         slug: row.slug,
         name: row.name,
         transport: row.transport,
+        protocol_version: row.protocol_version,
         url,
         headers: own,
+        auth,
     })
 }
 
@@ -638,6 +662,8 @@ mod tests {
                 transport: Transport::Demo,
                 url: Uri::default(),
                 headers: Vec::new(),
+                protocol_version: None,
+                auth: PlaneAuth::Headers,
                 tools: Vec::new(),
                 version: 1,
             })

@@ -12,7 +12,8 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    doctor::Journal, idp::Jwks, net::Outbound, oauth, password::Passwords, sealer::Sealer, signing::KeyRing,
+    doctor::Journal, idp::Jwks, mcp::upstream::Upstreams, net::Outbound, oauth, password::Passwords,
+    sealer::Sealer, signing::KeyRing, upstream_oauth,
 };
 
 /// Where time comes from. Tests move it; nothing else in the product reads the ambient clock.
@@ -126,12 +127,16 @@ pub struct Env {
     pub passwords: Arc<Passwords>,
     /// The only way out to the network.
     pub outbound: Outbound,
+    /// The clients of connectors' servers.
+    pub upstreams: Upstreams,
     /// What the operator decided.
     pub settings: Arc<Settings>,
     /// Tells this process's caches what changed.
     pub changes: Changes,
     /// What the authorization server remembers between requests.
     pub oauth: Arc<oauth::Shared>,
+    /// The access tokens for connectors' servers that are in memory.
+    pub upstream: Arc<upstream_oauth::Shared>,
 }
 
 impl core::fmt::Debug for Env {

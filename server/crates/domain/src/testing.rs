@@ -20,6 +20,7 @@ use crate::{
     doctor::Journal,
     env::{Changes, ManualClock},
     idp::Jwks,
+    mcp::upstream::{UpstreamSettings, Upstreams},
     net::{Outbound, OutboundSettings},
     oauth::Shared,
     orgs,
@@ -109,6 +110,14 @@ impl TestEnv {
             jwks: Arc::new(Jwks::default()),
             journal: Arc::new(Journal::default()),
             passwords: Arc::new(Passwords::new(PasswordSettings::for_tests())),
+            upstreams: Upstreams::new(
+                Arc::new(outbound.clone()),
+                {
+                    let clock = clock.clone();
+                    Arc::new(move || crate::Clock::now(clock.as_ref()))
+                },
+                UpstreamSettings::default(),
+            ),
             outbound,
             settings: Arc::new(Settings {
                 public_url: "http://localhost:3000".parse().expect("a URL"),
@@ -122,6 +131,7 @@ impl TestEnv {
             }),
             changes: Changes::default(),
             oauth: Arc::new(Shared::with_patience(Duration::from_millis(500))),
+            upstream: Arc::default(),
         };
         Self { env, clock, db }
     }

@@ -152,8 +152,12 @@ impl Attempt {
 /// Counts one of the things that an address may do so often in a window, or refuses it. Failures of all kinds share the
 /// table; `what` keeps them apart.
 pub(crate) async fn take(env: &Env, what: &str, address: IpAddr, most: i64, window: i64) -> Result<()> {
+    take_of(env, format!("{what}:{}", address_bucket(address)), most, window).await
+}
+
+/// The same for anything else that is counted: `bucket` says what.
+pub(crate) async fn take_of(env: &Env, bucket: String, most: i64, window: i64) -> Result<()> {
     let now = env.now();
-    let bucket = format!("{what}:{}", address_bucket(address));
     // A flood is refused from memory: it must not keep the database busy.
     if let Some(until) = env.oauth.refused_until(&bucket, now) {
         return Err(wait(until - now));

@@ -143,7 +143,8 @@ impl Ears {
                 }
                 None => {
                     let org = caller.ready.plane.org;
-                    caller.inner.watchers.watch(org, connector, own, self.ear.clone())
+                    let person = caller.ready.plane.person(&caller.access);
+                    caller.inner.watchers.watch(org, connector, person, own, self.ear.clone())
                 }
             };
             watching.insert(key, one);

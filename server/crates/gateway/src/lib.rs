@@ -28,8 +28,14 @@ mod tools;
 mod uris;
 mod watch;
 mod watchful;
+mod ways;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -40,9 +46,10 @@ use domain::{
     dataplane::{Access, Directory},
     doctor::Journal,
     idp::Judge,
-    mcp::{exchange::Exchange, upstream::UpstreamSettings},
+    mcp::upstream::Upstreams,
     tickets::Tickets,
     tokens::Reader,
+    upstream_oauth::Keeper,
 };
 use futures_util::future::BoxFuture;
 use model::{ConnectorId, OrgId};
@@ -72,8 +79,6 @@ pub struct Settings {
     pub public_url: Url,
     /// The largest request body in bytes (REQ-01).
     pub max_body: usize,
-    /// Patience with upstream servers.
-    pub upstream: UpstreamSettings,
     /// How old a snapshot may be without having been confirmed.
     pub max_staleness: Duration,
     /// How long a request waits for a snapshot before it is refused with 503.
@@ -108,7 +113,6 @@ impl Settings {
         Self {
             public_url,
             max_body: 4 << 20,
-            upstream: UpstreamSettings::default(),
             max_staleness: Duration::from_secs(30),
             load_wait: Duration::from_secs(5),
             load_limit: Duration::from_secs(10),
@@ -130,8 +134,10 @@ impl Settings {
 pub struct Parts {
     /// Snapshots of organisations.
     pub directory: Arc<dyn Directory>,
-    /// The way to upstream servers.
-    pub exchange: Arc<dyn Exchange>,
+    /// The clients of upstream servers.
+    pub upstreams: Upstreams,
+    /// Where the access tokens for upstream servers come from.
+    pub keeper: Arc<dyn Keeper>,
     /// What reads access tokens.
     pub tokens: Arc<dyn Reader>,
     /// What judges tokens of organisations' own identity providers.
@@ -161,6 +167,8 @@ struct Inner {
     sessions: Sessions,
     held: HeldCalls,
     watchers: Arc<Watchers>,
+    /// Connectors that left the last question about all of them unanswered: the next one waits for them only briefly.
+    unwell: Mutex<HashSet<ConnectorId>>,
     tickets: Arc<Tickets>,
     rng: Arc<dyn Rng>,
     limits: Limits,
@@ -178,7 +186,8 @@ impl Gateway {
     pub fn new(parts: Parts) -> Self {
         let Parts {
             directory,
-            exchange,
+            upstreams,
+            keeper,
             tokens,
             judge,
             journal,
@@ -189,15 +198,17 @@ impl Gateway {
             tickets,
             settings,
         } = parts;
-        let planes = Arc::new(Planes::new(directory, exchange, Arc::clone(&clock), settings.clone()));
-        let upstreams = Arc::clone(&planes);
-        let on_end = Box::new(move |org, session| upstreams.close_session(org, session));
+        let planes =
+            Arc::new(Planes::new(directory, upstreams, keeper, Arc::clone(&clock), settings.clone()));
+        let closing = Arc::clone(&planes);
+        let on_end = Box::new(move |org, session| closing.close_session(org, session));
         let sessions = Sessions::new(Arc::clone(&clock), Arc::clone(&rng), Arc::clone(&tickets), on_end);
         Self(Arc::new(Inner {
             planes,
             sessions,
             held: HeldCalls::default(),
             watchers: Arc::new(Watchers::new(refresh)),
+            unwell: Mutex::default(),
             tickets,
             rng,
             limits: Limits::new(&settings),

@@ -1,5 +1,7 @@
 //! A call that is kept, so that it can be made again with what its client was asked for.
 
+use std::time::Duration;
+
 use domain::mcp::{
     envelope::Raw,
     upstream::{Call, Method, Reply, Session, Upstream, UpstreamError},
@@ -20,6 +22,7 @@ pub(crate) struct OwnedCall {
     logs: bool,
     session: Session,
     headers: Vec<(HeaderName, HeaderValue)>,
+    timeout: Option<Duration>,
 }
 
 fn owned(members: &[Raw<'_>]) -> Vec<(String, String)> {
@@ -45,6 +48,7 @@ impl OwnedCall {
             logs: call.logs,
             session: call.session,
             headers: call.headers.to_vec(),
+            timeout: call.timeout,
         }
     }
 
@@ -70,6 +74,7 @@ impl OwnedCall {
             input_responses: Some(&responses),
             session: self.session,
             headers: &self.headers,
+            timeout: self.timeout,
         };
         upstream.call(&call).await
     }

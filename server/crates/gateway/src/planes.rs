@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -17,22 +17,19 @@ use domain::{
     Clock,
     dataplane::{Access, Directory, OrgPlane, PlaneConnector, PlaneScope, Unavailable},
     mcp::{
-        demo::Demo,
-        exchange::Exchange,
         json,
         tools::{ParamHeader, SEPARATOR, is_name, param_headers},
-        upstream::{HttpUpstream, Upstream},
+        upstream::{Key, Upstreams},
     },
+    upstream_oauth::Keeper,
 };
-use http::{HeaderMap, HeaderValue};
 use model::{ConnectorId, OrgId, connectors::Transport};
-use secrecy::ExposeSecret as _;
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::{Settings, tools::Listing};
+use crate::{Settings, tools::Listing, ways::Ways};
 
 /// How many lists of scopes are kept for one organisation.
 const LISTINGS: usize = 64;
@@ -48,10 +45,8 @@ pub(crate) struct ReadyTool {
 #[derive(Debug)]
 pub(crate) struct ReadyConnector {
     pub(crate) plane: Arc<PlaneConnector>,
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Ways,
     pub(crate) tools: HashMap<Box<str>, ReadyTool>,
-    /// Whether it left the last question about all connectors unanswered: then the next one waits for it only briefly.
-    pub(crate) unwell: Arc<AtomicBool>,
 }
 
 /// One enabled API key.
@@ -175,7 +170,8 @@ impl Drop for Place<'_> {
 
 pub(crate) struct Planes {
     directory: Arc<dyn Directory>,
-    exchange: Arc<dyn Exchange>,
+    upstreams: Upstreams,
+    keeper: Arc<dyn Keeper>,
     clock: Arc<dyn Clock>,
     settings: Settings,
     slots: RwLock<HashMap<OrgId, Arc<Slot>>>,
@@ -188,13 +184,15 @@ pub(crate) struct Planes {
 impl Planes {
     pub(crate) fn new(
         directory: Arc<dyn Directory>,
-        exchange: Arc<dyn Exchange>,
+        upstreams: Upstreams,
+        keeper: Arc<dyn Keeper>,
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
         Self {
             directory,
-            exchange,
+            upstreams,
+            keeper,
             clock,
             slots: RwLock::default(),
             loads: Semaphore::new(settings.loads),
@@ -320,10 +318,11 @@ impl Planes {
         loop {
             let generation = self.generation(slot);
             let loaded_at = self.clock.now();
-            let ready = self.directory.plane(org).await?.map(|plane| {
-                let old = slot.ready.read().unwrap_or_else(PoisonError::into_inner).clone();
-                Arc::new(self.prepare(plane, old.as_deref(), generation, loaded_at))
-            });
+            let ready = self
+                .directory
+                .plane(org)
+                .await?
+                .map(|plane| Arc::new(self.prepare(plane, generation, loaded_at)));
             slot.ready.write().unwrap_or_else(PoisonError::into_inner).clone_from(&ready);
             attempt += 1;
             // A change while loading makes the result stale at birth. After a few of those the last one has to do for the
@@ -334,19 +333,13 @@ impl Planes {
         }
     }
 
-    fn prepare(&self, plane: Arc<OrgPlane>, old: Option<&Ready>, generation: u64, loaded_at: i64) -> Ready {
+    fn prepare(&self, plane: Arc<OrgPlane>, generation: u64, loaded_at: i64) -> Ready {
         let connectors: Vec<_> = plane
             .connectors
             .iter()
             .map(|connector| {
-                let before = old.and_then(|old| old.connector(connector.slug.as_str()));
-                let before = before.filter(|before| {
-                    before.plane.id == connector.id && before.plane.version == connector.version
-                });
-                let upstream =
-                    before.map_or_else(|| self.upstream(connector), |before| before.upstream.clone());
-                let unwell = before.map_or_else(Arc::default, |before| Arc::clone(&before.unwell));
-                ReadyConnector { plane: Arc::clone(connector), upstream, tools: tools(connector), unwell }
+                let upstream = self.upstream(connector);
+                ReadyConnector { plane: Arc::clone(connector), upstream, tools: tools(connector) }
             })
             .collect();
         let keys = plane.keys.iter();
@@ -367,29 +360,11 @@ impl Planes {
         }
     }
 
-    fn upstream(&self, connector: &PlaneConnector) -> Upstream {
+    fn upstream(&self, connector: &PlaneConnector) -> Ways {
+        let key = Key { connector: connector.id, version: connector.version };
         match connector.transport {
-            Transport::Demo => {
-                let clock = Arc::clone(&self.clock);
-                Upstream::Demo(Demo::new(Arc::new(move || clock.now())))
-            }
-            Transport::Http => {
-                let mut headers = HeaderMap::with_capacity(connector.headers.len());
-                for (name, value) in &connector.headers {
-                    let Ok(mut value) = HeaderValue::from_str(value.expose_secret()) else {
-                        tracing::warn!(connector.id = %connector.id, header = %name, "header of a connector left out: its value cannot be sent");
-                        continue;
-                    };
-                    value.set_sensitive(true);
-                    headers.append(name.clone(), value);
-                }
-                Upstream::Http(HttpUpstream::new(
-                    Arc::clone(&self.exchange),
-                    connector.url.clone(),
-                    headers,
-                    self.settings.upstream,
-                ))
-            }
+            Transport::Demo => Ways::One(self.upstreams.get(key, || self.upstreams.demo())),
+            Transport::Http => Ways::http(&self.upstreams, &self.keeper, connector, key),
         }
     }
 }

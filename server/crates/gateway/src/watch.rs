@@ -15,7 +15,7 @@ use domain::mcp::{
     json,
     upstream::{Upstream, Wanted},
 };
-use model::{ConnectorId, OrgId};
+use model::{ConnectorId, OrgId, UserId};
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::{Instant, sleep, sleep_until},
@@ -214,8 +214,8 @@ impl Drop for Watching {
     }
 }
 
-/// A connector with the version of its address and credentials.
-type Key = (OrgId, ConnectorId, i64);
+/// A connector with the version of its address and credentials, and whose connection to it where each has their own.
+type Key = (OrgId, ConnectorId, i64, Option<UserId>);
 
 /// The streams of this node.
 pub(crate) struct Watchers {
@@ -243,10 +243,12 @@ impl Watchers {
         self: &Arc<Self>,
         org: OrgId,
         connector: &ReadyConnector,
+        person: Option<UserId>,
         uris: BTreeSet<String>,
         ear: Ear,
     ) -> Watching {
-        let key = (org, connector.plane.id, connector.plane.version);
+        let owner = connector.upstream.owner(person);
+        let key = (org, connector.plane.id, connector.plane.version, owner);
         let mut table = self.table();
         let (watcher, is_new) = match table.get(&key) {
             Some(watcher) => (Arc::clone(watcher), false),
@@ -267,7 +269,7 @@ impl Watchers {
         let new_uris = !uris.is_empty();
         watcher.listening().insert(id, Listening { ear, uris });
         if is_new {
-            let upstream = connector.upstream.clone();
+            let upstream = connector.upstream.of(&connector.plane, person);
             tokio::spawn(Arc::clone(&watcher).run(org, upstream, Arc::clone(&self.refresh)));
         } else if new_uris {
             watcher.changed.notify_one();

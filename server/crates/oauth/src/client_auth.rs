@@ -8,13 +8,16 @@ use domain::{
         clients::{self, AuthMethod, Client, Credentials},
     },
 };
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, request::Parts};
 
-use crate::params::{Params, decode};
+use crate::{
+    params::{Params, decode},
+    reply::origin,
+};
 
 /// The client of a request to an endpoint.
-pub(crate) async fn client(env: &Env, headers: &HeaderMap, params: &Params) -> Result<Client, Failure> {
-    clients::authenticate(env, &credentials(headers, params)?).await
+pub(crate) async fn client(env: &Env, parts: &Parts, params: &Params) -> Result<Client, Failure> {
+    clients::authenticate(env, &origin(parts), &credentials(&parts.headers, params)?).await
 }
 
 fn credentials(headers: &HeaderMap, params: &Params) -> Result<Credentials, Failure> {

@@ -20,7 +20,7 @@ pub(crate) async fn answer(State(env): State<Env>, request: Request) -> Response
     };
     let told = async {
         let token = params.need("token")?;
-        let client = client_auth::client(&env, &parts.headers, &params).await?;
+        let client = client_auth::client(&env, &parts, &params).await?;
         revoke::introspect(&env, &client, token).await
     };
     match told.await {

@@ -1,4 +1,5 @@
-//! The authorization server's wire: `/oauth/*` and its metadata documents.
+//! The authorization server's wire: `/oauth/*` and its metadata documents; and what other authorization servers see of
+//! Gatehouse as their client.
 //!
 //! Owns: what a request to an endpoint must look like, the error that each RFC gives to each fault, the headers, and the
 //! redirects. One file for each grant. Must not know: SQL, pages, what a token or a client is allowed (that is
@@ -21,6 +22,7 @@ mod reply;
 mod revoke;
 mod seen;
 mod token;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -47,11 +49,12 @@ struct People {
     error_page: ErrorPage,
 }
 
-/// `/oauth/authorize`: opened by whatever sends people here. It expects [`domain::request::RequestContext`] among the
+/// `/oauth/authorize` and `/oauth/upstream/callback`: opened by whatever sends people here. They expect [`domain::request::RequestContext`] among the
 /// request's extensions.
 pub fn authorize(env: Env, error_page: ErrorPage) -> Router {
     Router::new()
         .route(paths::authorize(), get(authorize::get).post(authorize::post))
+        .route(paths::upstream_callback(), get(upstream::callback))
         .with_state(People { env, error_page })
 }
 
@@ -79,7 +82,8 @@ pub fn machines(env: Env) -> Router {
             &format!("{}/{{*path}}", paths::openid_configuration()),
             get(metadata::none).options(cors::read),
         )
-        .route(paths::jwks(), get(metadata::jwks).options(cors::read));
+        .route(paths::jwks(), get(metadata::jwks).options(cors::read))
+        .route(paths::upstream_client(), get(upstream::document).options(cors::read));
     let endpoints = Router::new()
         .route(paths::token(), post(token::answer).options(cors::write))
         .route(paths::revoke(), post(revoke::answer).options(cors::write))

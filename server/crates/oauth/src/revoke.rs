@@ -21,7 +21,7 @@ pub(crate) async fn answer(State(env): State<Env>, request: Request) -> Response
     let revoked = async {
         // What kind it is is seen from the token itself, so `token_type_hint` says nothing new.
         let token = params.need("token")?;
-        let client = client_auth::client(&env, &parts.headers, &params).await?;
+        let client = client_auth::client(&env, &parts, &params).await?;
         revoke::revoke(&env, &origin(&parts), &client, token).await
     };
     match revoked.await {

@@ -40,7 +40,7 @@ async fn issue(env: &Env, parts: &Parts, params: &Params) -> Result<Issued, Refu
         if !known.contains(&grant) {
             return Err(Fault::UnsupportedGrantType.because("This grant_type is not known here."));
         }
-        let client = client_auth::client(env, &parts.headers, params).await?;
+        let client = client_auth::client(env, parts, params).await?;
         let origin = origin(parts);
         match grant {
             "authorization_code" => grants::authorization_code::issue(env, &origin, &client, params).await,

@@ -23,7 +23,6 @@ statements! {
                   protocol_version = COALESCE($7, protocol_version), server_name = COALESCE($8, server_name), \
                   server_version = COALESCE($9, server_version) WHERE org_id = $1 AND id = $2";
     DELETE = "DELETE FROM connectors WHERE org_id = $1 AND id = $2";
-    LIST_ENABLED = "SELECT org_id, id FROM connectors WHERE enabled AND (checked_at IS NULL OR checked_at < $1) ORDER BY checked_at LIMIT $2";
     LIST_WITH_QUERY = "SELECT org_id, id FROM connectors WHERE url LIKE '%?%' ORDER BY org_id, id";
     LIST_HEADERS = "SELECT connector_id, name, value_sealed, set_at, set_by FROM connector_headers WHERE org_id = $1 ORDER BY name";
     PUT_HEADER = "INSERT INTO connector_headers (org_id, connector_id, name, value_sealed, set_at, set_by) VALUES ($1, $2, $3, $4, $5, $6) \
@@ -263,11 +262,6 @@ pub async fn delete(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<bool> {
     let (org, id) = (org.to_string(), id.to_string());
     Ok(on!(tx, |c| sqlx::query(DELETE).bind(org).bind(id).execute(c).await.map(|done| done.rows_affected()))?
         == 1)
-}
-
-/// Enabled connectors of all organisations that were not checked since a time, the longest unchecked first.
-pub async fn list_due(tx: &mut Tx, checked_before: i64, limit: i64) -> Result<Vec<(OrgId, ConnectorId)>> {
-    pairs(on!(tx, |c| sqlx::query_as(LIST_ENABLED).bind(checked_before).bind(limit).fetch_all(c).await)?)
 }
 
 /// Connectors of all organisations whose URL has a query in plain, as early versions stored it.

@@ -14,7 +14,9 @@ mod error;
 pub mod api_keys;
 pub mod audit;
 pub mod connect_events;
+pub mod connection_alerts;
 pub mod connections;
+pub mod connector_health;
 pub mod connectors;
 pub mod identity_providers;
 pub mod instance_facts;
@@ -31,6 +33,7 @@ pub mod sign_in_failures;
 pub mod signing_keys;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod upstream_credentials;
 pub mod users;
 
 pub use db::{Db, Kind, Tx};
@@ -44,7 +47,9 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     api_keys::STATEMENTS,
     audit::STATEMENTS,
     connect_events::STATEMENTS,
+    connection_alerts::STATEMENTS,
     connections::STATEMENTS,
+    connector_health::STATEMENTS,
     connectors::STATEMENTS,
     identity_providers::STATEMENTS,
     instance_facts::STATEMENTS,
@@ -58,5 +63,6 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     setup_links::STATEMENTS,
     sign_in_failures::STATEMENTS,
     signing_keys::STATEMENTS,
+    upstream_credentials::STATEMENTS,
     users::STATEMENTS,
 ];

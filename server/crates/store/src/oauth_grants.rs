@@ -1,6 +1,6 @@
 //! Grants and the hashes of their refresh tokens.
 
-use model::{ConnectionId, ConnectionKeyId, GrantId, OrgId, UserId};
+use model::{ConnectionId, ConnectionKeyId, GrantId, OrgId, Role, UserId};
 
 use crate::{Error, Result, Tx, db::parsed};
 
@@ -10,7 +10,7 @@ statements! {
                      FROM refresh_tokens t JOIN oauth_grants g ON g.id = t.grant_id WHERE t.hash = $1";
     FIND = "SELECT id, org_id, connection_id, client_id, scope, resource, generation, rotated_at, repeats, used_generation, \
             created_at, expires_at, revoked_at, generation AS presented FROM oauth_grants WHERE org_id = $1 AND id = $2";
-    LIST_LIVE = "SELECT g.id, g.connection_id, n.key_id, g.client_id, n.client_name, n.user_id, g.scope, g.created_at, g.expires_at \
+    LIST_LIVE = "SELECT g.id, g.connection_id, n.key_id, g.client_id, n.client_name, n.user_id, m.role, g.scope, g.created_at, g.expires_at \
                  FROM oauth_grants g JOIN connections n ON n.id = g.connection_id \
                  JOIN members m ON m.org_id = g.org_id AND m.user_id = n.user_id \
                  WHERE g.org_id = $1 AND g.revoked_at IS NULL AND g.expires_at > $2 AND n.revoked_at IS NULL";
@@ -24,6 +24,9 @@ statements! {
     REVOKE = "UPDATE oauth_grants SET revoked_at = $3, revoked_reason = $4 WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL";
     REVOKE_OF_CONNECTION = "UPDATE oauth_grants SET revoked_at = $3, revoked_reason = $4 \
                             WHERE org_id = $1 AND connection_id = $2 AND revoked_at IS NULL";
+    LIST_OF_CONNECTION = "SELECT id, scope FROM oauth_grants \
+                          WHERE org_id = $1 AND connection_id = $2 AND revoked_at IS NULL AND expires_at > $3 ORDER BY created_at, id";
+    SET_SCOPE = "UPDATE oauth_grants SET scope = $3 WHERE org_id = $1 AND id = $2";
     INSERT_TOKEN = "INSERT INTO refresh_tokens (hash, org_id, grant_id, generation, created_at) VALUES ($1, $2, $3, $4, $5)";
     PURGE = "DELETE FROM oauth_grants WHERE expires_at < $1";
 }
@@ -130,6 +133,8 @@ pub struct LiveGrant {
     pub client_name: String,
     /// Who gave it.
     pub user: UserId,
+    /// Their role now: not everyone may have connections.
+    pub role: Role,
     /// What was granted.
     pub scope: String,
     /// When consent was given, Unix milliseconds.
@@ -146,6 +151,7 @@ struct LiveRow {
     client_id: String,
     client_name: String,
     user_id: String,
+    role: String,
     scope: String,
     created_at: i64,
     expires_at: i64,
@@ -162,6 +168,11 @@ pub async fn list_live(tx: &mut Tx, org: OrgId, now: i64) -> Result<Vec<LiveGran
                 connection: parsed(&row.connection_id, "oauth_grants", "connection_id", &row.id)?,
                 key: parsed(&row.key_id, "connections", "key_id", &row.connection_id)?,
                 user: parsed(&row.user_id, "connections", "user_id", &row.connection_id)?,
+                role: Role::parse(&row.role).ok_or_else(|| Error::Inconsistent {
+                    table: "members",
+                    column: "role",
+                    row: row.user_id.clone(),
+                })?,
                 client: row.client_id,
                 client_name: row.client_name,
                 scope: row.scope,
@@ -256,6 +267,26 @@ pub async fn revoke_of_connection(
         .execute(c)
         .await
         .map(drop))?;
+    Ok(())
+}
+
+/// The grants of a connection that have not ended by `now`, with what each was given; the oldest first.
+pub async fn list_of_connection(
+    tx: &mut Tx,
+    org: OrgId,
+    id: ConnectionId,
+    now: i64,
+) -> Result<Vec<(GrantId, String)>> {
+    let (org, id) = (org.to_string(), id.to_string());
+    let rows: Vec<(String, String)> =
+        on!(tx, |c| sqlx::query_as(LIST_OF_CONNECTION).bind(org).bind(id).bind(now).fetch_all(c).await)?;
+    rows.into_iter().map(|(id, scope)| Ok((parsed(&id, "oauth_grants", "id", &id)?, scope))).collect()
+}
+
+/// Changes what a grant was given.
+pub async fn set_scope(tx: &mut Tx, org: OrgId, id: GrantId, scope: &str) -> Result<()> {
+    let (org, id) = (org.to_string(), id.to_string());
+    on!(tx, |c| sqlx::query(SET_SCOPE).bind(org).bind(id).bind(scope).execute(c).await.map(drop))?;
     Ok(())
 }
 

@@ -85,7 +85,7 @@ pub async fn reseal(tx: &mut Tx, kid: &str, private_sealed: &[u8]) -> Result<()>
     Ok(())
 }
 
-/// Revokes one access token until it expires.
+/// Revokes one access token, which expires then (Unix milliseconds).
 pub async fn revoke_token(tx: &mut Tx, org: OrgId, jti: &str, expires_at: i64) -> Result<()> {
     let org = org.to_string();
     on!(tx, |c| sqlx::query(REVOKE_TOKEN).bind(jti).bind(org).bind(expires_at).execute(c).await.map(drop))?;

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, Request, Response, StatusCode, header},
 };
 use domain::{
-    OrgActor, api_keys,
+    Env, OrgActor, api_keys,
     testing::{PASSWORD, TestEnv, TestMember},
 };
 use model::api_keys::{KeyScope, NewApiKey};
@@ -33,7 +33,17 @@ impl TestApp {
     }
 
     pub(crate) async fn with(kind: Kind, settings: &[(&str, &str)]) -> Self {
+        Self::with_env(kind, settings, |_| {}).await
+    }
+
+    /// The same with an environment that is changed before anything is built on it.
+    pub(crate) async fn with_env(
+        kind: Kind,
+        settings: &[(&str, &str)],
+        change: impl FnOnce(&mut Env),
+    ) -> Self {
         let mut test = TestEnv::new(kind).await;
+        change(&mut test.env);
         let mut variables: BTreeMap<String, String> =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         variables.entry("GATEHOUSE_PUBLIC_URL".into()).or_insert_with(|| format!("http://{HOST}"));

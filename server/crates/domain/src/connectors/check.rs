@@ -17,36 +17,42 @@ use store::{
 };
 
 use super::{
-    find,
-    secrets::{Target, sealed},
+    find, history,
+    secrets::{Target, sealed, version},
 };
 use crate::{
     Env, Error, OrgActor, Result,
     change::{Change, Event},
     mcp::{
-        demo::Demo,
         tools::SEPARATOR,
-        upstream::{HttpUpstream, ProbeReport, Upstream, UpstreamError, UpstreamSettings},
+        upstream::{Key, ProbeReport, Upstream, UpstreamError},
     },
     net::NetError,
     orgs,
+    upstream_oauth::{
+        Authorized,
+        standing::{self, Standing},
+    },
 };
 
 /// Failed checks in a row after which a connector counts as down (UPS-15).
 const DOWN_AFTER: i64 = 3;
 
-/// Asks a server what it is and offers. `slug` is the length of what will stand before its tools' names.
+/// Asks a server what it is and offers, before anything of it is kept. `slug` is the length of what will stand before
+/// its tools' names.
 pub(super) async fn ask(
     env: &Env,
     target: &Target,
     slug: usize,
 ) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
+    Ok(client(env, target, None, None)?.probe(slug + SEPARATOR.len()).await)
+}
+
+/// A client of a server. `version` is the revision that it spoke before, `standing` its OAuth tokens, where it has some.
+fn client(env: &Env, target: &Target, version: Option<&str>, standing: Option<Standing>) -> Result<Upstream> {
     let wrong = || Error::Internal("a checked URL or header cannot be sent".into());
-    let upstream = match target.transport {
-        Transport::Demo => {
-            let clock = env.clock.clone();
-            Upstream::Demo(Demo::new(Arc::new(move || clock.now())))
-        }
+    Ok(match target.transport {
+        Transport::Demo => env.upstreams.demo(),
         Transport::Http => {
             let mut map = HeaderMap::new();
             for (name, value) in &target.headers {
@@ -56,15 +62,15 @@ pub(super) async fn ask(
                 map.insert(name, value);
             }
             let uri = target.whole_url().expose_secret().parse().map_err(|_| wrong())?;
-            Upstream::Http(HttpUpstream::new(
-                Arc::new(env.outbound.clone()),
-                uri,
-                map,
-                UpstreamSettings::default(),
-            ))
+            let way = match standing {
+                None => env.upstreams.exchange(),
+                Some(standing) => {
+                    Arc::new(Authorized::new(env.upstreams.exchange(), Arc::new(env.clone()), standing))
+                }
+            };
+            Upstream::Http(env.upstreams.http(way, uri, map).expecting(version))
         }
-    };
-    Ok(upstream.probe(slug + SEPARATOR.len()).await)
+    })
 }
 
 /// Whether a failure may be gone later, so that the connector is worth keeping.
@@ -74,6 +80,7 @@ pub(super) fn may_pass(why: &UpstreamError) -> bool {
         UpstreamError::Net(_)
         | UpstreamError::Timeout(_)
         | UpstreamError::NeedsAuth { .. }
+        | UpstreamError::NotAuthorized(_)
         | UpstreamError::Busy { .. }
         | UpstreamError::Failed(_)
         | UpstreamError::Refused(_) => true,
@@ -94,13 +101,15 @@ pub(super) fn at_url(why: &UpstreamError) -> Error {
     AppError::field("url", why.word(), why.to_string()).into()
 }
 
-/// Writes what a check found: health with hysteresis, names, tools. Whether anything that agents see changed.
+/// Writes what a check found that took so many milliseconds: health with hysteresis, names, tools. Whether anything that
+/// agents see changed.
 pub(super) async fn note_check(
     env: &Env,
     tx: &mut Tx,
     org: OrgId,
     row: &Row,
     found: core::result::Result<&ProbeReport, &UpstreamError>,
+    took: i64,
 ) -> Result<bool> {
     let (health, failures) = after_check(row.health, row.health_failures, found.is_ok());
     let reason = found.err().map(ToString::to_string);
@@ -115,6 +124,7 @@ pub(super) async fn note_check(
         server_version: report.and_then(|r| r.server_version.as_deref()),
     };
     store::connectors::set_health(tx, org, row.id, &checked).await?;
+    history::note(tx, org, row.id, env.now(), took, reason.as_deref()).await?;
     match report {
         Some(report) => put_tools(tx, org, row.id, report).await,
         None => Ok(false),
@@ -182,22 +192,34 @@ async fn check<P: model::permissions::Grant>(
     id: ConnectorId,
 ) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
     let org = actor.org();
-    let (row, rows, target) = {
+    let (row, rows, target, standing) = {
         let mut tx = env.db.read().await?;
         let row = find(&mut tx, org, id).await?;
         let rows = sealed(&mut tx, org, id).await?;
         let data_key = orgs::data_key(env, &mut tx, org).await?;
         let target = Target::open(&data_key, org, &row, &rows)?;
-        (row, rows, target)
+        let standing = standing::for_check(env, &mut tx, org, &row).await?;
+        (row, rows, target, standing)
     };
-    let found = ask(env, &target, row.slug.as_str().len()).await?;
+    // The client that calls use: it knows the server's era and session, and its breaker hears what the check finds. With
+    // tokens the check goes by itself, as those of calls may be of many people.
+    let alone = standing.is_some();
+    let made = client(env, &target, row.protocol_version.as_deref(), standing)?;
+    let upstream = if alone {
+        made
+    } else {
+        env.upstreams.get(Key { connector: id, version: version(&row, &rows) }, || made)
+    };
+    let began = env.now();
+    let found = upstream.probe(row.slug.as_str().len() + SEPARATOR.len()).await;
+    let took = env.now() - began;
     let mut change = env.change(actor).await?;
     // It may have been changed or deleted while the network was slow: the check then says nothing about what is there now.
     let Some(now) = store::connectors::find(change.tx(), org, id).await? else { return Ok(found) };
     if now.url != row.url || sealed(change.tx(), org, id).await? != rows {
         return Ok(found);
     }
-    let tools_changed = note_check(env, change.tx(), org, &now, found.as_ref()).await?;
+    let tools_changed = note_check(env, change.tx(), org, &now, found.as_ref(), took).await?;
     finish_check(change, org, &now, tools_changed).await?;
     Ok(found)
 }
@@ -226,13 +248,16 @@ async fn finish_check(mut change: Change, org: OrgId, old: &Row, tools_changed: 
     }
 }
 
-/// Checks connectors that were not looked at for `older_than` milliseconds, at most `limit` of them, a few at a time.
-/// How many were checked.
-pub async fn check_due(env: &Env, older_than: i64, limit: i64) -> Result<usize> {
+/// Checks connectors that were not looked at for `interval` milliseconds, at most `limit` of them, a few at a time.
+/// How many were checked. Several processes that do this at once check each connector once (UPS-15).
+pub async fn check_due(env: &Env, interval: i64, limit: i64) -> Result<usize> {
     use futures_util::StreamExt as _;
     let due = {
-        let mut tx = env.db.read().await?;
-        store::connectors::list_due(&mut tx, env.now() - older_than, limit).await?
+        let mut tx = env.db.write().await?;
+        let now = env.now();
+        let due = store::connector_health::claim(&mut tx, now, now - interval, now + interval, limit).await?;
+        tx.commit().await?;
+        due
     };
     let count = due.len();
     futures_util::stream::iter(due)
@@ -240,9 +265,23 @@ pub async fn check_due(env: &Env, older_than: i64, limit: i64) -> Result<usize> 
             if let Err(error) = check(env, &OrgActor::<can::ConnectorsWrite>::system(org), id).await {
                 tracing::warn!(%error, org.id = %org, connector.id = %id, "a connector could not be checked");
             }
+            if let Err(error) = put_off(env, org, id, interval).await {
+                tracing::warn!(%error, org.id = %org, connector.id = %id, "the next check of a connector was not set");
+            }
         })
         .await;
     Ok(count)
+}
+
+/// Sets the next check: up to a fifth later than the interval says, so that connectors that were added together are not
+/// checked together for ever.
+async fn put_off(env: &Env, org: OrgId, id: ConnectorId, interval: i64) -> Result<()> {
+    let mut random = [0; 4];
+    env.rng.fill(&mut random);
+    let later = i64::from(u32::from_le_bytes(random)) * (interval / 5) / i64::from(u32::MAX);
+    let mut tx = env.db.write().await?;
+    store::connector_health::set_next(&mut tx, org, id, env.now() + interval + later).await?;
+    Ok(tx.commit().await?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Connectors: the MCP servers of an organisation, their credentials, tools and health.
 
 mod check;
+mod history;
 mod input;
 mod secrets;
 
@@ -18,7 +19,7 @@ use store::{
 };
 use url::Url;
 
-pub(crate) use self::secrets::Target;
+pub(crate) use self::secrets::{Target, version, whole_url};
 use self::{
     check::{ask, at_url, may_pass, note_check},
     input::{Query, checked_headers, parse_slug, parse_url, slug_taken},
@@ -26,6 +27,7 @@ use self::{
 };
 pub use self::{
     check::{check_due, test},
+    history::{history, purge},
     secrets::seal_queries,
 };
 use crate::{
@@ -95,13 +97,15 @@ pub async fn add(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, new: &NewCon
             return Err(slug_taken());
         }
     }
+    let began = env.now();
     let found = ask(env, &target, slug.as_str().len()).await?;
+    let took = env.now() - began;
     if let Err(why) = &found
         && !(new.even_if_unreachable && may_pass(why))
     {
         return Err(at_url(why));
     }
-    insert(env, actor, new_row(env, slug, name, description, &target), &target, found).await
+    insert(env, actor, new_row(env, slug, name, description, &target), &target, found, took).await
 }
 
 /// Adds the built-in demo server.
@@ -120,7 +124,7 @@ pub async fn add_demo(env: &Env, actor: &OrgActor<can::ConnectorsWrite>) -> Resu
         Target { transport: Transport::Demo, url: DEMO_URL.to_owned(), query: None, headers: Vec::new() };
     let row = new_row(env, slug, "Demo".to_owned(), description, &target);
     let found = ask(env, &target, row.slug.as_str().len()).await?;
-    insert(env, actor, row, &target, found).await
+    insert(env, actor, row, &target, found, 0).await
 }
 
 /// `demo`, or `demo-2` and so on where a deleted demo connector keeps the slug.
@@ -163,6 +167,7 @@ async fn insert(
     row: Row,
     target: &Target,
     found: core::result::Result<ProbeReport, UpstreamError>,
+    took: i64,
 ) -> Result<Connector> {
     let org = actor.org();
     let mut change = env.change(actor).await?;
@@ -181,7 +186,7 @@ async fn insert(
     let by = actor.principal().name();
     put_headers(env, change.tx(), org, row.id, &target.headers, by).await?;
     put_query(env, change.tx(), org, row.id, target.query.as_ref(), by).await?;
-    note_check(env, change.tx(), org, &row, found.as_ref()).await?;
+    note_check(env, change.tx(), org, &row, found.as_ref(), took).await?;
     let event = Event::new("mcp.created")
         .target("connector", row.id, &row.name)
         .with("slug", row.slug.as_str())
@@ -304,13 +309,14 @@ pub async fn update(
     let query_changed = new.query() != old.query();
     let mut found = None;
     if new.url != old.url || query_changed || !set.is_empty() || !removed.is_empty() {
+        let began = env.now();
         let report = ask(env, &new, read.slug.as_str().len()).await?;
         if let Err(why) = &report
             && !(changes.even_if_unreachable && may_pass(why))
         {
             return Err(at_url(why));
         }
-        found = Some(report);
+        found = Some((report, env.now() - began));
     }
 
     let mut change = env.change(actor).await?;
@@ -338,8 +344,8 @@ pub async fn update(
     if query_changed || before.url != old.url {
         put_query(env, change.tx(), org, id, new.query.as_ref(), by).await?;
     }
-    if let Some(report) = &found {
-        note_check(env, change.tx(), org, &row, report.as_ref()).await?;
+    if let Some((report, took)) = &found {
+        note_check(env, change.tx(), org, &row, report.as_ref(), *took).await?;
     }
     let mut event = Event::new("mcp.updated")
         .target("connector", id, &row.name)

@@ -3,6 +3,8 @@
 //! The query of its URL is such a thing too, because it often holds a key (KEY-02). It is sealed among the headers, under
 //! a name that no header can have.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use model::{
     ConnectorId, OrgId,
     connectors::{HIDDEN_QUERY, HeaderInfo, Transport},
@@ -74,6 +76,17 @@ fn split(url: &str) -> (&str, Option<&str>) {
     url.split_once('?').map_or((url, None), |(url, query)| (url, Some(query)))
 }
 
+/// What decides whether a connection to a server may be kept: its address, and when each header was last set. `rows` may
+/// hold those of other connectors too.
+pub(crate) fn version(row: &Row, rows: &[HeaderRow]) -> i64 {
+    let mut version = DefaultHasher::new();
+    row.url.hash(&mut version);
+    for header in rows.iter().filter(|header| header.connector == row.id) {
+        (&header.name, header.set_at, &header.value_sealed).hash(&mut version);
+    }
+    version.finish().cast_signed()
+}
+
 fn place(org: OrgId, row: &str) -> Aad<'_> {
     Aad { org, table: "connector_headers", column: "value_sealed", row }
 }
@@ -125,6 +138,14 @@ pub(super) async fn put_query(
         Some(query) => put_headers(env, tx, org, connector, &[(QUERY.to_owned(), query.clone())], by).await,
         None => Ok(store::connectors::delete_header(tx, org, connector, QUERY).await.map(drop)?),
     }
+}
+
+/// A connector's URL as it is called: it may hold a key, so it is never shown.
+pub(crate) async fn whole_url(env: &Env, org: OrgId, row: &Row) -> Result<SecretString> {
+    let mut tx = env.db.read().await?;
+    let rows = sealed(&mut tx, org, row.id).await?;
+    let data_key = orgs::data_key(env, &mut tx, org).await?;
+    Ok(Target::open(&data_key, org, row, &rows)?.whole_url())
 }
 
 /// The sealed rows of one connector.

@@ -273,8 +273,13 @@ pub(crate) async fn open(tx: &mut store::Tx, ctx: &RequestContext, value: &str) 
     if !mine || request.expires_at <= ctx.env.now() {
         return Err(gone().into());
     }
-    let asked = serde_json::from_str(&request.params)
+    let asked: Asked = serde_json::from_str(&request.params)
         .map_err(|_| crate::Error::Internal("a stored request does not read".to_owned()))?;
     let row = store::oauth_clients::find(tx, &request.client).await?.ok_or_else(gone)?;
-    Ok(Open { hash, client: Client::read(&row)?, request, asked })
+    let client = Client::read(&row)?;
+    // The client may have changed since: what it no longer registers gets no answer, and is asked for anew (OAD-05).
+    if !redirect::is_registered(&client.redirect_uris, &asked.redirect_uri) {
+        return Err(gone().into());
+    }
+    Ok(Open { hash, request, asked, client })
 }

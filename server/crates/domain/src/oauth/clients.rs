@@ -4,8 +4,13 @@ use model::{OrgId, Scope, oauth::ClientKind};
 use store::oauth_clients::OauthClient as Row;
 use subtle::{Choice, ConstantTimeEq as _};
 
-use super::{Fault, Outcome, hashed};
-use crate::{Env, Error, Result};
+use super::{Failure, Fault, Outcome, hashed, quiet};
+use crate::{Env, Error, Result, change::Event, request::Origin, throttle};
+
+/// Failures a minute from one address.
+const PER_ADDRESS: i64 = 60;
+/// Failures a minute of one client, wherever they come from.
+const PER_CLIENT: i64 = 120;
 
 /// How a client authenticates at the token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +115,40 @@ impl core::fmt::Debug for Credentials {
 
 /// The client that sends a request, if it proves it in the way it registered and in no other.
 ///
+/// Only failures are counted, and only they are refused with 429: whoever floods a client's id, even from its own
+/// address, cannot lock the client out.
+///
 /// # Errors
-/// `invalid_client`, in the same words whatever is wrong.
-pub async fn authenticate(env: &Env, given: &Credentials) -> Outcome<Client> {
+/// `invalid_client`, in the same words whatever is wrong; a time to wait after too many of those.
+pub async fn authenticate(env: &Env, origin: &Origin, given: &Credentials) -> Outcome<Client> {
+    match prove(env, given).await {
+        Err(Failure::Refused(refusal)) if refusal.fault == Fault::InvalidClient => {
+            failed(env, origin, given).await?;
+            Err(Failure::Refused(refusal))
+        }
+        proved => proved,
+    }
+}
+
+/// Counts a failure, or refuses it unanswered.
+async fn failed(env: &Env, origin: &Origin, given: &Credentials) -> Result<()> {
+    if let Some(address) = origin.address {
+        throttle::take(env, "client-auth", address, PER_ADDRESS, super::MINUTE).await?;
+    }
+    // A public client has nothing to guess, and ids that do not exist must not fill any table.
+    let found = store::oauth_clients::find(&mut env.db.read().await?, &given.id).await?;
+    let Some(row) = found.filter(|row| row.auth_method != AuthMethod::None.as_str()) else { return Ok(()) };
+    if let Some(org) = row.org {
+        let event = Event::new("oauth_client.authentication_failed")
+            .target("oauth_client", &row.id, &row.name)
+            .with("method", given.method.as_str());
+        let key = ("client-auth", row.id.clone());
+        quiet::note_seldom(env, key, org, origin, event).await?;
+    }
+    throttle::take_of(env, format!("client-auth:{}", row.id), PER_CLIENT, super::MINUTE).await
+}
+
+async fn prove(env: &Env, given: &Credentials) -> Outcome<Client> {
     let refused =
         || Fault::InvalidClient.because("The client is unknown, or did not authenticate as it registered.");
     let mut tx = env.db.read().await?;

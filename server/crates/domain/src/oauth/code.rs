@@ -7,7 +7,13 @@ use store::{Tx, connections::Connection, oauth_codes::Code, oauth_grants::Grant,
 use subtle::ConstantTimeEq as _;
 
 use super::{
-    Fault, Issued, Outcome, clients::Client, consent::may_connect, hashed, org_of, redirect::Destination,
+    Fault, Issued, Outcome,
+    clients::Client,
+    consent::may_connect,
+    hashed,
+    narrow::{Narrowed, narrow},
+    org_of,
+    redirect::Destination,
     resource,
 };
 use crate::{
@@ -143,7 +149,7 @@ async fn connect(
         None => None,
     };
     let host = Destination::of(&code.redirect_uri).host;
-    let renewed = known.is_some();
+    let mut renewed = None;
     let connection = if let Some(known) = known {
         let connection = Connection {
             scope: code.scope.clone(),
@@ -153,6 +159,7 @@ async fn connect(
             ..known
         };
         store::connections::regrant(&mut tx, code.org, &connection).await?;
+        renewed = Some(narrow(&mut tx, code.org, connection.id, &code.scope, now).await?);
         connection
     } else {
         let connection = new_connection(env, client, code, &user, host, expires_at);
@@ -226,21 +233,21 @@ fn new_connection(
 }
 
 fn event(
-    renewed: bool,
+    renewed: Option<Narrowed>,
     connection: &Connection,
     client: &Client,
     grant: &Grant,
     user: UserId,
     org_name: &str,
 ) -> Event {
-    let event = Event::new(if renewed { "connection.renewed" } else { "connection.created" })
+    let event = Event::new(if renewed.is_some() { "connection.renewed" } else { "connection.created" })
         .target("connection", connection.id, &client.name)
         .with("client_id", client.id.as_str())
         .with("redirect_host", connection.redirect_host.as_str())
         .with("scope", grant.scope.as_str())
         .with("grant_id", grant.id.to_string());
-    if renewed {
-        return event;
+    if let Some(Narrowed { narrowed, ended }) = renewed {
+        return event.with("grants_narrowed", narrowed).with("grants_ended", ended);
     }
     let data = json!({
         "connection_id": connection.id,

@@ -10,10 +10,13 @@ pub mod code;
 pub mod consent;
 pub mod credentials;
 pub mod document;
+mod narrow;
+mod quiet;
 pub mod redirect;
 pub mod refresh;
 pub mod register;
 pub mod resource;
+mod reuse;
 pub mod revoke;
 
 use std::{
@@ -162,6 +165,8 @@ pub struct Shared {
     documents: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Until when something is refused without another look: Unix milliseconds by a name of our own.
     refused: Mutex<HashMap<String, i64>>,
+    /// Refusals that were written to the audit log a short while ago.
+    quiet: quiet::Quiet,
     /// How long the fetch of a metadata document may take, and how long every failed one does.
     pub(crate) patience: Duration,
 }
@@ -178,7 +183,12 @@ impl Shared {
 
     /// One that waits for metadata documents for this long.
     pub fn with_patience(patience: Duration) -> Self {
-        Self { documents: Mutex::default(), refused: Mutex::default(), patience }
+        Self {
+            documents: Mutex::default(),
+            refused: Mutex::default(),
+            quiet: quiet::Quiet::default(),
+            patience,
+        }
     }
 
     /// Until when this is refused, if it is.
@@ -199,7 +209,7 @@ impl Shared {
     }
 }
 
-/// Forgets what can no longer matter: requests, codes, grants and revocations that ended, and clients of nobody that
+/// Writes what refusals were only counted, and forgets what can no longer matter: requests, codes, grants and revocations that ended, and clients of nobody that
 /// were never used or not for long (OAD-03).
 pub async fn purge(env: &Env) -> Result<()> {
     let now = env.now();
@@ -207,10 +217,11 @@ pub async fn purge(env: &Env) -> Result<()> {
     // A code is kept for as long as a grant may live, so that its second use is recognised.
     store::oauth_codes::purge(&mut tx, now, now - 91 * DAY).await?;
     store::oauth_grants::purge(&mut tx, now - DAY).await?;
-    store::signing_keys::purge_revoked(&mut tx, now).await?;
+    // As long as a token may still be accepted, its revocation counts.
+    store::signing_keys::purge_revoked(&mut tx, now - crate::tokens::LEEWAY).await?;
     store::oauth_clients::purge(&mut tx, now - DAY, now - 90 * DAY).await?;
     tx.commit().await?;
-    Ok(())
+    quiet::flush(env).await
 }
 
 /// The organisation's row, or the refusal of what names it: an organisation may be deleted while a request is open.

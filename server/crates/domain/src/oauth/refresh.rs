@@ -2,17 +2,17 @@
 //! get the same successor: honest clients that refresh in parallel stay on one branch, and a thief cannot open a second.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use model::{GrantId, Scope, oauth::ReusePolicy};
+use model::{GrantId, Scope};
 use sha2::Sha256;
 use store::{Tx, oauth_grants::Grant};
 
 use super::{
-    Fault, Issued, MINUTE, Outcome, clients::Client, code::read_scope, consent::may_connect, hashed, resource,
+    Fault, Issued, MINUTE, Outcome, clients::Client, code::read_scope, consent::may_connect, hashed, quiet,
+    resource, reuse,
 };
 use crate::{
     Env, Result,
-    authz::Principal,
-    change::{Change, Event, note},
+    change::Event,
     request::Origin,
     tokens::{self, Minting, TokenGrant},
 };
@@ -92,17 +92,19 @@ fn invalid() -> super::Failure {
 /// Renews the tokens of a grant.
 pub async fn refresh(env: &Env, origin: &Origin, client: &Client, given: &Refresh<'_>) -> Outcome<Issued> {
     let hash = hashed(given.token);
-    let mut tx = env.db.write().await?;
-    let grant = store::oauth_grants::find_by_token(&mut tx, &hash).await?.ok_or_else(invalid)?;
+    // Whatever is no refresh token of this client must not keep others from writing.
+    let found = store::oauth_grants::find_by_token(&mut env.db.read().await?, &hash).await?;
+    let grant = found.ok_or_else(invalid)?;
     if grant.client != client.id {
         let event = Event::new("oauth.refresh_refused")
             .target("oauth_client", &grant.client, "")
             .with("grant_id", grant.id.to_string())
             .with("presented_by", client.id.as_str());
-        note(env, &mut tx, &[grant.org], &Principal::System, origin, &event, "denied").await?;
-        tx.commit().await?;
+        let key = ("refresh-client", grant.id.to_string());
+        quiet::note_seldom(env, key, grant.org, origin, event).await?;
         return Err(invalid());
     }
+    let mut tx = env.db.write().await?;
     store::oauth_grants::lock(&mut tx, grant.id).await?;
     // Again, now that nobody else changes it.
     let grant = store::oauth_grants::find_by_token(&mut tx, &hash).await?.ok_or_else(invalid)?;
@@ -118,7 +120,7 @@ pub async fn refresh(env: &Env, origin: &Origin, client: &Client, given: &Refres
         Verdict::Reused => {
             // The organisation's row is locked before its grants everywhere else.
             drop(tx);
-            reused(env, origin, client, &hash).await?;
+            reuse::found(env, origin, client, &hash).await?;
             return Err(invalid());
         }
     };
@@ -144,7 +146,11 @@ pub async fn refresh(env: &Env, origin: &Origin, client: &Client, given: &Refres
 }
 
 /// The connection's key and the person, if grant, connection and membership still stand (OAR-04).
-async fn living(tx: &mut Tx, grant: &Grant, now: i64) -> Result<Option<(model::ConnectionKeyId, String)>> {
+pub(super) async fn living(
+    tx: &mut Tx,
+    grant: &Grant,
+    now: i64,
+) -> Result<Option<(model::ConnectionKeyId, String)>> {
     if grant.revoked_at.is_some() || grant.expires_at <= now {
         return Ok(None);
     }
@@ -206,35 +212,6 @@ async fn repeat(env: &Env, tx: &mut Tx, grant: &Grant, token: &str) -> Outcome<S
         }
     }
     Err(invalid())
-}
-
-/// Ends the grant, or only says what happened, as the organisation wants it.
-async fn reused(env: &Env, origin: &Origin, client: &Client, hash: &[u8]) -> Result<()> {
-    let mut tx = env.db.write().await?;
-    let Some(grant) = store::oauth_grants::find_by_token(&mut tx, hash).await? else { return Ok(()) };
-    store::orgs::lock(&mut tx, grant.org).await?;
-    let policy = store::orgs::oauth_settings(&mut tx, grant.org).await?.reuse;
-    let event = Event::new("oauth.refresh_reuse_detected")
-        .target("connection", grant.connection, &client.name)
-        .with("client_id", client.id.as_str())
-        .with("grant_id", grant.id.to_string())
-        .with("generation", grant.presented)
-        .with("newest", grant.generation)
-        .with("policy", policy.as_str());
-    match policy {
-        ReusePolicy::Revoke => {
-            let reason = "A refresh token was used again after it had been replaced";
-            if store::oauth_grants::revoke(&mut tx, grant.org, grant.id, env.now(), reason).await? {
-                let change = Change::within(env, tx, grant.org, Principal::System, origin.clone());
-                change.commit(event).await?;
-            }
-        }
-        ReusePolicy::Reject => {
-            note(env, &mut tx, &[grant.org], &Principal::System, origin, &event, "denied").await?;
-            tx.commit().await?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

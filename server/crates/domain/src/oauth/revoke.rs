@@ -35,8 +35,7 @@ pub async fn revoke(env: &Env, origin: &Origin, client: &Client, token: &str) ->
     if store::orgs::find(&mut tx, access.org).await?.is_none() {
         return Ok(());
     }
-    store::signing_keys::revoke_token(&mut tx, access.org, &access.jti, access.expires_at + super::MINUTE)
-        .await?;
+    store::signing_keys::revoke_token(&mut tx, access.org, &access.jti, access.expires_at).await?;
     let event = Event::new("oauth.token_revoked")
         .target("oauth_client", &client.id, &client.name)
         .with("jti", access.jti.as_str());
@@ -169,12 +168,8 @@ async fn about_refresh(env: &Env, client: &Client, token: &str) -> Result<Option
     })))
 }
 
-/// The key of the connection that a grant belongs to, while both live.
+/// The key of the connection that a grant belongs to, while both live and the person may have connections.
 async fn key_of(tx: &mut Tx, org: OrgId, grant: GrantId, now: i64) -> Result<Option<model::ConnectionKeyId>> {
     let Some(grant) = store::oauth_grants::find(tx, org, grant).await? else { return Ok(None) };
-    if grant.revoked_at.is_some() || grant.expires_at <= now {
-        return Ok(None);
-    }
-    let connection = store::connections::find(tx, org, grant.connection).await?;
-    Ok(connection.filter(|connection| connection.revoked_at.is_none()).map(|connection| connection.key))
+    Ok(refresh::living(tx, &grant, now).await?.map(|(key, _)| key))
 }

@@ -68,7 +68,7 @@ impl Exchange<'_> {
             return Ok((self.in_scope(connector)?, own.to_owned()));
         }
         let offering = join_all(self.reachable().map(|connector| async move {
-            connector.upstream.offers("resources").await.unwrap_or(false).then_some(connector)
+            self.upstream(connector).offers("resources").await.unwrap_or(false).then_some(connector)
         }));
         let mut offering = offering.await.into_iter().flatten();
         if let (Some(connector), None) = (offering.next(), offering.next()) {

@@ -3,7 +3,11 @@
 //! On a connector's own endpoint the server's page passes as it is. On the organisation's endpoint a page has one page of
 //! each connector, and its cursor says where each of them is. What does not answer is left out, and named in `_meta`.
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::response::Response;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -17,6 +21,7 @@ use domain::mcp::{
 };
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::StatusCode;
+use model::ConnectorId;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Era, Exchange, View};
@@ -151,7 +156,7 @@ impl Exchange<'_> {
             asks: domain::mcp::asks::Asks::NONE,
         };
         let failed = |error: UpstreamError| view.failed(&error);
-        let offered = connector.upstream.offers(kind(method).capability).await.map_err(failed)?;
+        let offered = self.upstream(connector).offers(kind(method).capability).await.map_err(failed)?;
         let answer =
             if offered { self.ask_page(era, session, method, connector, cursor).await } else { Ok(None) };
         match answer.map_err(failed)? {
@@ -177,9 +182,10 @@ impl Exchange<'_> {
         let declared = session.map(|live| live.asks.capabilities());
         let call =
             Call { method, others: &others, ..self.call_of(session, upstream_session, declared.as_deref()) };
+        let upstream = self.upstream(connector);
         let mut tries = 0;
         let answer = loop {
-            let reply = connector.upstream.call(&call).await;
+            let reply = upstream.call(&call).await;
             match reply {
                 // Listing changes nothing, so a server that fails is asked again (UPS-07).
                 Err(UpstreamError::Failed(_)) if tries < 2 => tries += 1,
@@ -212,16 +218,21 @@ impl Exchange<'_> {
         let mut first_error = None;
         let mut since = Instant::now();
         loop {
-            let well = answered
-                .iter()
-                .zip(wanted)
-                .any(|(answered, (c, _))| !answered && !c.unwell.load(Ordering::Relaxed));
+            let well = {
+                let unwell = self.unwell();
+                let mut open = answered.iter().zip(wanted).filter(|(answered, _)| !**answered);
+                open.any(|(_, (connector, _))| !unwell.contains(&connector.plane.id))
+            };
             let patience = if well { WELL } else { UNWELL };
             let Ok(Some((at, outcome))) = timeout_at(since + patience, asked.next()).await else { break };
             answered[at] = true;
             since = Instant::now();
             let connector = wanted[at].0;
-            connector.unwell.store(outcome.is_err(), Ordering::Relaxed);
+            if outcome.is_err() {
+                self.unwell().insert(connector.plane.id);
+            } else {
+                self.unwell().remove(&connector.plane.id);
+            }
             match outcome {
                 Ok(part) => parts[at] = Some(part),
                 Err(error) => {
@@ -232,7 +243,7 @@ impl Exchange<'_> {
         drop(asked);
         for (at, _) in answered.iter().enumerate().filter(|(_, answered)| !**answered) {
             let connector = wanted[at].0;
-            connector.unwell.store(true, Ordering::Relaxed);
+            self.unwell().insert(connector.plane.id);
             first_error.get_or_insert((connector, UpstreamError::Timeout(WELL)));
         }
         match first_error {
@@ -241,6 +252,10 @@ impl Exchange<'_> {
             }
             _ => Ok(parts),
         }
+    }
+
+    fn unwell(&self) -> MutexGuard<'_, HashSet<ConnectorId>> {
+        self.caller.inner.unwell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn part(
@@ -253,7 +268,7 @@ impl Exchange<'_> {
         cursor: Option<&str>,
     ) -> Result<Part, UpstreamError> {
         let none = Part { items: Bytes::from_static(b"[]"), next: None };
-        if !connector.upstream.offers(kind.capability).await? {
+        if !self.upstream(connector).offers(kind.capability).await? {
             return Ok(none);
         }
         let Some(answer) = self.ask_page(era, session, method, connector, cursor).await? else {

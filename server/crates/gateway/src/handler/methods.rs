@@ -8,7 +8,7 @@ use domain::mcp::{
     envelope::{self, Raw},
     json,
     tools::{check_headers, headers_for},
-    upstream::{Call, CallEvent, CallStream, LEVELS, Method, Reply, ResultType, Session},
+    upstream::{Call, CallEvent, CallStream, LEVELS, Method, Reply, ResultType, Session, Upstream},
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -201,6 +201,11 @@ impl Exchange<'_> {
         }
     }
 
+    /// The way of this caller to a connector's server.
+    pub(super) fn upstream(&self, connector: &ReadyConnector) -> Upstream {
+        connector.upstream.of(&connector.plane, self.caller.ready.plane.person(&self.caller.access))
+    }
+
     /// What a call of this client begins with.
     pub(super) fn call_of<'c>(
         &'c self,
@@ -270,10 +275,11 @@ impl Exchange<'_> {
             },
             _ => None,
         };
+        let upstream = self.upstream(target.connector);
         let work = async {
             match held {
                 Some(reply) => Ok(reply),
-                None => target.connector.upstream.call(&call).await.map_err(|error| view.failed(&error)),
+                None => upstream.call(&call).await.map_err(|error| view.failed(&error)),
             }
         };
         let reply = match &running {
@@ -298,9 +304,8 @@ impl Exchange<'_> {
         match (reply, permit) {
             (reply, Some(permit)) => {
                 let asking = running.as_ref().filter(|_| !view.asks.is_empty());
-                let asking = asking.map(|running| {
-                    Asking::new(running, OwnedCall::new(&call), target.connector.upstream.clone())
-                });
+                let asking =
+                    asking.map(|running| Asking::new(running, OwnedCall::new(&call), upstream.clone()));
                 let job = Job {
                     era,
                     id: self.message.id.map(str::to_owned),

@@ -243,18 +243,19 @@ pub(crate) fn failed(caller: &Caller, slug: &str, error: &UpstreamError) -> RpcE
         error = %error,
         "call of an upstream server failed"
     );
-    let wait = match error {
-        UpstreamError::Busy { retry_after: Some(seconds) } => format!(r#","retry_after":{seconds}"#),
-        _ => String::new(),
+    let more = match error {
+        // Where a person can mend it: clients may show it as a link.
+        UpstreamError::NotAuthorized(why) => {
+            why.page.as_ref().map_or_else(String::new, |page| format!(r#","url":{}"#, json::quoted(page)))
+        }
+        _ => error.retry_after().map_or_else(String::new, |seconds| format!(r#","retry_after":{seconds}"#)),
     };
     let rpc =
         RpcError::new(StatusCode::OK, error.code(), format!("The connector \"{slug}\" failed. {error}"))
-            .data(format!(r#"{{"code":"{}","connector":"{slug}"{wait}}}"#, error.word()));
-    match error {
-        UpstreamError::Busy { retry_after: Some(seconds) } => {
-            rpc.header(header::RETRY_AFTER, HeaderValue::from(*seconds))
-        }
-        _ => rpc,
+            .data(format!(r#"{{"code":"{}","connector":"{slug}"{more}}}"#, error.word()));
+    match error.retry_after() {
+        Some(seconds) => rpc.header(header::RETRY_AFTER, HeaderValue::from(seconds)),
+        None => rpc,
     }
 }
 

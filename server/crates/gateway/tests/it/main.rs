@@ -4,8 +4,10 @@
 mod auth;
 mod calls;
 mod eras;
+mod faults;
 mod idp;
 mod support;
 mod tokens;
 mod transport;
+mod unruly;
 mod upstream;

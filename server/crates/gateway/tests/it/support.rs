@@ -27,10 +27,14 @@ use domain::{
     env::ManualClock,
     idp::{self, Condition, IdpSubject, Judge, PlaneIdp},
     key_format,
-    mcp::exchange::{BodyStream, Exchange, NetError},
+    mcp::{
+        exchange::{BodyStream, Exchange, NetError},
+        upstream::{UpstreamSettings, Upstreams},
+    },
     sealer::{MasterKey, Sealer},
     tickets::Tickets,
     tokens::{AccessToken, Reader, Refused, TokenGrant},
+    upstream_oauth::{Held, Holder, Keeper, NotAuthorized, PlaneAuth},
 };
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use gateway::{Gateway, Meter, Parts, Refresh, Settings, router};
@@ -127,9 +131,41 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
             (header::HOST, "elsewhere.test".to_owned().into()),
             (header::ACCEPT, "text/html".to_owned().into()),
         ],
+        auth: PlaneAuth::Headers,
         tools,
+        protocol_version: None,
         version: 1,
     }
+}
+
+/// Has a token for everybody who may have one: what it is called after is the authorisation.
+pub(crate) struct FakeKeeper;
+
+impl Keeper for FakeKeeper {
+    fn at_hand(&self, holder: &Holder) -> Option<Held> {
+        let header = format!("Bearer token-of-{}", holder.authorization);
+        Some(Held { header: header.parse().unwrap(), generation: 1 })
+    }
+
+    fn obtain<'a>(
+        &'a self,
+        holder: &'a Holder,
+        _: Option<i64>,
+    ) -> BoxFuture<'a, Result<Held, NotAuthorized>> {
+        Box::pin(async move { Ok(self.at_hand(holder).unwrap()) })
+    }
+
+    fn refused<'a>(&'a self, holder: &'a Holder, _: i64) -> BoxFuture<'a, NotAuthorized> {
+        Box::pin(async move { not_authorized("It has ended.", &holder.page) })
+    }
+
+    fn wants_more<'a>(&'a self, holder: &'a Holder, _: Option<String>) -> BoxFuture<'a, NotAuthorized> {
+        Box::pin(async move { not_authorized("It wants more.", &holder.page) })
+    }
+}
+
+pub(crate) fn not_authorized(reason: &str, page: &str) -> NotAuthorized {
+    NotAuthorized { reason: reason.to_owned(), page: Some(page.to_owned()) }
 }
 
 pub(crate) const TOOLS: &[(&str, bool)] = &[
@@ -586,20 +622,27 @@ impl Exchange for InProcess {
         &self,
         request: http::Request<Bytes>,
     ) -> BoxFuture<'_, Result<http::Response<BodyStream>, NetError>> {
-        let app = self.0.clone();
-        Box::pin(async move {
-            let response = app.oneshot(request.map(Body::from)).await.map_err(|_| NetError::BadResponse)?;
-            Ok(response.map(|body| {
-                body.into_data_stream().map(|piece| piece.map_err(|_| NetError::BadResponse)).boxed()
-            }))
-        })
+        in_process(self.0.clone(), request)
     }
+}
+
+pub(crate) fn in_process(
+    app: Router,
+    request: http::Request<Bytes>,
+) -> BoxFuture<'static, Result<http::Response<BodyStream>, NetError>> {
+    Box::pin(async move {
+        let response = app.oneshot(request.map(Body::from)).await.map_err(|_| NetError::BadResponse)?;
+        Ok(response.map(|body| {
+            body.into_data_stream().map(|piece| piece.map_err(|_| NetError::BadResponse)).boxed()
+        }))
+    })
 }
 
 /// Everything around a gateway.
 pub(crate) struct Bench {
     pub(crate) app: Router,
     pub(crate) gateway: Gateway,
+    pub(crate) upstreams: Upstreams,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) directory: Arc<FakeDirectory>,
     pub(crate) upstream: Arc<FakeUpstream>,
@@ -613,6 +656,22 @@ impl Bench {
     }
 
     pub(crate) fn with(speaks: Speaks, adjust: impl FnOnce(&mut Settings)) -> Self {
+        let upstream = FakeUpstream::new(speaks);
+        let server = Router::new().fallback(self::upstream).with_state(Arc::clone(&upstream));
+        Self::build(Arc::new(InProcess(server)), upstream, UpstreamSettings::default(), adjust)
+    }
+
+    /// With another way to upstream servers.
+    pub(crate) fn over(exchange: Arc<dyn Exchange>, settings: UpstreamSettings) -> Self {
+        Self::build(exchange, FakeUpstream::new(Speaks::Modern), settings, |_| ())
+    }
+
+    fn build(
+        exchange: Arc<dyn Exchange>,
+        upstream: Arc<FakeUpstream>,
+        patience: UpstreamSettings,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
         let directory = Arc::new(FakeDirectory {
             slugs: HashMap::from([("acme".into(), org_id(1)), ("bolt".into(), org_id(2))]),
             planes: Mutex::new(HashMap::from([
@@ -621,15 +680,17 @@ impl Bench {
             ])),
             ..FakeDirectory::default()
         });
-        let upstream_state = FakeUpstream::new(speaks);
-        let server = Router::new().fallback(upstream).with_state(Arc::clone(&upstream_state));
         let clock = ManualClock::at(1_795_219_200_000);
         let (meter, tokens) = (Arc::new(FakeMeter::default()), Arc::new(FakeTokens::default()));
         let mut settings = Settings::new(PUBLIC.parse().unwrap());
         adjust(&mut settings);
+        let now = Arc::clone(&clock);
+        let now = Arc::new(move || domain::Clock::now(now.as_ref()));
+        let upstreams = Upstreams::new(exchange, now, patience);
         let gateway = Gateway::new(Parts {
             directory: directory.clone(),
-            exchange: Arc::new(InProcess(server)),
+            upstreams: upstreams.clone(),
+            keeper: Arc::new(FakeKeeper),
             tokens: tokens.clone(),
             judge: Arc::new(FakeJudge),
             journal: Arc::default(),
@@ -640,15 +701,8 @@ impl Bench {
             tickets: Arc::new(Tickets::new(&Sealer::new(MasterKey::generate(&SeededRng::new(9))))),
             settings,
         });
-        Self {
-            app: router(gateway.clone()),
-            gateway,
-            clock,
-            directory,
-            upstream: upstream_state,
-            tokens,
-            meter,
-        }
+        let app = router(gateway.clone());
+        Self { app, gateway, upstreams, clock, directory, upstream, tokens, meter }
     }
 
     pub(crate) async fn send(&self, request: http::Request<Body>) -> Answer {

@@ -1,5 +1,7 @@
 //! What is asked of a server, and how it answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
@@ -113,6 +115,8 @@ pub struct Call<'a> {
     pub session: Session,
     /// `Mcp-Param-*`.
     pub headers: &'a [(HeaderName, HeaderValue)],
+    /// The tool's own time-out, which progress extends; nothing means the connector's.
+    pub timeout: Option<Duration>,
 }
 
 /// How a server answers a call.

@@ -77,6 +77,10 @@ impl HttpUpstream {
             Reply::Answer(_) => Ok(None),
             Reply::Stream(mut stream) => {
                 stream.listening = true;
+                // It is no call that others wait for.
+                if let Some(mut ticket) = stream.ticket.take() {
+                    ticket.good();
+                }
                 Ok(Some(Listener(stream)))
             }
         }
@@ -103,7 +107,9 @@ impl HttpUpstream {
             agreed: Some(Arc::clone(agreed)),
             body: response.into_body(),
             decoder: Decoder::new(upstream.settings.max_bytes),
+            patience: upstream.settings.patience(None),
             deadline: Instant::now(),
+            last: Instant::now(),
             id: id.to_string(),
             progress: None,
             level: None,
@@ -112,6 +118,7 @@ impl HttpUpstream {
             listening: true,
             open: None,
             cancel: Cancel::default(),
+            ticket: None,
         }))))
     }
 }

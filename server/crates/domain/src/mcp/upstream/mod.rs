@@ -4,9 +4,12 @@
 //! the era, and in the legacy era the session. Calls share it without waiting for each other. Each request upstream has
 //! an id of ours, so that answers cannot be mixed up whatever ids clients choose (RSV-11).
 
+mod breaker;
 mod call;
+mod guard;
 mod http;
 mod listen;
+mod pool;
 mod stream;
 
 use std::{borrow::Cow, ops::Range, time::Duration};
@@ -14,9 +17,11 @@ use std::{borrow::Cow, ops::Range, time::Duration};
 use bytes::Bytes;
 
 pub use self::{
+    breaker::BreakerState,
     call::{Call, CallEvent, Method, Question, Reply, Session},
     http::HttpUpstream,
     listen::{Listener, Wanted},
+    pool::{Key, Upstreams},
     stream::{CallStream, LEVELS},
 };
 use super::{
@@ -27,6 +32,7 @@ use super::{
     json,
     tools::{DroppedTool, ToolDefinition},
 };
+use crate::upstream_oauth::NotAuthorized;
 
 /// The patience and the appetite of an [`Upstream`] (UPS-02 to UPS-04).
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +43,42 @@ pub struct UpstreamSettings {
     pub probe: Duration,
     /// Between two pieces of an event stream; comments count.
     pub idle: Duration,
-    /// For a whole answer, whatever progress it makes.
+    /// For a whole answer. On a stream it begins anew with each progress that the server reports.
     pub total: Duration,
+    /// For a whole answer, whatever progress it makes.
+    pub longest: Duration,
     /// Bytes of one JSON answer or of one event.
     pub max_bytes: usize,
+    /// Requests to one connector's server at once.
+    pub concurrency: usize,
+    /// Requests that may wait for their turn, for [`UpstreamSettings::turn`] at most; more are refused at once.
+    pub waiting: usize,
+    /// How long a request may wait for its turn.
+    pub turn: Duration,
+    /// For how long a session is kept that nobody uses.
+    pub session_idle: Duration,
+}
+
+/// The patience with one request: the settings', or that of a tool that has its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub(super) first_byte: Duration,
+    pub(super) idle: Duration,
+    pub(super) total: Duration,
+    pub(super) longest: Duration,
+}
+
+impl UpstreamSettings {
+    /// A tool's own time-out stands for all three: to the first byte, between two signs of life, and for the whole.
+    pub(super) fn patience(&self, own: Option<Duration>) -> Patience {
+        let Self { first_byte, idle, total, longest, .. } = *self;
+        match own {
+            None => Patience { first_byte, idle, total, longest },
+            Some(own) => {
+                Patience { first_byte: own, idle: idle.max(own), total: own, longest: longest.max(own) }
+            }
+        }
+    }
 }
 
 impl Default for UpstreamSettings {
@@ -50,7 +88,12 @@ impl Default for UpstreamSettings {
             probe: Duration::from_secs(10),
             idle: Duration::from_mins(1),
             total: Duration::from_mins(2),
+            longest: Duration::from_hours(1),
             max_bytes: 10 << 20,
+            concurrency: 128,
+            waiting: 256,
+            turn: Duration::from_secs(5),
+            session_idle: Duration::from_mins(10),
         }
     }
 }
@@ -72,6 +115,9 @@ pub enum UpstreamError {
         /// Whether the server named an OAuth resource to sign in for.
         oauth: bool,
     },
+    /// There is no token to call it with, or none that it takes; why, and where a person can mend it.
+    #[error(transparent)]
+    NotAuthorized(#[from] NotAuthorized),
     /// A redirect; not followed (SSR-04, UPS-10).
     #[error("The server redirects to another address. Enter the final address instead.")]
     Redirect,
@@ -107,6 +153,22 @@ pub enum UpstreamError {
     /// The server answered the handshake or the listing with an error of its own.
     #[error("The server refused with error {0}.")]
     Refused(i64),
+    /// It failed again and again, so it is left alone for a while (UPS-09). Nothing was sent.
+    #[error(
+        "It failed several times in a row and is not asked again for {retry_after} seconds. Nothing was sent. The last failure: {why}"
+    )]
+    Open {
+        /// Seconds to wait.
+        retry_after: u32,
+        /// The last failure, in words for people.
+        why: Box<str>,
+    },
+    /// Too much is under way. Nothing was sent.
+    #[error("It has {concurrency} calls running already. Nothing was sent; try again in a moment.")]
+    Full {
+        /// [`UpstreamSettings::concurrency`].
+        concurrency: usize,
+    },
 }
 
 fn needs_auth(status: u16, oauth: bool) -> Cow<'static, str> {
@@ -138,18 +200,35 @@ impl UpstreamError {
             Self::TooLarge(_) => code::UPSTREAM_TOO_LARGE,
             Self::Net(_)
             | Self::NeedsAuth { .. }
+            | Self::NotAuthorized(_)
             | Self::Busy { .. }
             | Self::Failed(_)
-            | Self::Refused(_) => code::UPSTREAM_UNAVAILABLE,
+            | Self::Refused(_)
+            | Self::Open { .. }
+            | Self::Full { .. } => code::UPSTREAM_UNAVAILABLE,
+        }
+    }
+
+    /// Seconds after which another try makes sense: `Retry-After`.
+    pub const fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::Busy { retry_after } => *retry_after,
+            Self::Open { retry_after, .. } => Some(*retry_after),
+            Self::Full { .. } => Some(1),
+            _ => None,
         }
     }
 
     /// The word for programs, in `data.code` of that error.
     pub const fn word(&self) -> &'static str {
         match self {
+            Self::NeedsAuth { oauth: true, .. } => "upstream_needs_oauth",
             Self::NeedsAuth { .. } => "upstream_needs_auth",
+            Self::NotAuthorized(NotAuthorized { page: Some(_), .. }) => "upstream_needs_authorization",
             Self::Net(NetError::Blocked(_)) => "upstream_blocked",
             Self::Busy { .. } => "upstream_rate_limited",
+            Self::Open { .. } => "upstream_circuit_open",
+            Self::Full { .. } => "connector_busy",
             _ => match self.code() {
                 code::UPSTREAM_TIMEOUT => "upstream_timeout",
                 code::UPSTREAM_PROTOCOL => "upstream_protocol_error",
@@ -272,6 +351,14 @@ pub enum Upstream {
 }
 
 impl Upstream {
+    /// Whether its server is asked just now; `None` where there is nothing that could fail.
+    pub fn breaker(&self) -> Option<BreakerState> {
+        match self {
+            Self::Http(http) => Some(http.breaker()),
+            Self::Demo(_) => None,
+        }
+    }
+
     /// Asks what the server is and what it offers. `prefix` is the length of what will stand before tool names.
     ///
     /// # Errors

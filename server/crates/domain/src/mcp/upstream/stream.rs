@@ -7,7 +7,8 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Answer, CallEvent, Question, UpstreamError,
+    Answer, CallEvent, Patience, Question, UpstreamError,
+    guard::Ticket,
     http::{Agreed, Era, Inner},
 };
 use crate::mcp::{
@@ -58,7 +59,10 @@ pub struct CallStream {
     pub(super) agreed: Option<Arc<Agreed>>,
     pub(super) body: BodyStream,
     pub(super) decoder: Decoder,
+    pub(super) patience: Patience,
+    /// When patience ends; progress puts it off, to `last` at most.
     pub(super) deadline: Instant,
+    pub(super) last: Instant,
     pub(super) id: String,
     /// The client's progress token.
     pub(super) progress: Option<String>,
@@ -72,6 +76,8 @@ pub struct CallStream {
     /// Questions that the client has not answered, and since when. Meanwhile no time runs out: a person is thinking.
     pub(super) open: Option<(u16, Instant)>,
     pub(super) cancel: Cancel,
+    /// Its place among the requests of its connector.
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl core::fmt::Debug for CallStream {
@@ -87,6 +93,22 @@ impl CallStream {
     /// # Errors
     /// When the server is silent for too long, breaks off, or sends what is no answer.
     pub async fn next(&mut self) -> Result<CallEvent, UpstreamError> {
+        let next = self.read().await;
+        let ended = match &next {
+            Ok(CallEvent::Answer(_)) => None,
+            Ok(_) => return next,
+            Err(error) => Some(error),
+        };
+        if let Some(mut ticket) = self.ticket.take() {
+            match ended {
+                None => ticket.good(),
+                Some(error) => ticket.failed(error),
+            }
+        }
+        next
+    }
+
+    async fn read(&mut self) -> Result<CallEvent, UpstreamError> {
         let settings = self.upstream.settings;
         loop {
             while let Some(event) =
@@ -99,13 +121,13 @@ impl CallStream {
                     return Ok(event);
                 }
             }
-            let idle = Instant::now() + settings.idle;
+            let idle = Instant::now() + self.patience.idle;
             let chunk = if self.listening || self.open.is_some() {
                 Ok(self.body.next().await)
             } else {
                 timeout_at(idle.min(self.deadline), self.body.next()).await
             };
-            let wait = if idle < self.deadline { settings.idle } else { settings.total };
+            let wait = if idle < self.deadline { self.patience.idle } else { self.patience.total };
             match chunk {
                 Err(_) => return Err(UpstreamError::Timeout(wait)),
                 Ok(None) => {
@@ -133,6 +155,9 @@ impl CallStream {
             (None, "notifications/progress") => {
                 // Progress of another call, or unasked for.
                 let at = message.progress_token.filter(|at| text[at.clone()] == self.id);
+                if at.is_some() {
+                    self.deadline = (Instant::now() + self.patience.total).min(self.last);
+                }
                 let (Some(at), Some(token)) = (at, &self.progress) else { return Ok(None) };
                 let mut out = BytesMut::with_capacity(data.len() + token.len());
                 out.extend_from_slice(&data[..at.start]);
@@ -166,6 +191,10 @@ impl CallStream {
             // The parameters are a part of the message, unless there are none.
             let params =
                 if params == "{}" { Bytes::from_static(b"{}") } else { data.slice_ref(params.as_bytes()) };
+            // While a person is thinking it takes no place among the requests to the server.
+            if let Some(mut ticket) = self.ticket.take() {
+                ticket.good();
+            }
             let (count, since) = self.open.unwrap_or((0, Instant::now()));
             self.open = Some((count + 1, since));
             return Some(CallEvent::Request(Question { id: id.to_owned(), method, params }));
@@ -181,6 +210,7 @@ impl CallStream {
             self.open = (count > 1).then_some((count - 1, since));
             if self.open.is_none() {
                 self.deadline += since.elapsed();
+                self.last += since.elapsed();
             }
         }
         self.reply(id, outcome);

@@ -5,8 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicU8},
 };
 
-use http::HeaderValue;
-
+use super::session::ServerSession;
 use crate::mcp::{asks::Asks, upstream::Session};
 
 /// Sessions with one server at once. With more, one that was not used for the longest is given up.
@@ -23,7 +22,7 @@ pub(in super::super) enum Era {
 pub(in super::super) struct Agreed {
     pub(in super::super) era: Era,
     pub(super) version: &'static str,
-    pub(super) session: Option<HeaderValue>,
+    pub(super) session: Option<ServerSession>,
     pub(super) server_name: Option<String>,
     pub(super) server_version: Option<String>,
     /// The server's capabilities, a JSON object.
@@ -70,38 +69,41 @@ impl Agreements {
         }
     }
 
-    /// Keeps what was agreed. What is given up for it comes back.
-    pub(super) fn put(&mut self, session: Session, agreed: &Arc<Agreed>) -> Option<Arc<Agreed>> {
+    /// Keeps what was agreed.
+    pub(super) fn put(&mut self, session: Session, agreed: &Arc<Agreed>) {
         if agreed.era == Era::Modern {
             self.modern = Some(Arc::clone(agreed));
-            return None;
+            return;
         }
-        let mut given_up = None;
         if self.legacy.len() >= MOST_SESSIONS {
             let oldest = self.legacy.iter().min_by_key(|(_, (made, _))| *made).map(|(key, _)| *key);
-            given_up = oldest.and_then(|key| self.legacy.remove(&key)).map(|(_, agreed)| agreed);
+            oldest.and_then(|key| self.legacy.remove(&key));
         }
         self.made += 1;
         self.legacy.insert((session.client, session.asks), (self.made, Arc::clone(agreed)));
-        given_up
     }
 
-    /// Drops what turned out stale. The server may have been exchanged for another, so it is asked anew what it speaks.
-    pub(super) fn forget(&mut self, stale: &Arc<Agreed>) {
+    /// Drops what turned out stale. Where the server may have been exchanged for another (`exchanged`) it is asked anew
+    /// what it speaks; a server that has only forgotten a session speaks what it spoke before.
+    pub(super) fn forget(&mut self, stale: &Arc<Agreed>, exchanged: bool) {
         let before = self.legacy.len();
         self.legacy.retain(|_, (_, agreed)| !Arc::ptr_eq(agreed, stale));
         let modern = self.modern.as_ref().is_some_and(|agreed| Arc::ptr_eq(agreed, stale));
         if modern {
             self.modern = None;
         }
-        if modern || self.legacy.len() < before {
+        if modern || (exchanged && self.legacy.len() < before) {
             self.speaks_modern = None;
         }
     }
 
-    /// Takes the sessions of one client out.
-    pub(super) fn close(&mut self, client: u128) -> Vec<Arc<Agreed>> {
-        let keys: Vec<_> = self.legacy.keys().filter(|(owner, _)| *owner == Some(client)).copied().collect();
-        keys.iter().filter_map(|key| self.legacy.remove(key)).map(|(_, agreed)| agreed).collect()
+    /// Gives the sessions of one client up; each ends when nobody uses it any more.
+    pub(super) fn close(&mut self, client: u128) {
+        self.legacy.retain(|(owner, _), _| *owner != Some(client));
+    }
+
+    /// Gives the sessions up that clients share, or all.
+    pub(super) fn rest(&mut self, all: bool) {
+        self.legacy.retain(|(owner, _), _| !all && owner.is_some());
     }
 }

@@ -14,6 +14,7 @@ use super::{
     Agreed, Era, Failure, Inner, LOCKS, SESSION_ID,
     incoming::{ERROR_BODY, essence},
     outgoing::write_meta,
+    session::ServerSession,
 };
 use crate::mcp::{
     IMPLEMENTATION, LEGACY, MODERN, code, json, meta,
@@ -49,17 +50,30 @@ impl Inner {
             return Ok(agreed);
         }
         let agreed = Arc::new(self.negotiate(session).await?);
-        let given_up = self.agreements().put(session, &agreed);
-        if let Some(given_up) = given_up {
-            self.end(&given_up);
-        }
+        self.agreements().put(session, &agreed);
         Ok(agreed)
     }
 
-    /// Modern first, then legacy: only a result or an error of the modern era proves the modern era. A client of the
-    /// legacy era gets a session where the server offers it too: then nothing has to be translated.
+    /// What the server is known to speak; otherwise modern, then legacy: only a result or an error of the modern era
+    /// proves the modern era. A client of the legacy era gets a session where the server offers it too: then nothing has
+    /// to be translated.
     async fn negotiate(self: &Arc<Self>, session: Session) -> Result<Agreed, UpstreamError> {
-        let known = self.agreed.read().unwrap_or_else(PoisonError::into_inner).wants_legacy(session);
+        let mut known = self.agreed.read().unwrap_or_else(PoisonError::into_inner).wants_legacy(session);
+        if known == Some(true) {
+            match self.initialize(session).await {
+                // It may have been exchanged for one of the other era.
+                Err(
+                    UpstreamError::Refused(_)
+                    | UpstreamError::NotMcp(_)
+                    | UpstreamError::Protocol(_)
+                    | UpstreamError::UnsupportedVersion,
+                ) => {
+                    self.agreements().speaks_modern = None;
+                    known = None;
+                }
+                other => return other,
+            }
+        }
         if known != Some(true) {
             match self.discover().await {
                 Ok(Some((agreed, speaks_legacy))) => {
@@ -78,6 +92,7 @@ impl Inner {
                 Err(
                     error @ (UpstreamError::Net(_)
                     | UpstreamError::NeedsAuth { status: 401, .. }
+                    | UpstreamError::NotAuthorized(_)
                     | UpstreamError::Redirect
                     | UpstreamError::Busy { .. }
                     | UpstreamError::UnsupportedVersion),
@@ -125,7 +140,9 @@ impl Inner {
         let body =
             format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"server/discover","params":{{{params}}}}}"#);
         let request = self.post(Some(&modern(None, None)), "server/discover", None, body);
-        let reply = self.exchange(request, None, id, self.settings.probe).await.map_err(Failure::error)?;
+        let mut patience = self.settings.patience(None);
+        patience.first_byte = self.settings.probe;
+        let reply = self.exchange(request, None, id, patience).await.map_err(Failure::error)?;
         let answer = reply.finish().await?;
         let versions = |list: Option<&str>, version: &str| {
             json::elements(list.unwrap_or_default()).filter_map(json::string).any(|v| v == version)
@@ -174,7 +191,8 @@ impl Inner {
         if session.as_ref().is_some_and(|id| !id.as_bytes().iter().all(u8::is_ascii_graphic)) {
             return Err(UpstreamError::Protocol("its session id has forbidden characters"));
         }
-        let reply = self.receive(response, None, id).await.map_err(Failure::error)?;
+        let patience = self.settings.patience(None);
+        let reply = self.receive(response, None, id, patience).await.map_err(Failure::error)?;
         let answer = reply.finish().await?;
         if let Some(code) = answer.error {
             return Err(UpstreamError::Refused(code));
@@ -189,7 +207,7 @@ impl Inner {
         let agreed = Agreed {
             era: Era::Legacy,
             version,
-            session,
+            session: session.map(|id| ServerSession::new(self, id, version)),
             server_name: label(info, "name"),
             server_version: label(info, "version"),
             capabilities: capabilities(text),

@@ -8,15 +8,18 @@ use http::{HeaderMap, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Agreed, Era, Failure, Inner};
-use crate::mcp::{
-    asks::Asks,
-    code,
-    exchange::BodyStream,
-    sse::Decoder,
-    upstream::{
-        Answer, Reply, UpstreamError,
-        stream::{CallStream, Cancel},
+use crate::{
+    mcp::{
+        asks::Asks,
+        code,
+        exchange::BodyStream,
+        sse::Decoder,
+        upstream::{
+            Answer, Patience, Reply, UpstreamError,
+            stream::{CallStream, Cancel},
+        },
     },
+    upstream_oauth::NotAuthorized,
 };
 
 /// How much of an error's body is read; it is looked into, never shown.
@@ -62,9 +65,14 @@ impl Inner {
         response: http::Response<BodyStream>,
         agreed: Option<&Arc<Agreed>>,
         id: u64,
+        patience: Patience,
     ) -> Result<Reply, Failure> {
-        let deadline = Instant::now() + self.settings.total;
-        let (head, body) = response.into_parts();
+        let now = Instant::now();
+        let deadline = now + patience.total;
+        let (mut head, body) = response.into_parts();
+        if let Some(why) = head.extensions.remove::<NotAuthorized>() {
+            return Err(UpstreamError::NotAuthorized(why).into());
+        }
         let status = head.status;
         if status.is_redirection() {
             return Err(UpstreamError::Redirect.into());
@@ -85,8 +93,11 @@ impl Inner {
             }
             _ => {}
         }
-        let session = agreed.is_some_and(|agreed| agreed.session.is_some());
-        if session && status == StatusCode::NOT_FOUND {
+        let session = agreed.and_then(|agreed| agreed.session.as_ref());
+        if let Some(session) = session
+            && status == StatusCode::NOT_FOUND
+        {
+            session.is_gone();
             return Err(Failure::Stale(UpstreamError::Protocol("it forgets its sessions at once")));
         }
         if head.headers.get(header::CONTENT_ENCODING).is_some_and(|v| v != "identity") {
@@ -99,7 +110,9 @@ impl Inner {
                 agreed: agreed.cloned(),
                 body,
                 decoder: Decoder::new(self.settings.max_bytes),
+                patience,
                 deadline,
+                last: now + patience.longest,
                 id: id.to_string(),
                 progress: None,
                 level: None,
@@ -108,6 +121,7 @@ impl Inner {
                 listening: false,
                 open: None,
                 cancel: Cancel::default(),
+                ticket: None,
             })));
         }
         let cap = if status.is_success() { self.settings.max_bytes } else { ERROR_BODY };
@@ -126,13 +140,17 @@ impl Inner {
         if status.is_success() && !is_json {
             return Err(not_mcp().into());
         }
-        let body = match read(body, cap, deadline, self.settings.total).await {
+        let body = match read(body, cap, deadline, patience.total).await {
             Ok(body) => body,
             Err(error) if status.is_success() => return Err(error.into()),
             Err(_) => return Err(not_mcp().into()),
         };
         let answer = Answer::read(&body, &id.to_string());
-        if status == StatusCode::BAD_REQUEST && session && mentions(&body, b"session") {
+        if let Some(session) = session
+            && status == StatusCode::BAD_REQUEST
+            && mentions(&body, b"session")
+        {
+            session.is_gone();
             // Many servers say 400 where the specification says 404.
             return Err(Failure::Stale(UpstreamError::Protocol("it forgets its sessions at once")));
         }

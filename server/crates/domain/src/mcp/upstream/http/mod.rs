@@ -5,10 +5,12 @@ mod agreed;
 mod handshake;
 mod incoming;
 mod outgoing;
+mod session;
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     sync::{
-        Arc, PoisonError, RwLock, RwLockWriteGuard,
+        Arc, PoisonError, RwLock, RwLockWriteGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::{agreed::Agreements, outgoing::write_call};
 pub(super) use self::{
@@ -24,11 +26,13 @@ pub(super) use self::{
     incoming::essence,
 };
 use super::{
-    Answer, Call, Method, ProbeReport, Reply, Session, ToolList, UpstreamError, UpstreamSettings,
+    Answer, BreakerState, Call, Method, Patience, ProbeReport, Reply, Session, ToolList, UpstreamError,
+    UpstreamSettings,
+    guard::{Guard, Ticket},
     stream::{Cancel, LEVELS},
 };
 use crate::mcp::{
-    code,
+    LEGACY, code,
     exchange::{BodyStream, Exchange},
     json,
     tools::{self, DroppedTool},
@@ -63,7 +67,14 @@ pub(super) struct Inner {
     /// own do not wait for each other.
     connecting: [tokio::sync::Mutex<()>; LOCKS],
     pub(super) ids: AtomicU64,
+    guard: Guard,
+    began: Instant,
+    /// When it was last asked for something, milliseconds since `began`.
+    used: AtomicU64,
 }
+
+/// A client that is forgotten when nobody holds it.
+pub(super) type WeakHttp = Weak<Inner>;
 
 /// The client of one server over streamable HTTP. Cheap to clone; clones share what was agreed.
 #[derive(Clone)]
@@ -103,8 +114,19 @@ impl HttpUpstream {
     pub fn new(
         exchange: Arc<dyn Exchange>,
         uri: http::Uri,
+        headers: HeaderMap,
+        settings: UpstreamSettings,
+    ) -> Self {
+        Self::guarded(exchange, uri, headers, settings, Guard::new(&settings))
+    }
+
+    /// The same, behind a guard that others pass too.
+    pub(super) fn guarded(
+        exchange: Arc<dyn Exchange>,
+        uri: http::Uri,
         mut headers: HeaderMap,
         settings: UpstreamSettings,
+        guard: Guard,
     ) -> Self {
         for name in NOT_CONFIGURABLE {
             headers.remove(name);
@@ -117,7 +139,51 @@ impl HttpUpstream {
             agreed: RwLock::default(),
             connecting: core::array::from_fn(|_| tokio::sync::Mutex::default()),
             ids: AtomicU64::new(1),
+            guard,
+            began: Instant::now(),
+            used: AtomicU64::new(0),
         }))
+    }
+
+    /// The same, for a server that spoke this revision when it was last asked: what it left unanswered then is not tried
+    /// first.
+    #[must_use]
+    pub fn expecting(self, version: Option<&str>) -> Self {
+        if version.is_some_and(|version| LEGACY.contains(&version)) {
+            let mut agreements = self.0.agreements();
+            agreements.speaks_modern = Some(false);
+            agreements.speaks_legacy = true;
+        }
+        self
+    }
+
+    /// Whether the server is asked just now.
+    pub(super) fn breaker(&self) -> BreakerState {
+        self.0.guard.state()
+    }
+
+    /// For how long nobody has asked anything; nothing while somebody does.
+    pub(super) fn unused(&self) -> Option<Duration> {
+        let used = Duration::from_millis(self.0.used.load(Ordering::Relaxed));
+        (self.0.guard.running() == 0).then(|| self.0.began.elapsed().saturating_sub(used))
+    }
+
+    /// Ends the sessions that clients share, or all; the next request begins another.
+    pub(super) fn rest(&self, all: bool) {
+        self.0.agreements().rest(all);
+    }
+
+    pub(super) fn weak(&self) -> WeakHttp {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(super) fn upgrade(weak: &WeakHttp) -> Option<Self> {
+        weak.upgrade().map(Self)
+    }
+
+    /// Whether others hold this client too.
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// The revision that was agreed on, once it was.
@@ -175,12 +241,13 @@ impl HttpUpstream {
     }
 
     /// One page of `tools/list`. A server that fails is asked again twice (UPS-07): listing changes nothing.
+    /// It goes past the breaker, because only checks list tools.
     async fn page(&self, cursor: Option<&str>) -> Result<Answer, UpstreamError> {
         let mut tries = 0;
         loop {
             let others: Vec<_> = cursor.map(|cursor| ("cursor", cursor)).into_iter().collect();
             let call = Call { method: Method::ListTools, others: &others, ..Call::default() };
-            let outcome = self.request(&call, None).await;
+            let outcome = self.request(&call, None, self.0.guard.check()).await;
             let outcome = match outcome {
                 Ok(reply) => reply.finish().await,
                 Err(error) => Err(error),
@@ -189,14 +256,17 @@ impl HttpUpstream {
                 Err(UpstreamError::Failed(_)) if tries < 2 => tries += 1,
                 other => return other,
             }
-            tokio::time::sleep(Duration::from_millis(150 * tries)).await;
+            // Apart from others that failed at the same moment.
+            let apart = RandomState::new().hash_one(tries) % 150;
+            tokio::time::sleep(Duration::from_millis(150 * tries + apart)).await;
         }
     }
 
     pub(super) async fn call(&self, call: &Call<'_>) -> Result<Reply, UpstreamError> {
         let level =
             call.log_level.and_then(|level| LEVELS.iter().position(|l| level.trim_matches('"') == *l));
-        let mut reply = self.request(call, level).await?;
+        let ticket = self.0.guard.enter().await?;
+        let mut reply = self.request(call, level, ticket).await?;
         if let Reply::Stream(stream) = &mut reply {
             stream.progress = call.progress_token.map(str::to_owned);
             stream.level = level.or(call.logs.then_some(0));
@@ -211,9 +281,7 @@ impl HttpUpstream {
     }
 
     pub(super) fn close(&self, client: u128) {
-        for agreed in self.0.agreements().close(client) {
-            self.0.end(&agreed);
-        }
+        self.0.agreements().close(client);
     }
 
     /// Has the server send log messages from this level on, if it does not yet and speaks of levels at all. Sessions that
@@ -242,11 +310,35 @@ impl HttpUpstream {
         if agreed.era == Era::Modern {
             request.headers_mut().extend(call.headers.iter().map(|(n, v)| (n.clone(), v.clone())));
         }
-        self.0.exchange(request, Some(agreed), id, self.0.settings.first_byte).await
+        self.0.exchange(request, Some(agreed), id, self.0.settings.patience(call.timeout)).await
+    }
+
+    /// Sends one request and tells the breaker what came of it.
+    async fn request(
+        &self,
+        call: &Call<'_>,
+        level: Option<usize>,
+        mut ticket: Ticket,
+    ) -> Result<Reply, UpstreamError> {
+        self.0.touch();
+        match self.sent(call, level).await {
+            Ok(Reply::Stream(mut stream)) => {
+                stream.ticket = Some(ticket);
+                Ok(Reply::Stream(stream))
+            }
+            Ok(answer) => {
+                ticket.good();
+                Ok(answer)
+            }
+            Err(error) => {
+                ticket.failed(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Sends one request in the agreed era, beginning anew once if the server has forgotten what was agreed.
-    async fn request(&self, call: &Call<'_>, level: Option<usize>) -> Result<Reply, UpstreamError> {
+    async fn sent(&self, call: &Call<'_>, level: Option<usize>) -> Result<Reply, UpstreamError> {
         let mut agreed = self.0.connect(call.session).await?;
         let mut again = false;
         loop {
@@ -257,7 +349,7 @@ impl HttpUpstream {
                 Ok(reply) => return Ok(reply),
                 Err(Failure::Stale(error)) if !again => {
                     again = true;
-                    self.0.forget(&agreed);
+                    self.0.agreements().forget(&agreed, matches!(error, UpstreamError::UnsupportedVersion));
                     let fresh = self.0.connect(call.session).await?;
                     if fresh.era == agreed.era && fresh.era == Era::Modern {
                         // The same server, and it refuses all the same.
@@ -282,22 +374,12 @@ impl Inner {
 
     /// Drops what was agreed, unless somebody has agreed on something newer.
     pub(super) fn forget(&self, stale: &Arc<Agreed>) {
-        self.agreements().forget(stale);
+        self.agreements().forget(stale, true);
     }
 
-    /// Tells a legacy server that a session is not needed any more.
-    fn end(self: &Arc<Self>, agreed: &Arc<Agreed>) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if agreed.session.is_none() {
-            return;
-        }
-        let mut request = self.post(Some(agreed), "", None, String::new());
-        *request.method_mut() = http::Method::DELETE;
-        request.headers_mut().remove(header::CONTENT_TYPE);
-        let upstream = Arc::clone(self);
-        runtime.spawn(async move {
-            let _ = timeout(SIDE_REQUEST, upstream.exchange.send(request)).await;
-        });
+    fn touch(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.used.store(now, Ordering::Relaxed);
     }
 
     pub(super) async fn head(
@@ -317,11 +399,11 @@ impl Inner {
         request: http::Request<Bytes>,
         agreed: Option<&Arc<Agreed>>,
         id: u64,
-        patience: Duration,
+        patience: Patience,
     ) -> Result<Reply, Failure> {
         let mut cancel = Cancel::new(self, agreed, id);
-        let outcome = match self.head(request, patience).await {
-            Ok(response) => self.receive(response, agreed, id).await,
+        let outcome = match self.head(request, patience.first_byte).await {
+            Ok(response) => self.receive(response, agreed, id, patience).await,
             Err(error) => Err(error.into()),
         };
         match outcome {

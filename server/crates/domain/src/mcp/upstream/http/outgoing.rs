@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use super::{Agreed, Era, Inner, SESSION_ID};
 use crate::mcp::{IMPLEMENTATION, envelope::Raw, header as wire, json, meta, upstream::Call};
 
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -94,7 +94,8 @@ pub(super) fn write_meta(body: &mut String, agreed: &Agreed, call: &Call<'_>, id
             let _ = write!(body, r#","{}":{level}"#, meta::LOG_LEVEL);
         }
     }
-    if call.progress_token.is_some() {
+    // A time-out that progress extends needs to hear of it, whether the client wants to or not.
+    if call.progress_token.is_some() || call.timeout.is_some() {
         let _ = write!(body, r#","{}":{id}"#, meta::PROGRESS_TOKEN);
     }
     push_members(body, call.meta);
@@ -124,7 +125,7 @@ impl Inner {
         if let Some(agreed) = agreed {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(agreed.version));
             if let Some(session) = &agreed.session {
-                headers.insert(SESSION_ID, session.clone());
+                headers.insert(SESSION_ID, session.id());
             }
             if agreed.era == Era::Modern {
                 headers.insert(MCP_METHOD, HeaderValue::from_static(method));

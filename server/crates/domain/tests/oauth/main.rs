@@ -1,5 +1,8 @@
 //! The authorization server's rules on both databases.
 
+mod ends;
+mod misuse;
+
 use std::sync::Arc;
 
 use domain::{
@@ -182,7 +185,7 @@ async fn own_client(
     store::oauth_clients::insert_secret(&mut tx, row.org, &secret).await.unwrap();
     tx.commit().await.unwrap();
     let given = Credentials { id: row.id, method: AuthMethod::Basic, secret: plain };
-    (authenticate(&t.env, &given).await.unwrap(), given)
+    (authenticate(&t.env, &Origin::default(), &given).await.unwrap(), given)
 }
 
 env_test!(oaz_01_only_a_known_client_and_its_own_address_are_trusted, |t| async {
@@ -489,7 +492,7 @@ env_test!(oat_04_a_client_authenticates_as_it_registered, |t| async {
     let secret = post.secret.clone().unwrap();
     let try_it = async |id: &str, method: AuthMethod, secret: &str| {
         let given = Credentials { id: id.to_owned(), method, secret: secret.to_owned() };
-        authenticate(&t.env, &given).await.is_ok()
+        authenticate(&t.env, &Origin::default(), &given).await.is_ok()
     };
     assert!(try_it(&public.id, None, "").await);
     assert!(try_it(&post.client.id, Post, &secret).await);
