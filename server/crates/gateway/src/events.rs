@@ -136,16 +136,13 @@ impl Ears {
             let own: BTreeSet<_> =
                 self.names.get(&id).into_iter().flat_map(|names| names.keys().cloned()).collect();
             let key = (id, connector.plane.version);
-            let one = match self.watching.remove(&key) {
-                Some(one) => {
-                    one.set_uris(own);
-                    one
-                }
-                None => {
-                    let org = caller.ready.plane.org;
-                    let person = caller.ready.plane.person(&caller.access);
-                    caller.inner.watchers.watch(org, connector, person, own, self.ear.clone())
-                }
+            let one = if let Some(one) = self.watching.remove(&key) {
+                one.set_uris(own);
+                one
+            } else {
+                let org = caller.ready.plane.org;
+                let person = caller.ready.plane.person(&caller.access);
+                caller.inner.watchers.watch(org, connector, person, own, self.ear.clone())
             };
             watching.insert(key, one);
         }

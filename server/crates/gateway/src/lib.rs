@@ -15,6 +15,7 @@ mod handler;
 mod held;
 mod limits;
 mod metadata;
+mod old;
 mod outbox;
 mod owned;
 mod planes;
@@ -56,7 +57,8 @@ use model::{ConnectorId, OrgId};
 use url::Url;
 
 use crate::{
-    guard::Site, held::HeldCalls, limits::Limits, planes::Planes, sessions::Sessions, watch::Watchers,
+    guard::Site, held::HeldCalls, limits::Limits, old::Channels, planes::Planes, sessions::Sessions,
+    watch::Watchers,
 };
 
 /// Hears of every request with a valid credential. It is called on the path of each call, so it must be cheap: it notes, and
@@ -166,6 +168,7 @@ struct Inner {
     planes: Arc<Planes>,
     sessions: Sessions,
     held: HeldCalls,
+    channels: Channels,
     watchers: Arc<Watchers>,
     /// Connectors that left the last question about all of them unanswered: the next one waits for them only briefly.
     unwell: Mutex<HashSet<ConnectorId>>,
@@ -207,6 +210,7 @@ impl Gateway {
             planes,
             sessions,
             held: HeldCalls::default(),
+            channels: Channels::default(),
             watchers: Arc::new(Watchers::new(refresh)),
             unwell: Mutex::default(),
             tickets,
@@ -245,6 +249,8 @@ pub fn router(gateway: Gateway) -> Router {
     Router::new()
         .route("/mcp/{slug}", any(handler::org))
         .route("/mcp/{slug}/{connector}", any(handler::connector))
+        .route("/mcp/{slug}/sse", any(old::org))
+        .route("/mcp/{slug}/{connector}/sse", any(old::connector))
         .route(
             "/.well-known/oauth-protected-resource/mcp/{slug}",
             get(metadata::org).options(metadata::preflight),

@@ -263,6 +263,7 @@ impl Streaming {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is what a step comes to")]
     fn piece(mut self, message: &[u8]) -> Step {
         let mut out = Vec::new();
         sse::encode(&mut out, message);
@@ -270,7 +271,11 @@ impl Streaming {
         Some((out.into(), Some(self)))
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "it is the last thing that happens")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        clippy::unnecessary_wraps,
+        reason = "it is the last step, and what a step comes to"
+    )]
     fn last(self, error: RpcError) -> Step {
         Some((error.message(self.job.id.as_deref()).event(), None))
     }

@@ -250,21 +250,21 @@ impl Watchers {
         let owner = connector.upstream.owner(person);
         let key = (org, connector.plane.id, connector.plane.version, owner);
         let mut table = self.table();
-        let (watcher, is_new) = match table.get(&key) {
-            Some(watcher) => (Arc::clone(watcher), false),
-            None => {
-                let watcher = Arc::new(Watcher {
-                    connector: connector.plane.id,
-                    listening: Mutex::default(),
-                    next: AtomicU64::new(0),
-                    changed: Notify::new(),
-                    ready: watch::channel(false).0,
-                    stop: CancellationToken::new(),
-                });
-                table.insert(key, Arc::clone(&watcher));
-                (watcher, true)
-            }
-        };
+        let known = table.get(&key).cloned();
+        let is_new = known.is_none();
+        let watcher = known.unwrap_or_else(|| {
+            Arc::new(Watcher {
+                connector: connector.plane.id,
+                listening: Mutex::default(),
+                next: AtomicU64::new(0),
+                changed: Notify::new(),
+                ready: watch::channel(false).0,
+                stop: CancellationToken::new(),
+            })
+        });
+        if is_new {
+            table.insert(key, Arc::clone(&watcher));
+        }
         let id = watcher.next.fetch_add(1, Ordering::Relaxed);
         let new_uris = !uris.is_empty();
         watcher.listening().insert(id, Listening { ear, uris });

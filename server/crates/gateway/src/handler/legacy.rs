@@ -22,7 +22,7 @@ use crate::{
 
 /// Resources that one session can be told of.
 const MAX_SUBSCRIPTIONS: usize = 256;
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 fn session_not_found() -> RpcError {
     RpcError::new(

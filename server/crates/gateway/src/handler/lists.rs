@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashSet,
+    fmt::Write as _,
     sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -314,7 +315,7 @@ impl Exchange<'_> {
         }
         let mut tail = String::from("]");
         if !cursors.is_empty() {
-            tail.push_str(&format!(r#","nextCursor":"{}""#, write_cursor(method, &cursors)));
+            let _ = write!(tail, r#","nextCursor":"{}""#, write_cursor(method, &cursors));
         }
         let mut own = Vec::new();
         if !missing.is_empty() {
@@ -325,7 +326,7 @@ impl Exchange<'_> {
             own.push(format!(r#""{}":{IMPLEMENTATION}"#, meta::SERVER_INFO));
         }
         if !own.is_empty() {
-            tail.push_str(&format!(r#","_meta":{{{}}}"#, own.join(",")));
+            let _ = write!(tail, r#","_meta":{{{}}}"#, own.join(","));
         }
         tail.push('}');
         message.text(&tail)

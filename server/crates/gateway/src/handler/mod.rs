@@ -26,10 +26,11 @@ use domain::{
     request::ClientIp,
     tokens::Refused,
 };
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
 
 use self::body::Accepts;
-pub(crate) use self::outcome::View;
+pub(crate) use self::{legacy::SESSION_ID, outcome::View};
 use crate::{
     Gateway, Inner,
     auth::{self, Credential, Endpoint, Presented},
@@ -50,7 +51,7 @@ pub(crate) async fn org(
     Path(slug): Path<String>,
     request: Request,
 ) -> Response {
-    serve(&gateway, &slug, None, request).await
+    guarded(&gateway, &slug, None, request, streamable()).await
 }
 
 pub(crate) async fn connector(
@@ -58,11 +59,27 @@ pub(crate) async fn connector(
     Path((slug, connector)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    serve(&gateway, &slug, Some(&connector), request).await
+    guarded(&gateway, &slug, Some(&connector), request, streamable()).await
+}
+
+/// What answers a request that may be looked at.
+pub(crate) type Serve =
+    Box<dyn for<'e> FnOnce(Arc<Inner>, Endpoint<'e>, request::Parts, Body) -> BoxFuture<'e, Response> + Send>;
+
+fn streamable() -> Serve {
+    Box::new(|inner, endpoint, head, body| {
+        Box::pin(async move { judged(&inner, endpoint, head, body).await })
+    })
 }
 
 /// Host and Origin come before everything, and browsers' questions before authentication.
-async fn serve(gateway: &Gateway, slug: &str, connector: Option<&str>, request: Request) -> Response {
+pub(crate) async fn guarded(
+    gateway: &Gateway,
+    slug: &str,
+    connector: Option<&str>,
+    request: Request,
+    serve: Serve,
+) -> Response {
     let (head, body) = request.into_parts();
     let origin = match gateway.0.site.check(&head.uri, &head.headers) {
         Ok(origin) => origin.cloned(),
@@ -75,7 +92,7 @@ async fn serve(gateway: &Gateway, slug: &str, connector: Option<&str>, request: 
     }
     let mut response = if well_formed(slug) && connector.is_none_or(well_formed) {
         let endpoint = Endpoint { site: &gateway.0.site, slug, connector };
-        judged(&gateway.0, endpoint, head, body).await
+        serve(Arc::clone(&gateway.0), endpoint, head, body).await
     } else {
         not_found().respond(None)
     };
@@ -104,28 +121,46 @@ pub(crate) struct Caller {
     pub(crate) credential: Credential,
 }
 
-async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts, body: Body) -> Response {
-    let caller = match authenticate(inner, endpoint, &head).await {
+/// The caller of a request whose credential is good and reaches the endpoint's connector.
+///
+/// # Errors
+/// The whole answer to any other.
+pub(crate) async fn admitted(
+    inner: &Arc<Inner>,
+    endpoint: Endpoint<'_>,
+    head: &request::Parts,
+) -> Result<Caller, Response> {
+    let caller = match authenticate(inner, endpoint, head).await {
         Ok(caller) => caller,
         Err(error) => {
             if error.status == StatusCode::UNAUTHORIZED
                 && let Ok(presented) = auth::presented(&head.headers, head.uri.query(), &endpoint)
             {
-                seen::refused(inner, &endpoint, &head, &presented);
+                seen::refused(inner, &endpoint, head, &presented);
             }
-            return error.respond(None);
+            return Err(error.respond(None));
         }
     };
-    let only = match endpoint.connector {
-        None => None,
-        Some(slug) => match caller.ready.connector(slug) {
-            None => return not_found().respond(None),
-            Some(connector) if !caller.access.scope.includes(connector.plane.id) => {
-                return endpoint.insufficient_scope(slug).respond(None);
-            }
-            some => some,
-        },
+    match endpoint.connector.map(|slug| (slug, caller.ready.connector(slug))) {
+        Some((_, None)) => Err(not_found().respond(None)),
+        Some((slug, Some(connector))) if !caller.access.scope.includes(connector.plane.id) => {
+            Err(endpoint.insufficient_scope(slug).respond(None))
+        }
+        _ => Ok(caller),
+    }
+}
+
+pub(crate) async fn judged(
+    inner: &Arc<Inner>,
+    endpoint: Endpoint<'_>,
+    head: request::Parts,
+    body: Body,
+) -> Response {
+    let caller = match admitted(inner, endpoint, &head).await {
+        Ok(caller) => caller,
+        Err(response) => return response,
     };
+    let only = endpoint.connector.and_then(|slug| caller.ready.connector(slug));
     let holder = || Holder {
         org: caller.ready.plane.org,
         principal: caller.access.principal.clone(),
@@ -221,7 +256,7 @@ fn unavailable() -> RpcError {
     .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-fn method_not_allowed(allow: &'static str) -> RpcError {
+pub(crate) fn method_not_allowed(allow: &'static str) -> RpcError {
     RpcError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         code::INVALID_REQUEST,

@@ -11,3 +11,4 @@ mod tokens;
 mod transport;
 mod unruly;
 mod upstream;
+mod wire;

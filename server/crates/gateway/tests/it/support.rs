@@ -425,6 +425,8 @@ pub(crate) struct FakeUpstream {
     pub(crate) answered: Notify,
     pub(crate) answer: Mutex<Option<Value>>,
     pub(crate) dropped: AtomicUsize,
+    /// Hosts that fail at whatever is no tool.
+    pub(crate) down: Mutex<HashSet<String>>,
     next: AtomicUsize,
 }
 
@@ -446,6 +448,7 @@ impl FakeUpstream {
             answered: Notify::new(),
             answer: Mutex::default(),
             dropped: AtomicUsize::new(0),
+            down: Mutex::default(),
             next: AtomicUsize::new(1),
         })
     }
@@ -479,7 +482,11 @@ async fn upstream(State(fake): State<Arc<FakeUpstream>>, request: Request) -> Re
     let bytes = body.collect().await.unwrap().to_bytes();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let host = head.uri.host().unwrap_or_default().to_owned();
-    fake.seen.lock().unwrap().push(Seen { host, headers: head.headers.clone(), body: body.clone() });
+    fake.seen.lock().unwrap().push(Seen {
+        host: host.clone(),
+        headers: head.headers.clone(),
+        body: body.clone(),
+    });
     if head.method != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
@@ -497,7 +504,7 @@ async fn upstream(State(fake): State<Arc<FakeUpstream>>, request: Request) -> Re
         (Speaks::Modern, "server/discover") => {
             return json_response(
                 200,
-                &json!({"jsonrpc":"2.0","id":id,"result":{"resultType":"complete","supportedVersions":[MODERN],"capabilities":{"tools":{}},
+                &json!({"jsonrpc":"2.0","id":id,"result":{"resultType":"complete","supportedVersions":[MODERN],"capabilities":{"tools":{},"prompts":{},"resources":{"subscribe":true}},
                     "ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"fake","version":"1.2"}}}}),
             );
         }
@@ -506,7 +513,7 @@ async fn upstream(State(fake): State<Arc<FakeUpstream>>, request: Request) -> Re
             fake.sessions.lock().unwrap().insert(session.clone());
             let mut response = json_response(
                 200,
-                &json!({"jsonrpc":"2.0","id":id,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"fake","version":"1.2"}}}),
+                &json!({"jsonrpc":"2.0","id":id,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"prompts":{},"resources":{"subscribe":true}},"serverInfo":{"name":"fake","version":"1.2"}}}),
             );
             response.headers_mut().insert("mcp-session-id", HeaderValue::try_from(session).unwrap());
             return response;
@@ -534,8 +541,35 @@ async fn upstream(State(fake): State<Arc<FakeUpstream>>, request: Request) -> Re
                 {"name":"bad name","inputSchema":{"type":"object"}}],"resultType":"complete","ttlMs":0,"cacheScope":"private"}}),
         ),
         "tools/call" => call(&fake, &id, &body["params"], modern).await,
+        "prompts/list" | "resources/list" | "prompts/get" | "resources/read" | "completion/complete" => {
+            if fake.down.lock().unwrap().contains(&host) {
+                return (StatusCode::INTERNAL_SERVER_ERROR, "").into_response();
+            }
+            primitive(&id, &host, &method, &body["params"])
+        }
         _ => rpc_error(404, &id, -32601),
     }
+}
+
+/// Prompts and resources: two pages of each list, with members that no model knows.
+fn primitive(id: &Value, host: &str, method: &str, params: &Value) -> Response {
+    let more = params["cursor"].is_null();
+    let number = if more { 1 } else { 2 };
+    let mut result = match method {
+        "prompts/list" => json!({"prompts":[{"name":format!("p{number}"),"vendor":host}]}),
+        "resources/list" => {
+            json!({"resources":[{"uri":format!("test://{host}/{number}"),"name":"r","vendor":1}]})
+        }
+        "resources/read" => json!({"contents":[{"uri":params["uri"],"text":host,"vendor":[1]}]}),
+        "prompts/get" => {
+            json!({"messages":[{"role":"user","content":{"type":"text","text":params["name"]}}]})
+        }
+        _ => json!({"completion":{"values":[params["ref"]["name"], host]}}),
+    };
+    if method.ends_with("/list") && more {
+        result["nextCursor"] = json!("second");
+    }
+    json_response(200, &json!({"jsonrpc":"2.0","id":id,"result":result}))
 }
 
 async fn call(fake: &Arc<FakeUpstream>, id: &Value, params: &Value, modern: bool) -> Response {
@@ -592,8 +626,11 @@ async fn call(fake: &Arc<FakeUpstream>, id: &Value, params: &Value, modern: bool
             let (fake, id) = (Arc::clone(fake), id.clone());
             let answer = stream::once(async move {
                 fake.answered.notified().await;
-                let code = fake.answer.lock().unwrap().take().unwrap_or_default()["error"]["code"].clone();
-                let text = format!("refused with {code}");
+                let answer = fake.answer.lock().unwrap().take().unwrap_or_default();
+                let text = match answer.get("result") {
+                    Some(result) => format!("told {result}"),
+                    None => format!("refused with {}", answer["error"]["code"]),
+                };
                 let result = json!({"content":[{"type":"text","text":text}]});
                 Ok(event(&json!({"jsonrpc":"2.0","id":id,"result":result})))
             });
