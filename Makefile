@@ -64,6 +64,9 @@ conformance: setup-test build ## the official MCP conformance suite through dist
 lighthouse: setup-test build ## Lighthouse figures of some pages, as on a phone
 	@node end2end/lighthouse.mjs
 
+bench: setup-test build ## figures of the data plane and of OAuth, on both databases (docs/benchmarks.md)
+	@scripts/bench.sh
+
 audit: ## licences, advisories and duplicates of the dependencies
 	@scripts/setup.sh audit
 	. scripts/env.sh && cargo deny check
@@ -78,4 +81,4 @@ dist/gatehouse: target/site.stamp $(SERVER_INPUTS)
 	cargo build --release -p server --features embed-site
 	install -D target/release/gatehouse $@
 
-.PHONY: help setup setup-test run build dev site sizes check test lint native end2end conformance lighthouse audit
+.PHONY: help setup setup-test run build dev site sizes check test lint native end2end conformance lighthouse bench audit

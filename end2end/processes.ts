@@ -26,13 +26,14 @@ export interface Gatehouse {
   stop(): Promise<void>;
 }
 
-export async function startGatehouse(settings: Record<string, string> = {}): Promise<Gatehouse> {
+/** `host` tells two of them apart to a browser, which keeps one set of cookies for a host, whatever its port. */
+export async function startGatehouse(settings: Record<string, string> = {}, host = '127.0.0.1'): Promise<Gatehouse> {
   await fs.access(binary).catch(() => { throw new Error(`${binary} is missing: run make build`); });
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'gatehouse-'));
   const program = path.join(folder, 'gatehouse');
   await fs.copyFile(binary, program);
   const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
+  const url = `http://${host}:${port}`;
   // Only what is named here: nothing of the tester's own settings gets in.
   const env = {
     PATH: process.env.PATH,

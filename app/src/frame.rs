@@ -20,11 +20,12 @@ use crate::{
 };
 
 /// Paths below these are for signed-in people. (Also `/` itself.)
-const AREAS: &[&str] = &["/connectors", "/settings", "/profile", "/orgs"];
+const AREAS: &[&str] = &["/connectors", "/playground", "/activity", "/settings", "/profile", "/orgs"];
 /// Pages that stand alone even for signed-in people.
 const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new", "/oauth"];
+const CONSENT: &str = "/oauth/consent";
 /// Of these, the ones that nevertheless are for signed-in people only.
-const ALONE_AND_PRIVATE: &[&str] = &["/orgs/new", "/oauth/consent"];
+const ALONE_AND_PRIVATE: &[&str] = &["/orgs/new", CONSENT];
 
 fn below(path: &str, roots: &[&str]) -> bool {
     roots
@@ -108,13 +109,14 @@ fn bar(me: Result<Me, AppError>, alone: bool) -> AnyView {
             if me.org.is_none() && is_private(&path) && !below(&path, &["/profile", "/oauth"]) {
                 go(paths::new_org());
             }
-            plain_bar(Some(me.name))
+            // The consent page has its own way out, beside the person who is asked.
+            plain_bar(Some(me.name), !below(&path, &[CONSENT]))
         }
         Err(error) => {
             if error.kind == ErrorKind::Unauthenticated {
                 ask_to_sign_in();
             }
-            plain_bar(None)
+            plain_bar(None, false)
         }
     }
 }
@@ -136,12 +138,12 @@ pub(crate) fn ask_to_sign_in() {
     }
 }
 
-fn plain_bar(name: Option<String>) -> AnyView {
+fn plain_bar(name: Option<String>, log_out: bool) -> AnyView {
     let sign_out = use_form::<SignOut>();
     let person = name.map(|name| {
         view! {
             <span class="muted">{name}</span>
-            <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet />
+            {log_out.then(|| view! { <ButtonForm form=sign_out label="Log out" kind=ButtonKind::Quiet /> }.erase())}
         }
         .erase()
     });
@@ -209,6 +211,18 @@ fn side_bar(me: Me) -> AnyView {
                 <nav aria-label="Main">
                     <NavLink href=paths::overview() label="Overview" icon="layout-dashboard" />
                     <NavLink href=paths::connectors() label="Connectors" icon="plug" />
+                    <NavLink
+                        href=paths::playground()
+                        label="Playground"
+                        icon="terminal"
+                        locked=!me.can(Permission::PlaygroundUse)
+                    />
+                    <NavLink
+                        href=paths::activity()
+                        label="Activity"
+                        icon="activity"
+                        locked=!me.can(Permission::LogsRead)
+                    />
                     <p class="nav-group">"Settings"</p>
                     <NavLink href=paths::settings() label="General" icon="settings" />
                     <NavLink
@@ -248,7 +262,7 @@ fn side_bar(me: Me) -> AnyView {
 
 fn org_switcher(me: &Me) -> AnyView {
     let current = me.org.as_ref();
-    let name = current.map(|org| org.name.clone()).unwrap_or_default();
+    let name = current.map(|org| me.label(org)).unwrap_or_default();
     let button = view! {
         <Avatar name=name.clone() />
         <span class="truncate">{name.clone()}</span>
@@ -261,7 +275,8 @@ fn org_switcher(me: &Me) -> AnyView {
         .filter(|org| current.is_none_or(|current| current.org != org.org))
         .map(|org| {
             let form = use_form_for::<SwitchOrg>("org", org.org);
-            view! { <ButtonForm form=form label=org.name.clone() kind=ButtonKind::Quiet name=format!("Switch to {}", org.name) /> }.erase()
+            let label = me.label(org);
+            view! { <ButtonForm form=form label=label.clone() kind=ButtonKind::Quiet name=format!("Switch to {label}") /> }.erase()
         })
         .collect_view();
     view! {

@@ -106,6 +106,7 @@ use crate::{
     components::{NotFound, error_page},
     frame::Frame,
     pages::{
+        activity::{ActivityEntryPage, ActivityPage, ActivitySettingsPage},
         api_keys::{ApiKeysPage, ConnectAgentPage, DeleteApiKeyPage, EditApiKeyPage, NewApiKeyPage},
         auth::{NewOrgPage, SetupPage, SignInPage},
         connections::{
@@ -113,13 +114,15 @@ use crate::{
             RevokeConnectionPage,
         },
         connectors::{
-            ConnectorPage, ConnectorsPage, DeleteConnectorPage, EditConnectorPage, NewConnectorPage,
+            ConnectorPage, ConnectorsPage, CredentialsPage, DeleteConnectorPage, EditConnectorPage,
+            NewConnectorPage, OwnAuthorizationsPage, ToolPage,
         },
         consent::ConsentPage,
         doctor::DoctorPage,
         help::{AuthenticationHelpPage, ClaudeAiHelpPage, QuickstartPage},
         oauth_clients::{DeleteOauthClientPage, NewOauthClientPage, OauthClientPage, OauthClientsPage},
         overview::OverviewPage,
+        playground::PlaygroundPage,
         profile::{ProfilePage, SessionsPage},
         settings::SettingsPage,
         sso::SsoPage,
@@ -188,9 +191,15 @@ fn Pages() -> impl IntoView {
             <Route path=At("/orgs/new") view={Lazy::<NewOrgPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors") view={Lazy::<ConnectorsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/new") view={Lazy::<NewConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/connectors/tools/:of") view={Lazy::<ToolPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id") view={Lazy::<ConnectorPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/connectors/:id/credentials") view={Lazy::<CredentialsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/:id/delete") view={Lazy::<DeleteConnectorPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/playground") view={Lazy::<PlaygroundPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/activity") view={Lazy::<ActivityPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/activity/settings") view={Lazy::<ActivitySettingsPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/activity/:id") view={Lazy::<ActivityEntryPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings") view={Lazy::<SettingsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/api-keys") view={Lazy::<ApiKeysPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/api-keys/new") view={Lazy::<NewApiKeyPage>::new()} ssr=SsrMode::Async />
@@ -231,6 +240,11 @@ fn Pages() -> impl IntoView {
             <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/connections") view={Lazy::<OwnConnectionsPage>::new()} ssr=SsrMode::Async />
+            <Route
+                path=At("/profile/authorizations")
+                view={Lazy::<OwnAuthorizationsPage>::new()}
+                ssr=SsrMode::Async
+            />
             <Route
                 path=At("/help/authentication")
                 view={Lazy::<AuthenticationHelpPage>::new()}

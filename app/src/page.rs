@@ -76,6 +76,20 @@ where
     Loaded { json: load_json(refresh.page, Some(query_param(name)), call(name, args)), reads: PhantomData }
 }
 
+/// The same with the whole query, without the question mark: for pages with several filters.
+pub fn load_by_search<S>(
+    name: &'static str,
+    args: impl Fn(String) -> S + Send + Sync + 'static,
+) -> Loaded<S::Output>
+where
+    S: ServerFn<Error = AppError, Output: Serialize> + 'static,
+{
+    let refresh: Refresh = expect_context();
+    let search = use_location().search;
+    let search = Memo::new(move |_| search.with(|search| search.trim_start_matches('?').to_owned()));
+    Loaded { json: load_json(refresh.page, Some(search), call(name, args)), reads: PhantomData }
+}
+
 /// Loads who is signed in; once, for all pages.
 pub(crate) fn load_me() -> Loaded<Me> {
     let refresh: Refresh = expect_context();

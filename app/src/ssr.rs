@@ -378,7 +378,8 @@ where
 }
 
 /// `application/x-www-form-urlencoded` as pairs.
-fn parse_form(bytes: &[u8]) -> Vec<(String, String)> {
+/// The fields of a form, or of a query, decoded once.
+pub fn parse_form(bytes: &[u8]) -> Vec<(String, String)> {
     bytes
         .split(|b| *b == b'&')
         .filter(|pair| !pair.is_empty())

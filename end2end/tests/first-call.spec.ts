@@ -49,7 +49,7 @@ test('from the set-up link to a key in every helper string, and a call with it',
 
   await test.step('a real MCP server is added, and its tools are shown', async () => {
     await page.goto(`${gatehouse.url}/connectors/new`);
-    await settled(page, 'Add a connector');
+    await settled(page, 'Add connector');
     await accessible(page);
     await page.getByLabel('Name', { exact: true }).fill('Everything');
     await page.getByLabel('Slug').fill('ev');

@@ -122,7 +122,7 @@ test('a person logs in on the way, allows a client, and takes it back', async ({
   await expect(row).toContainText('active');
   await expect(row).toContainText('olga@example.com');
   await expect(row).toContainText('gth_conn_sk_');
-  await expect(row).toContainText('Never');
+  await expect(row, 'the first token counts').toContainText('just now');
   await hydrated(page);
   await row.getByRole('link', { name: 'Regenerate key for Claude <b>Desktop</b>, olga@example.com' }).click();
   await expect(page.getByText('Regenerate the API key for this connection? The old key will be deactivated immediately.')).toBeVisible();
@@ -167,10 +167,28 @@ test('a client may be denied, and is given less than it asks for', async ({ page
   await page.goto(`${gatehouse.url}/settings/mcp-connections?status=revoked&client=Narrow`);
   await expect(page.getByText('No connection matches')).toBeVisible();
 
+  // Nothing ticked: the page comes back with the error at the field, the request is still open.
+  const none = await client(gatehouse, 'X'.repeat(80));
+  await page.goto(none.authorize);
+  await hydrated(page);
+  await page.getByLabel('All connectors of Oak').uncheck();
+  await page.getByLabel('ALPHA').uncheck();
+  await page.getByLabel('BETA').uncheck();
+  await page.getByRole('button', { name: 'Allow', exact: true }).click();
+  await expect(page.getByRole('alert')).toContainText('Choose at least one connector, or deny the request');
+  await expect(page).toHaveTitle(/^Error: /);
+  await expect(page.getByLabel('ALPHA')).not.toBeChecked();
+  await hydrated(page);
+  await page.setViewportSize({ width: 390, height: 900 });
+  expect(await page.evaluate(() => document.documentElement.scrollWidth), 'a long name fits a phone').toBe(390);
+  await page.getByLabel('ALPHA').check();
+  expect((await answer(page, 'Allow')).get('code')).toBeTruthy();
+
   // The request was answered: its page says so, and what comes next.
   await page.goBack();
   await page.goto(`${gatehouse.url}/oauth/consent?request=nothing`);
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('This request cannot be answered');
+  await expect(page.getByText('If you allowed it, the connection is listed under')).toBeVisible();
 });
 
 test('an OAuth client is made with a warning, gets a second secret, and goes', async ({ page, gatehouse }) => {
@@ -213,6 +231,9 @@ test('an OAuth client is made with a warning, gets a second secret, and goes', a
   await expect(page.getByRole('heading', { name: 'New secret' })).toBeVisible();
   const second = await page.getByLabel('client secret', { exact: true }).innerText();
   expect(second).not.toBe(secret);
+  await page.setViewportSize({ width: 390, height: 900 });
+  expect(await page.evaluate(() => document.documentElement.scrollWidth), 'a secret fits a phone').toBe(390);
+  await page.setViewportSize({ width: 1280, height: 720 });
   expect([await grant(secret), await grant(second)]).toEqual([200, 200]);
 
   await page.goto(`${gatehouse.url}/settings/oauth-clients/${id}/delete`);
@@ -223,6 +244,8 @@ test('an OAuth client is made with a warning, gets a second secret, and goes', a
   await page.getByLabel('Type nightly to confirm').fill('nightly');
   await page.getByRole('button', { name: 'Delete client' }).click();
   await expect(page.getByText('OAuth client deleted.')).toBeVisible();
+  // What was done is told once: the address forgets it.
+  if (test.info().project.use.javaScriptEnabled !== false) await expect(page).toHaveURL(/oauth-clients$/);
   expect(await grant(second)).toBe(401);
 });
 

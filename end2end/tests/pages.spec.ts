@@ -24,7 +24,7 @@ async function logIn(page: import('@playwright/test').Page, url: string, email: 
 const PAGES: [string, string | RegExp][] = [
   ['/', 'Overview'],
   ['/connectors', 'Connectors'],
-  ['/connectors/new', 'Add a connector'],
+  ['/connectors/new', 'Add connector'],
   ['/settings', /Settings|General/],
   ['/settings/api-keys', 'API keys'],
   ['/settings/api-keys/new', 'New API key'],

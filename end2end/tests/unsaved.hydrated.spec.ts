@@ -40,3 +40,32 @@ test('changes that are not saved are not lost by a click', async ({ page, freshG
   await expect(page.getByRole('heading', { level: 1, name: 'Connectors' })).toBeVisible();
   expect(asked).toEqual(['confirm', 'confirm']);
 });
+
+test('of two tabs the second says what the first changed', async ({ page, context, freshGatehouse: gatehouse }) => {
+  await gatehouse.cli(['setup', '--email', 'ada@example.com', '--password', PASSWORD, '--org-name', 'Acme', '--org-slug', 'acme', '--json']);
+  await page.goto(`${gatehouse.url}/sign-in?next=/settings`);
+  await hydrated(page);
+  await page.getByLabel('Email').fill('ada@example.com');
+  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  const name = page.getByLabel('Name', { exact: true });
+  await expect(name).toHaveValue('Acme');
+  await hydrated(page);
+
+  const other = await context.newPage();
+  await other.goto(`${gatehouse.url}/settings`);
+  await hydrated(other);
+  await other.getByLabel('Name', { exact: true }).fill('Acme One');
+  await other.getByRole('button', { name: 'Save changes' }).click();
+  await expect(other.getByText('Saved.')).toBeVisible();
+  await expect(other).toHaveURL(/settings$/);
+
+  await name.fill('Acme Two');
+  await page.getByRole('button', { name: 'Save changes' }).click();
+  await expect(page.getByRole('alert')).toContainText('it is “Acme One” now, and yours is “Acme Two”');
+  await expect(name).toHaveValue('Acme Two');
+  await page.getByRole('button', { name: 'Replace it with mine' }).click();
+  await expect(page.getByText('Saved.')).toBeVisible();
+  await other.reload();
+  await expect(other.getByLabel('Name', { exact: true })).toHaveValue('Acme Two');
+});

@@ -8,12 +8,14 @@ use domain::{
     connectors::{self, NewConnector},
     oauth_clients::{self, NewClient, Proof},
     orgs::{self, OperatorChanges},
+    usage,
 };
 use model::{
     Plan, Role, Scope,
     api_keys::KeyScope,
     orgs::{KeyVisibility, Org},
     permissions::can,
+    plan::Override,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -88,6 +90,29 @@ fn plan(name: Option<&str>) -> Result<Option<Plan>, Error> {
         .transpose()
 }
 
+/// The largest limit that can be set: a billion.
+const MOST: u64 = 1_000_000_000;
+
+/// A limit as it is typed: a number, `plan` or `unlimited`.
+fn limit<T: TryFrom<u64>>(
+    option: &str,
+    text: Option<&str>,
+    least: u64,
+) -> Result<Option<Override<T>>, Error> {
+    let wrong =
+        || refused(format!("{option} must be a whole number from {least} to {MOST}, 'plan' or 'unlimited'"));
+    match text {
+        None => Ok(None),
+        Some("plan") => Ok(Some(Override::Plan)),
+        Some("unlimited") => Ok(Some(Override::Unlimited)),
+        Some(number) => {
+            let number: u64 = number.parse().map_err(|_| wrong())?;
+            let limit = T::try_from(number).map_err(|_| wrong())?;
+            if (least..=MOST).contains(&number) { Ok(Some(Override::At(limit))) } else { Err(wrong()) }
+        }
+    }
+}
+
 fn described(org: &Org) -> Value {
     json!({
         "id": org.id,
@@ -134,8 +159,19 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             let org = orgs::create_by_operator(env, &name, &slug, &owner, wanted).await?;
             Ok((described(&org), output))
         }
-        AdminCommand::Org(OrgCommand::Set { org, plan: wanted, key_visibility, url_keys, output }) => {
+        AdminCommand::Org(OrgCommand::Set {
+            org,
+            plan: wanted,
+            rate_per_minute,
+            monthly_quota,
+            key_visibility,
+            url_keys,
+            output,
+        }) => {
             let found = orgs::find_by_slug(env, &org).await?;
+            // All of it is read before any of it is written.
+            let rate = limit("--rate-per-minute", rate_per_minute.as_deref(), 1)?;
+            let quota = limit("--monthly-quota", monthly_quota.as_deref(), 0)?;
             let changes = OperatorChanges {
                 plan: plan(wanted.as_deref())?,
                 key_visibility: key_visibility.map(|mode| match mode {
@@ -145,7 +181,12 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
                 url_keys: url_keys.map(|switch| switch == Switch::On),
             };
             orgs::set_by_operator(env, found.id, changes).await?;
-            Ok((described(&orgs::find_by_slug(env, &org).await?), output))
+            usage::set_limits(env, found.id, rate, quota).await?;
+            let limits = usage::of_org(env, found.id).await?.limits;
+            let mut answer = described(&orgs::find_by_slug(env, &org).await?);
+            answer["rate_per_minute"] = json!(limits.key_per_minute);
+            answer["monthly_quota"] = json!(limits.calls_per_month);
+            Ok((answer, output))
         }
         AdminCommand::Org(OrgCommand::Member(MemberCommand::Add { org, email, role, output })) => {
             let role = Role::parse(&role)

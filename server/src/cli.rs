@@ -177,6 +177,12 @@ pub enum OrgCommand {
         /// Its plan: free, pro, team or enterprise.
         #[arg(long)]
         plan: Option<String>,
+        /// Requests in a minute of one key; `plan` for what the plan says, `unlimited` for none.
+        #[arg(long)]
+        rate_per_minute: Option<String>,
+        /// Calls in a month; `plan` for what the plan says, `unlimited` for none.
+        #[arg(long)]
+        monthly_quota: Option<String>,
         /// Whether keys can be read again.
         #[arg(long)]
         key_visibility: Option<Visibility>,

@@ -23,6 +23,10 @@ use crate::{middleware::client::panic_text, usage::UsageMeter};
 const NEWS: Duration = Duration::from_millis(400);
 /// How often last-used times are written.
 const FLUSH: Duration = Duration::from_secs(5);
+/// How often requests that ended are written (D02).
+const RECORD: Duration = Duration::from_millis(250);
+/// How often unused portions of quotas are given back.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How often it is asked whether connectors are due for a check.
 const CHECK: Duration = Duration::from_secs(5);
 /// How often it is asked whether a signing key is due to be made or replaced.
@@ -121,6 +125,27 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     jobs.spawn(repeated("steps of clients", FLUSH, |w| {
         Box::pin(async move { w.env.journal.flush(&w.env).await })
     }));
+    let settling = repeated("quotas", SETTLE, |w| {
+        Box::pin(async move {
+            w.gateway.settle(false).await;
+            Ok(())
+        })
+    });
+    let w = work.clone();
+    jobs.spawn(async move {
+        settling.await;
+        w.gateway.settle(true).await;
+    });
+    let recording =
+        repeated("request log", RECORD, |w| Box::pin(async move { w.meter.requests.flush(&w.env).await }));
+    let w = work.clone();
+    jobs.spawn(async move {
+        recording.await;
+        if let Err(error) = w.meter.requests.flush(&w.env).await {
+            let requests = w.meter.requests.waiting_now();
+            tracing::error!(%error, requests, "the last requests are not in the log");
+        }
+    });
     let flushing =
         repeated("last-used times", FLUSH, |w| Box::pin(async move { w.meter.flush(&w.env).await }));
     jobs.spawn(async move {
@@ -190,6 +215,7 @@ async fn forward_changes(work: Work, stop: CancellationToken) {
 /// Removes sessions that ended, failures that no longer count, and outbox rows that nobody can have subscribed to.
 pub async fn clean(env: &Env) -> domain::Result<()> {
     Journal::clean(env).await?;
+    domain::usage::clean(env).await?;
     let now = env.now();
     let mut tx = env.db.write().await?;
     store::sessions::delete_expired(&mut tx, now, now - env.settings.session_idle_ms).await?;

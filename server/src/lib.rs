@@ -19,3 +19,4 @@ pub mod session;
 pub mod signing_keys;
 pub mod site;
 pub mod usage;
+pub mod watch;

@@ -11,7 +11,7 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     routing::get,
 };
-use domain::{Env, request::RequestContext};
+use domain::{Env, playground::Playground, request::RequestContext};
 use gateway::Gateway;
 use ipnet::IpNet;
 use leptos::prelude::{provide_context, use_context};
@@ -26,7 +26,7 @@ use crate::{
         context, csrf, headers, limits,
         problem::problem,
     },
-    session, site,
+    session, site, watch,
 };
 
 /// What the routes are built from.
@@ -47,9 +47,11 @@ pub struct RouteParts {
 /// The whole server.
 pub fn router(parts: RouteParts) -> Router {
     let RouteParts { env, gateway, trusted_proxies, stopping, write_path } = parts;
+    let plane: Arc<dyn Playground> = Arc::new(gateway.clone());
+    let watching = watch::router(env.clone(), stopping.clone());
     let edge = Edge { env: env.clone(), trusted: trusted_proxies };
     Router::new()
-        .merge(pages(&env))
+        .merge(pages(&env, watching, plane))
         .merge(oauth(&env))
         .merge(gateway::router(gateway))
         .merge(site::router())
@@ -61,12 +63,17 @@ pub fn router(parts: RouteParts) -> Router {
 }
 
 /// The dashboard: pages, their forms, server functions.
-fn pages(env: &Env) -> Router {
-    let context = provide_app_context(env);
+fn pages(env: &Env, watching: Router, plane: Arc<dyn Playground>) -> Router {
+    let provide = provide_app_context(env);
+    let context = move || {
+        provide();
+        provide_context(Arc::clone(&plane));
+    };
     let for_missing = context.clone();
     let pages = app::ssr::router(context)
         .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request))
-        .merge(oauth::decision(env.clone(), error_page(env)));
+        .merge(oauth::decision(env.clone(), error_page(env)))
+        .merge(watching);
     signed_in(pages, env)
         .layer(from_fn(limits::forms))
         .layer(from_fn_with_state(env.clone(), csrf::same_origin))

@@ -70,7 +70,11 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let upstreams = {
         let clock = clock.clone();
-        Upstreams::new(Arc::new(outbound.clone()), Arc::new(move || clock.now()), UpstreamSettings::default())
+        Upstreams::new(
+            gateway::clocked(Arc::new(outbound.clone())),
+            Arc::new(move || clock.now()),
+            UpstreamSettings::default(),
+        )
     };
     Ok(Env {
         db,
@@ -112,6 +116,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
     domain::connectors::seal_queries(&env)
         .await
         .map_err(|why| format!("the URLs of connectors cannot be sealed: {why}"))?;
+    domain::usage::recover(&env).await.map_err(|why| format!("the quotas cannot be read: {why}"))?;
     let planes =
         Planes::load(env.clone()).await.map_err(|why| format!("the organisations cannot be read: {why}"))?;
     let meter = Arc::new(UsageMeter::default());
@@ -125,6 +130,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
         tokens: Arc::new(env.clone()),
         judge: Arc::new(env.clone()),
         journal: env.journal.clone(),
+        ledger: Arc::new(env.clone()),
         meter: meter.clone(),
         refresh: Arc::new(crate::refresh::Refresher(env.clone())),
         clock: env.clock.clone(),

@@ -1,4 +1,5 @@
-//! Last-used times of keys, connections and clients: noted in memory on the path of a call, written in batches.
+//! What the data plane tells of: last-used times of keys, connections and clients, and requests that ended. Both are noted
+//! in memory on the path of a call and written in batches.
 
 use std::{
     collections::HashMap,
@@ -10,6 +11,7 @@ use std::{
 use domain::{
     Env,
     dataplane::{Access, Principal},
+    usage::{Record, Recorder},
 };
 use model::{GrantId, OrgId};
 use store::{Tx, api_keys::Use};
@@ -35,11 +37,17 @@ type Notes = HashMap<(OrgId, Principal), Note>;
 pub struct UsageMeter {
     shards: [Mutex<Notes>; SHARDS],
     hasher: RandomState,
+    /// Requests that ended.
+    pub requests: Recorder,
 }
 
 impl Default for UsageMeter {
     fn default() -> Self {
-        Self { shards: core::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+        Self {
+            shards: core::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::new(),
+            requests: Recorder::default(),
+        }
     }
 }
 
@@ -64,6 +72,10 @@ impl gateway::Meter for UsageMeter {
             let newest = note.grants.entry(grant).or_default();
             *newest = generation.max(*newest);
         }
+    }
+
+    fn ended(&self, record: Record) {
+        self.requests.note(record);
     }
 }
 
@@ -132,7 +144,7 @@ async fn write(tx: &mut Tx, org: OrgId, principal: &Principal, note: &Note) -> s
             store::connections::set_used(tx, org, *connection, &used).await?;
         }
         // Nothing here stands for them that could show when it was used.
-        Principal::Provider { .. } => {}
+        Principal::Provider { .. } | Principal::Member { .. } => {}
         Principal::Machine(client) => store::oauth_clients::set_used(tx, client, note.at).await?,
     }
     Ok(())

@@ -113,6 +113,16 @@
   }, true);
   addEventListener('beforeunload', (event) => { if (touched().length) event.preventDefault(); });
 
+  // What was just done is told once: not again after a reload, and not to whoever is sent the address.
+  setInterval(() => {
+    if (!('hydrated' in d.documentElement.dataset)) return;
+    const url = new URL(location.href);
+    const told = ['notice', 'enabled', 'disabled'].filter((name) => url.searchParams.has(name));
+    if (!told.length) return;
+    told.forEach((name) => url.searchParams.delete(name));
+    history.replaceState(history.state, '', url);
+  }, 1000);
+
   // A form that leaves the page is sent once. The app's own handler has cancelled the event if it took it.
   on('submit', (event) => {
     const form = event.target;
@@ -123,6 +133,35 @@
       delete form.dataset.dirty;
     }
   });
+  // A list that is watched: the server tells how much is new, and its Refresh button loads it, unless somebody is busy there.
+  let source = null;
+  let fresh = 0;
+  const load = () => {
+    const el = d.querySelector('[data-watch]');
+    if (!fresh || !el) return;
+    const busy = d.querySelector('.table tbody:hover, .filters :focus');
+    el.querySelector('[data-watch-state]').textContent = busy ? `${fresh} new` : 'Live';
+    if (busy || !('hydrated' in d.documentElement.dataset)) return;
+    fresh = 0;
+    el.querySelector('form').requestSubmit();
+  };
+  setInterval(() => {
+    const el = d.hidden ? null : d.querySelector('[data-watch]');
+    const url = el && el.dataset.watch + location.search;
+    if (source && (!url || !source.url.endsWith(url))) {
+      source.close();
+      source = null;
+      fresh = 0;
+    }
+    if (url && !source) {
+      source = new EventSource(url);
+      source.addEventListener('new', (event) => { fresh += +event.data; load(); });
+      source.onopen = () => {
+        const state = d.querySelector('[data-watch-state]');
+        if (state && !state.textContent) state.textContent = 'Live';
+      };
+    } else load();
+  }, 1000);
   addEventListener('pageshow', () => {
     for (const form of d.querySelectorAll('form[data-sent]')) delete form.dataset.sent;
   });

@@ -63,6 +63,77 @@ impl Health {
     }
 }
 
+/// What a new or changed definition of a tool does before somebody has looked at it (UPS-13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolPolicy {
+    /// It is offered, and shown as changed.
+    Alert,
+    /// It is not offered until somebody approves it.
+    Block,
+}
+
+impl ToolPolicy {
+    /// The name in forms and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alert => "alert",
+            Self::Block => "block",
+        }
+    }
+
+    /// The policy with this name. Anything else is the stricter one.
+    pub fn parse(name: &str) -> Self {
+        if name == "alert" { Self::Alert } else { Self::Block }
+    }
+}
+
+/// What people have said about a tool's definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Review {
+    /// It is the one that was approved.
+    Approved,
+    /// Nobody has approved one yet.
+    New,
+    /// It is another than the one that was approved.
+    Changed,
+    /// Somebody has rejected it.
+    Rejected,
+}
+
+/// The longest public name of a tool that every known client takes: Cursor refuses those over 60 characters, Claude those
+/// over 64.
+pub const MAX_TOOL_NAME: usize = 60;
+/// The longest time-out of a tool in seconds.
+pub const MAX_TOOL_TIMEOUT: u32 = 3600;
+/// The longest description of a tool in characters.
+pub const MAX_TOOL_DESCRIPTION: usize = 4000;
+
+/// A line of the difference between two definitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffLine {
+    /// `-` for what was, `+` for what is, a space for both.
+    pub sign: char,
+    /// The line.
+    pub text: String,
+}
+
+/// One tool with all that there is to decide about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolDetail {
+    /// The tool.
+    pub tool: Tool,
+    /// Fingerprint of the definition that the server gives now: SHA-256 in hexadecimal.
+    pub fingerprint: String,
+    /// Fingerprint of the one that was approved.
+    pub pinned: Option<String>,
+    /// What changed, if it did; of a new tool the whole definition.
+    pub diff: Vec<DiffLine>,
+    /// The server's own description.
+    pub own_description: String,
+}
+
 /// A connector, without its secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connector {
@@ -96,6 +167,8 @@ pub struct Connector {
     pub tools_enabled: u32,
     /// All tools it offered at the last look.
     pub tools_total: u32,
+    /// What a new or changed tool does before somebody has looked at it.
+    pub tool_policy: ToolPolicy,
     /// The static headers it is sent; values are never shown again.
     pub headers: Vec<HeaderInfo>,
     /// When it was made, Unix milliseconds.
@@ -187,6 +260,28 @@ pub struct Tool {
     pub open_world: Option<bool>,
     /// The input schema, pretty-printed.
     pub input_schema: String,
+    /// The name that an admin gave it, without the prefix.
+    pub alias: Option<String>,
+    /// Whether its public name was shortened, because clients would refuse it.
+    pub shortened: bool,
+    /// The tool that has the same public name already: this one is not offered.
+    pub clash: Option<String>,
+    /// The description that an admin gave it.
+    pub own_words: Option<String>,
+    /// How long a call may go without progress, seconds.
+    pub timeout_seconds: Option<u32>,
+    /// What people have said about its definition.
+    pub review: Review,
+    /// Whether it is not offered because of that.
+    pub held: bool,
+    /// When somebody last approved or rejected, Unix milliseconds.
+    pub reviewed_at: Option<i64>,
+    /// Who, by name.
+    pub reviewed_by: Option<String>,
+    /// Since when its server leaves it out, Unix milliseconds.
+    pub gone_at: Option<i64>,
+    /// What is suspicious about its definition, in words for people.
+    pub warnings: Vec<String>,
 }
 
 /// What a probe of a URL found.

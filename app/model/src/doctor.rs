@@ -59,7 +59,7 @@ impl Stage {
     /// What it is called on the page.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Challenge => "401 with the way to sign in",
+            Self::Challenge => "Answered 401 and said where to sign in",
             Self::ResourceMetadata => "Resource metadata",
             Self::ServerMetadata => "Server metadata",
             Self::Register => "Registration",
@@ -92,6 +92,8 @@ pub struct SeenStep {
 pub enum Outcome {
     /// It came to its first call.
     Connected,
+    /// It did, and its connection was revoked since.
+    Revoked,
     /// It goes on: the last step is only minutes old.
     UnderWay,
     /// A step failed.
@@ -121,9 +123,25 @@ pub struct Attempt {
     pub diagnosis: String,
     /// What to do about it with this client; empty when nothing is to be done.
     pub fix: String,
+    /// When its connection was revoked and by whom, for [`Outcome::Revoked`].
+    pub revoked: Option<Revoked>,
+}
+
+/// The end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// When, Unix milliseconds.
+    pub at: i64,
+    /// By whom, by name; may be empty.
+    pub by: String,
 }
 
 impl Attempt {
+    /// When it was first heard of, Unix milliseconds.
+    pub fn first_at(&self) -> i64 {
+        self.steps.iter().map(|step| step.at).min().unwrap_or_default()
+    }
+
     /// When it was last heard of, Unix milliseconds.
     pub fn last_at(&self) -> i64 {
         self.steps.iter().map(|step| step.at).max().unwrap_or_default()

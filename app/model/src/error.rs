@@ -83,6 +83,19 @@ impl AppError {
         error
     }
 
+    /// This refusal and another of the same form, so that all fields are told at once. What is no refusal of a field
+    /// stands alone.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        if other.fields.is_empty() {
+            return other;
+        }
+        if !self.fields.is_empty() {
+            self.fields.extend(other.fields);
+        }
+        self
+    }
+
     /// The HTTP status that carries this error.
     pub const fn status(&self) -> u16 {
         match self.kind {

@@ -115,6 +115,9 @@ define_id!(
     /// The public name of a session in lists. It is not the cookie's value (SES-05).
     SessionId, "ses");
 define_id!(
+    /// One request in the request log. Ids are in the order in which requests ended.
+    LogEntryId, "log");
+define_id!(
     /// A connector: one upstream MCP server of an organisation.
     ConnectorId, "mcp");
 define_id!(

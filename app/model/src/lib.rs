@@ -5,7 +5,9 @@
 //! to wasm and stays small there, so it imports serde and uuid only (and `server_fn`'s error trait, which has to be
 //! implemented beside the type).
 
+pub mod activity;
 pub mod api_keys;
+pub mod audit;
 pub mod connectors;
 pub mod credentials;
 pub mod doctor;
@@ -16,6 +18,7 @@ pub mod orgs;
 pub mod paths;
 pub mod permissions;
 pub mod plan;
+pub mod playground;
 pub mod scope;
 pub mod slug;
 pub mod sso;
@@ -24,9 +27,9 @@ pub mod text;
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
-    ConnectorId, GrantId, IdentityProviderId, OrgId, OutboxId, SessionId, UserId,
+    ConnectorId, GrantId, IdentityProviderId, LogEntryId, OrgId, OutboxId, SessionId, UserId,
 };
 pub use permissions::{Permission, Role};
-pub use plan::Plan;
+pub use plan::{Limits, Plan};
 pub use scope::{InvalidScope, Scope};
 pub use slug::{ConnectorSlug, OrgSlug};

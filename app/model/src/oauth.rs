@@ -332,7 +332,7 @@ pub struct Connection {
     pub created_at: i64,
     /// When it ends by itself.
     pub expires_at: i64,
-    /// When an access token was last refreshed.
+    /// When it last got an access token.
     pub last_token_at: Option<i64>,
     /// When a request last used it.
     pub last_used_at: Option<i64>,
@@ -367,6 +367,8 @@ pub struct ConsentOrg {
     pub slug: String,
     /// Why access cannot be given there, in words; `None` when it can.
     pub refused: Option<String>,
+    /// Whether the person may change which clients it gives access to.
+    pub may_change: bool,
     /// What a connection would reach: the connectors that are asked for and exist.
     pub connectors: Vec<ConsentConnector>,
     /// How many days a connection lasts.

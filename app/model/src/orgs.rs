@@ -79,9 +79,23 @@ pub struct Me {
 }
 
 impl Me {
+    /// What an organisation is called where several stand side by side: with its slug, when another has the same name.
+    pub fn label(&self, org: &Membership) -> String {
+        told_apart(&org.name, org.slug.as_str(), self.orgs.iter().map(|other| other.name.as_str()))
+    }
+
     /// Whether the person may do this in the organisation in view.
     pub fn can(&self, permission: Permission) -> bool {
         self.org.as_ref().is_some_and(|org| org.role.allows(permission))
+    }
+}
+
+/// The name, and behind it the slug where the name alone could mean another of `names`, which has the name itself as well.
+pub fn told_apart<'a>(name: &str, slug: &str, names: impl Iterator<Item = &'a str>) -> String {
+    if names.filter(|other| *other == name).count() > 1 {
+        format!("{name} ({slug})")
+    } else {
+        name.to_owned()
     }
 }
 
@@ -96,8 +110,10 @@ pub struct Overview {
     pub active_keys: u32,
     /// MCP connections that are live.
     pub connections: u32,
-    /// When any key or connection was last used, Unix milliseconds.
+    /// When anybody last called the endpoint, with whatever credential, Unix milliseconds.
     pub last_call_at: Option<i64>,
+    /// Requests of the last 24 hours; `None` without `usage:read`.
+    pub last_day: Option<crate::activity::LastDay>,
     /// Whether the person closed the checklist.
     pub onboarding_dismissed: bool,
     /// Whether the built-in demo server can be added with one click.
@@ -117,6 +133,9 @@ pub struct ConnectorCounts {
     pub healthy: u32,
 }
 
+/// After how many minutes without a request an organisation may log its members out: 15 minutes to 30 days.
+pub const SESSION_MINUTES: core::ops::RangeInclusive<i64> = 15..=30 * 24 * 60;
+
 /// One line of recent activity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
@@ -130,6 +149,8 @@ pub struct Activity {
     pub target: String,
     /// Whether it worked.
     pub ok: bool,
+    /// How often, where several are told as one; `at` is the latest.
+    pub times: u32,
 }
 
 /// One signed-in browser (SES-05).

@@ -1,6 +1,6 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, ConnectionId, ConnectorId};
+use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -51,9 +51,49 @@ pub fn edit_connector(id: ConnectorId) -> String {
 pub fn connector_credentials(id: ConnectorId) -> String {
     format!("/connectors/{id}/credentials")
 }
+/// A tool of a connector: its name, description, time-out and review.
+pub fn connector_tool(id: ConnectorId, tool: &str) -> String {
+    format!("/connectors/tools/{id}:{}", encode(tool))
+}
 /// Ask before a connector is deleted.
 pub fn delete_connector(id: ConnectorId) -> String {
     format!("/connectors/{id}/delete")
+}
+/// The request log.
+pub const fn activity() -> &'static str {
+    "/activity"
+}
+/// One request: what came of it, and where its time went.
+pub fn activity_entry(id: LogEntryId) -> String {
+    format!("/activity/{id}")
+}
+/// What is kept of requests, and for how long.
+pub const fn activity_settings() -> &'static str {
+    "/activity/settings"
+}
+/// Tells of new requests while somebody looks at the log (server-sent events).
+pub const fn activity_events() -> &'static str {
+    "/activity/events"
+}
+/// Call a tool from the dashboard.
+pub const fn playground() -> &'static str {
+    "/playground"
+}
+/// The form for one tool.
+pub fn playground_tool(connector: &str, tool: &str) -> String {
+    format!("/playground?tool={}", encode(&format!("{connector}/{tool}")))
+}
+/// Call a tool without speaking MCP.
+pub const fn rest_invoke() -> &'static str {
+    "/v1/mcp/invoke"
+}
+/// List tools without speaking MCP.
+pub const fn rest_tools() -> &'static str {
+    "/v1/mcp/tools"
+}
+/// The `OpenAPI` document of both.
+pub const fn rest_openapi() -> &'static str {
+    "/v1/openapi.json"
 }
 /// General settings.
 pub const fn settings() -> &'static str {
@@ -119,6 +159,22 @@ pub const fn connection_doctor() -> &'static str {
 pub const fn settings_sso() -> &'static str {
     "/settings/sso"
 }
+/// How the organisation protects its accounts.
+pub const fn settings_security() -> &'static str {
+    "/settings/security"
+}
+/// The audit log.
+pub const fn settings_audit() -> &'static str {
+    "/settings/audit"
+}
+/// One event of it.
+pub fn audit_event(id: AuditEventId) -> String {
+    format!("/settings/audit/{id}")
+}
+/// The filtered log as a file; POST only.
+pub const fn audit_export() -> &'static str {
+    "/settings/audit/export"
+}
 /// The connections of the signed-in person.
 pub const fn profile_connections() -> &'static str {
     "/profile/connections"
@@ -142,6 +198,12 @@ pub const fn authorize() -> &'static str {
 /// The page that asks whether a client may have access; `request` is the value of the stored request.
 pub fn consent(request: &str) -> String {
     format!("/oauth/consent?request={}", encode(request))
+}
+/// The same page once more, after an answer that could not be taken: for this organisation (may be empty), with the
+/// field that has to change.
+pub fn consent_again(request: &str, org: &str, field: &str) -> String {
+    let org = if org.is_empty() { String::new() } else { format!("&org={}", encode(org)) };
+    format!("{}{org}&error={}", consent(request), encode(field))
 }
 /// The answer to the consent page; POST only.
 pub const fn consent_decision() -> &'static str {

@@ -18,9 +18,11 @@ pub enum InvalidSlug {
 impl fmt::Display for InvalidSlug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Length => "Use 3 to 63 characters",
-            Self::Characters => "Use lower-case letters, digits and hyphens, and no hyphen at either end",
-            Self::Reserved => "Choose another word: this one is reserved",
+            Self::Length => "Use 3 to 63 characters for the slug",
+            Self::Characters => {
+                "Use lower-case letters, digits and hyphens for the slug, and no hyphen at either end"
+            }
+            Self::Reserved => "Choose another slug: this word is reserved",
         })
     }
 }

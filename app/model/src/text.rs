@@ -51,7 +51,7 @@ pub fn email(field: &str, text: &str) -> Result<String, AppError> {
     if fits {
         Ok(text.to_owned())
     } else {
-        Err(AppError::field(field, "email", "Enter an e-mail address like name@example.com"))
+        Err(AppError::field(field, "email", "Enter an email address like name@example.com"))
     }
 }
 

@@ -23,7 +23,8 @@ pub fn Field(
     children: Children,
 ) -> impl IntoView {
     let id = form.id_of(name);
-    let hint = some(hint).map(|hint| view! { <p class="hint" id=format!("{id}-hint")>{hint}</p> }.erase());
+    let hint =
+        some(hint).map(|hint| view! { <p class="hint" id=format!("{id}-hint")>{marked(&hint)}</p> }.erase());
     view! {
         <div class="field" data-invalid=invalid(form, name)>
             <label for=id.clone()>{label}</label>
@@ -33,6 +34,14 @@ pub fn Field(
         </div>
     }
     .erase()
+}
+
+/// A text in which what stands between backticks is code.
+fn marked(text: &str) -> Vec<AnyView> {
+    let parts = text.split('`').map(str::to_owned).enumerate();
+    parts
+        .map(|(at, part)| if at % 2 == 1 { view! { <code>{part}</code> }.erase() } else { part.into_any() })
+        .collect()
 }
 
 /// The error at a field, for controls with their own surroundings.

@@ -77,6 +77,9 @@ pub fn ErrorState(
     error: AppError,
 ) -> impl IntoView {
     let location = use_location();
+    // What an app asked for wrongly stays wrong, and the answer to the consent page cannot be asked for with a link.
+    let path = location.pathname.get_untracked();
+    let in_vain = path == paths::consent_decision() || (path == paths::authorize() && !is_ours(error.kind));
     let again = move || {
         location.pathname.with(|path| {
             location
@@ -84,30 +87,49 @@ pub fn ErrorState(
                 .with(|search| if search.is_empty() { path.clone() } else { format!("{path}?{search}") })
         })
     };
+    let again = (!in_vain).then(|| {
+        view! {
+            <div class="actions">
+                <a class="button" href=again rel="external">"Try again"</a>
+            </div>
+        }
+        .erase()
+    });
     let id = request_id(&error);
     view! {
         <div class="state" data-tone="bad">
             <Icon name="circle-alert" />
             <h2>{error.message}</h2>
             <p>{copy::NOTHING_CHANGED}</p>
-            <div class="actions">
-                <a class="button" href=again rel="external">"Try again"</a>
-            </div>
+            {again}
             {id}
         </div>
     }
     .erase()
 }
 
+/// Whether the same may go well another time.
+const fn is_ours(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::RateLimited)
+}
+
 /// The id that leads the operator to the log, for failures that are not the person's to mend.
 pub(crate) fn request_id(error: &AppError) -> Option<AnyView> {
-    let ours = matches!(error.kind, ErrorKind::Internal | ErrorKind::Unavailable);
     error
         .request_id
         .clone()
-        .filter(|_| ours)
+        .filter(|_| matches!(error.kind, ErrorKind::Internal | ErrorKind::Unavailable))
         .map(|id| view! { <p class="fine">"Request id " <code>{id}</code></p> }.erase())
 }
+
+/// Lists, and the words that lead back to them.
+const LISTS: &[(&str, &str)] = &[
+    (paths::connectors(), "Back to the connectors"),
+    (paths::activity(), "Back to the activity"),
+    (paths::settings_api_keys(), "Back to the API keys"),
+    (paths::settings_oauth_clients(), "Back to the OAuth clients"),
+    (paths::settings_connections(), "Back to the connections"),
+];
 
 /// No such page, or no such thing in this organisation. Status 404.
 #[component]
@@ -122,6 +144,10 @@ pub fn NotFound(
     } else {
         message
     };
+    // The list that what is not here would stand in.
+    let path = use_location().pathname.get_untracked();
+    let list = LISTS.iter().find(|(list, _)| path.len() > list.len() && path.starts_with(list));
+    let list = list.map(|(href, label)| view! { <a class="button" href=*href>{*label}</a> }.erase());
     view! {
         <PageHeader title="Not found" />
         <div class="state">
@@ -129,6 +155,7 @@ pub fn NotFound(
             <h2>"Nothing is here"</h2>
             <p>{message}</p>
             <div class="actions">
+                {list}
                 <a class="button" href=paths::overview()>"Go to the overview"</a>
             </div>
         </div>
@@ -150,8 +177,13 @@ pub fn error_page(error: AppError) -> AnyView {
         ErrorKind::NotFound => view! { <NotFound message=error.message /> }.erase(),
         _ => {
             set_status(error.status());
+            // What the authorization endpoint says of an app that it cannot answer.
+            let title = match error.code.as_str() {
+                "unknown_client" | "bad_redirect_uri" => "This app is not known here",
+                _ => "This page could not be loaded",
+            };
             view! {
-                <PageHeader title="This page could not be loaded" />
+                <PageHeader title=title />
                 <ErrorState error=error />
             }
             .erase()

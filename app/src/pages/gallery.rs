@@ -148,7 +148,7 @@ mod shown {
         let steps = vec![
             Step {
                 done: true,
-                title: "Add a connector".into(),
+                title: "Add connector".into(),
                 about: "An MCP server to speak to.".into(),
                 href: "/".into(),
             },
@@ -168,7 +168,7 @@ mod shown {
                 title="Components"
                 about="All of them, in all states."
                 crumbs=vec![Crumb::new("/", "Overview"), Crumb::new("/settings", "Settings")]
-                action=view! { <LinkButton href="/__ui" label="Add a connector" kind=ButtonKind::Primary icon="plus" /> }.erase()
+                action=view! { <LinkButton href="/__ui" label="Add connector" kind=ButtonKind::Primary icon="plus" /> }.erase()
             />
             <Card title="Buttons">
                 <div class="actions">
@@ -234,7 +234,7 @@ mod shown {
             </Card>
             <Card title="Getting started"><Checklist steps=steps /></Card>
             <EmptyState icon="plug" title="No connectors yet" about="A connector is one MCP server that Gatehouse speaks to for you.">
-                <LinkButton href="/__ui" label="Add a connector" kind=ButtonKind::Primary />
+                <LinkButton href="/__ui" label="Add connector" kind=ButtonKind::Primary />
                 <a href="/help/quickstart">"How it works"</a>
             </EmptyState>
             <ErrorState error=failure />

@@ -1,5 +1,6 @@
 //! One folder per area: `api.rs` has its server functions, `page.rs` its pages.
 
+pub mod activity;
 pub mod api_keys;
 pub mod auth;
 pub mod connections;
@@ -11,6 +12,7 @@ pub mod gallery;
 pub mod help;
 pub mod oauth_clients;
 pub mod overview;
+pub mod playground;
 pub mod profile;
 pub mod settings;
 pub mod sso;

@@ -29,13 +29,13 @@ use crate::support::{Answer, HOST, TestApp};
 const AUDIENCE: &str = "http://localhost:3000/mcp/acme";
 
 /// `oidc-provider` with a key of its own. It ends when this is dropped.
-struct Provider {
-    issuer: String,
+pub(crate) struct Provider {
+    pub(crate) issuer: String,
     process: Child,
 }
 
 impl Provider {
-    async fn start(port: &str) -> Self {
+    pub(crate) async fn start(port: &str) -> Self {
         let mut process = Command::new("node")
             .arg("end2end/clients/identity-provider.mjs")
             .current_dir(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")))
@@ -50,6 +50,8 @@ impl Provider {
         let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
         let line = line.expect("the provider starts").unwrap().expect("run `make setup-test`");
         let issuer = line.strip_prefix("listening on ").expect("its address").to_owned();
+        // Whatever else it says is read: a pipe that nobody reads ends it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self { issuer, process }
     }
 
@@ -58,7 +60,7 @@ impl Provider {
     }
 
     /// The same provider with another key.
-    async fn rotate(mut self) -> Self {
+    pub(crate) async fn rotate(mut self) -> Self {
         let port = self.port();
         self.process.kill().await.expect("it ends");
         Self::start(&port).await

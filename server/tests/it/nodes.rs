@@ -140,7 +140,7 @@ async fn what_one_node_ends_the_other_refuses(kind: Kind) {
 
     let grant = app.test.grant(&member, "rekeyed", "mcp:call").await;
     let (token, it) = (mint(&app, &member, "rekeyed", Some(grant)).await, connection(grant).await);
-    let end = end_by(async || connections::regenerate(env, &revokes, it).await.unwrap());
+    let end = end_by(async || connections::regenerate(env, &revokes, it, None).await.unwrap());
     ended(&mut node, "a key that was made anew", &token, &end).await;
 
     app.test.machine(&owner, "machine", "mcp:call").await;

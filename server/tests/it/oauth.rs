@@ -498,10 +498,41 @@ async fn oaz_07_a_get_issues_no_code_and_other_sites_cannot_decide() {
         let answer = browser.post("/oauth/consent/decision", bad).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");
     }
+    // Nothing ticked: the same page again, with the error at the field, and the request is still open.
+    let org = member.org_id().to_string();
+    let none = [("request", request.as_str()), ("org", org.as_str()), ("decision", "allow")];
+    let answer = browser.post("/oauth/consent/decision", &none).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert_eq!(
+        answer.header("location"),
+        format!("/oauth/consent?request={request}&org={org}&error=connectors")
+    );
+    let again = browser.get(answer.header("location")).await;
+    assert_eq!(again.status, StatusCode::OK);
+    assert!(again.text.contains("Choose at least one connector, or deny the request"), "{}", again.text);
+    assert!(again.text.contains("<title>Error: ") && !again.text.contains(" checked"), "as it was sent");
     let denied = [("request", request.as_str()), ("decision", "deny")];
     let told_no = told(&browser.post("/oauth/consent/decision", &denied).await);
     assert_eq!(of(&told_no, "error"), Some("access_denied"));
     assert_eq!(browser.post("/oauth/consent/decision", &denied).await.status, StatusCode::NOT_FOUND);
+    // Whoever goes back finds out what may have come of it.
+    let back = browser.get(&format!("/oauth/consent?request={request}")).await;
+    assert!(back.text.contains("If you allowed it, the connection is listed under"), "{}", back.text);
+}
+
+#[tokio::test]
+async fn oaz_01_an_app_that_is_not_known_is_told_of_without_a_way_to_ask_again() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let client = client_of(&app, json!({})).await;
+    let mut browser = app.signed_in(&member).await;
+    let elsewhere = [("redirect_uri", Some("https://evil.example/cb"))];
+    for path in [authorize("gth_client_nobody", &[]), authorize(text(&client, "client_id"), &elsewhere)] {
+        let page = browser.get(&path).await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST);
+        assert!(page.text.contains("This app is not known here"), "{}", page.text);
+        assert!(!page.text.contains("Try again"), "{}", page.text);
+    }
 }
 
 #[tokio::test]

@@ -13,22 +13,22 @@ use store::{Kind, testing::TestDb};
 const PASSWORD: &str = "correct horse battery staple 9";
 
 /// A folder in which the binary runs with nothing but what a test gives it.
-struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
     settings: Vec<(String, String)>,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), settings: Vec::new() }
     }
 
-    fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -48,14 +48,14 @@ impl Place {
         self.command(arguments).output().unwrap()
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// The one sentence with which a command fails.
-    fn fails(&self, arguments: &[&str]) -> String {
+    pub(crate) fn fails(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(!output.status.success(), "{arguments:?} should fail");
         let text = String::from_utf8(output.stderr).unwrap();
@@ -63,7 +63,7 @@ impl Place {
         text
     }
 
-    fn set_up(&self) -> Value {
+    pub(crate) fn set_up(&self) -> Value {
         self.json(&[
             "admin",
             "setup",
@@ -81,9 +81,9 @@ impl Place {
 }
 
 /// A running server. It is killed when this is dropped.
-struct Running {
-    process: Child,
-    base: String,
+pub(crate) struct Running {
+    pub(crate) process: Child,
+    pub(crate) base: String,
     printed: String,
 }
 
@@ -98,7 +98,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn start(place: &Place) -> Running {
+pub(crate) fn start(place: &Place) -> Running {
     let listen = format!("127.0.0.1:{}", free_port());
     let mut process = place
         .command(&["serve"])
@@ -140,7 +140,7 @@ fn rpc(url: String, method: &str) -> reqwest::RequestBuilder {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test is outside the product and talks to loopback")]
-fn reqwest_client() -> reqwest::Client {
+pub(crate) fn reqwest_client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 

@@ -73,8 +73,10 @@ pub async fn create_api_key(
     let ctx = crate::ssr::ctx()?;
     let told = crate::ssr::told(&ctx);
     let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
-    let expires_at = domain::api_keys::end(ctx.env.now(), &expires, &expires_on)?;
-    let new = NewKey { name, scope: scope(&access, connectors), expires_at, url_key: url_key.is_some() };
+    let scope = scope(&access, connectors);
+    let end = domain::api_keys::end(ctx.env.now(), &expires, &expires_on).map_err(Into::into);
+    let (_, expires_at) = domain::both(domain::api_keys::check(&name, &scope), end).map_err(&told)?;
+    let new = NewKey { name, scope, expires_at, url_key: url_key.is_some() };
     let made = domain::api_keys::create(&ctx.env, &actor, &new).await.map_err(&told)?;
     let methods = domain::api_keys::methods_for(&ctx.env, &actor, &made).await.map_err(&told)?;
     Ok(CreatedKey { made, methods })

@@ -175,11 +175,11 @@ impl Cards {
 
 /// Asks for the whole key. One form serves all cards, and its answer stands on the card it was asked for.
 fn copy_form(copy: Form<CopyApiKey>, key: &ApiKey) -> AnyView {
-    let (id, name) = (key.id.to_string(), format!("Copy key {}", key.name));
+    let (id, name) = (key.id.to_string(), format!("Show key {}", key.name));
     view! {
         <PostForm form=copy class="inline-form">
             <input type="hidden" name="id" value=id />
-            <button class="button quiet" type="submit" aria-label=name><Icon name="copy" /> <span>"Copy key"</span></button>
+            <button class="button quiet" type="submit" aria-label=name><Icon name="eye" /> <span>"Show key"</span></button>
         </PostForm>
     }
     .erase()

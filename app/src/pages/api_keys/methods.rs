@@ -52,10 +52,12 @@ pub(super) fn methods(
 fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<OpenConnectHelper>>) -> AnyView {
     let is_open = method.client == open;
     let make = make.filter(|_| !about.filled).map(|form| make_key(form, &method));
-    let steps = method.steps.into_iter().map(|step| view! { <li>{step}</li> }.erase()).collect_view();
+    let steps = steps(method.steps);
     let snippets = method.snippets.into_iter().map(snippet).collect_view();
     let link = method.link.filter(|_| about.filled).map(|href| {
-        view! { <p><a class="button" href=href rel="external">{format!("Add to {}", method.title)}</a></p> }.erase()
+        // The other button of this name signs in.
+        let with_key = if method.oauth.is_some() { " with this key" } else { "" };
+        view! { <p><a class="button" href=href rel="external">{format!("Add to {}{with_key}", method.title)}</a></p> }.erase()
     });
     let needs_url_key = !about.url_keys && matches!(method.client.as_str(), "claude-desktop" | "chatgpt");
     let switch = (needs_url_key && about.may_manage).then(|| {
@@ -86,7 +88,7 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
         <Disclosure title=method.title open=is_open group="clients">
             {oauth}
             {make}
-            <ol class="steps">{steps}</ol>
+            {steps}
             {link}
             {snippets}
             {warning}
@@ -95,9 +97,18 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
     .erase()
 }
 
+/// What to do, numbered if it is more than one thing.
+fn steps(steps: Vec<String>) -> AnyView {
+    if let [only] = steps.as_slice() {
+        return view! { <p>{only.clone()}</p> }.erase();
+    }
+    let steps = steps.into_iter().map(|step| view! { <li>{step}</li> }.erase()).collect_view();
+    view! { <ol class="steps">{steps}</ol> }.erase()
+}
+
 /// How to connect a client by signing in.
 pub(crate) fn oauth_way(way: OauthWay) -> AnyView {
-    let steps = way.steps.into_iter().map(|step| view! { <li>{step}</li> }.erase()).collect_view();
+    let steps = steps(way.steps);
     let snippets = way.snippets.into_iter().map(snippet).collect_view();
     let link = way.link.map(|href| {
         view! { <p><a class="button" href=href rel="external">{format!("Add to {}", way.title)}</a></p> }
@@ -105,7 +116,7 @@ pub(crate) fn oauth_way(way: OauthWay) -> AnyView {
     });
     view! {
         <div class="stack">
-            <ol class="steps">{steps}</ol>
+            {steps}
             {link}
             {snippets}
         </div>

@@ -91,7 +91,7 @@ fn made(created: CreatedKey, keys: &Keys, me: &Me) -> AnyView {
         .erase(),
         KeyVisibility::Copyable => view! {
             <Callout tone=Tone::Info>
-                <p>"An encrypted copy is kept: the key can be copied again on the API keys page."</p>
+                <p>"An encrypted copy is kept: the key can be shown again on the API keys page."</p>
             </Callout>
         }
         .erase(),

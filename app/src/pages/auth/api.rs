@@ -54,6 +54,13 @@ pub async fn sign_in(
 
     let ctx = ssr::ctx()?;
     server::check_form(&ctx, &csrf)?;
+    let missing =
+        [("email", email.trim(), "Enter your email"), ("password", &password, "Enter your password")];
+    let missing = missing.into_iter().filter(|(_, text, _)| text.is_empty());
+    let missing = missing.map(|(field, _, words)| AppError::field(field, "required", words));
+    if let Some(error) = missing.reduce(AppError::and) {
+        return Err(error);
+    }
     let done =
         domain::accounts::sign_in(&ctx.env, &ctx.origin, email.trim(), &password, ctx.device.as_deref())
             .await
@@ -68,6 +75,8 @@ pub async fn sign_in(
 pub struct SetupStart {
     /// Whether the link is good.
     pub works: bool,
+    /// Whether somebody is logged in.
+    pub signed_in: bool,
     /// The value of the hidden field `csrf`.
     pub csrf: String,
     /// What stands before the slug in an endpoint URL.
@@ -80,7 +89,8 @@ pub async fn load_setup(token: String) -> Result<SetupStart, AppError> {
     let ctx = crate::ssr::ctx()?;
     let works = domain::accounts::setup_link_works(&ctx.env, &token).await.map_err(crate::ssr::told(&ctx))?;
     let endpoint = server::endpoint_prefix(&ctx);
-    Ok(SetupStart { works, csrf: ctx.form_token, endpoint })
+    let signed_in = ctx.signed_in.is_some() && domain::orgs::me(&ctx).await.is_ok();
+    Ok(SetupStart { works, signed_in, csrf: ctx.form_token, endpoint })
 }
 
 /// Uses a set-up link: makes the first owner and their organisation, and begins a session.

@@ -20,10 +20,10 @@ pub(crate) fn other_org(error: AppError, meant: String) -> Render {
 
 fn stands_in(error: &AppError, meant: &str, back: FormCore, me: &Me) -> AnyView {
     let there = me.orgs.iter().find(|org| org.org.to_string() == meant).map(|org| {
-        let label = format!("Switch back to {}", org.name);
+        let label = format!("Switch back to {}", me.label(org));
         view! { <ButtonForm form=back label=label kind=ButtonKind::Primary /> }.erase()
     });
-    let here = me.org.as_ref().map(|org| format!("Stay in {}", org.name));
+    let here = me.org.as_ref().map(|org| format!("Stay in {}", me.label(org)));
     let here = here.map(|label| view! { <LinkButton href=paths::overview() label=label /> }.erase());
     view! {
         <PageHeader title="Nothing was changed" />

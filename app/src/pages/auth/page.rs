@@ -121,7 +121,11 @@ impl LazyRoute for SetupPage {
     fn view(this: Self) -> AnyView {
         let form = use_form::<CompleteSetup>();
         page_of_data(this.start, move |start| {
-            if start.works { setup_form(form, this.token.get_untracked(), start) } else { dead_link() }
+            if start.works {
+                setup_form(form, this.token.get_untracked(), start)
+            } else {
+                dead_link(start.signed_in)
+            }
         })
     }
 }
@@ -164,18 +168,26 @@ fn setup_form(form: Form<CompleteSetup>, token: String, start: SetupStart) -> An
     .erase()
 }
 
-fn dead_link() -> AnyView {
+fn dead_link(signed_in: bool) -> AnyView {
     set_status(404);
+    let (way_on, about) = if signed_in {
+        let link = view! { <LinkButton href=paths::overview() label="Go to the overview" kind=ButtonKind::Primary /> };
+        (link.erase(), "This instance is set up, and you are logged in.")
+    } else {
+        let link = view! { <LinkButton href=paths::sign_in() label="Log in" kind=ButtonKind::Primary /> };
+        let about = "Until somebody has set this instance up, Gatehouse prints a new link each time it starts: \
+                     start it again and open the newest link. If you have an account, log in.";
+        (link.erase(), about)
+    };
     view! {
         <div class="alone">
             <PageHeader title="This set-up link does not work" />
             <EmptyState
                 icon="unlink"
                 title="It was used, replaced or cut off"
-                about="Until somebody has set this instance up, Gatehouse prints a new link each time it starts: \
-                       start it again and open the newest link. If you have an account, log in."
+                about=about
             >
-                <LinkButton href=paths::sign_in() label="Log in" kind=ButtonKind::Primary />
+                {way_on}
             </EmptyState>
         </div>
     }

@@ -70,12 +70,14 @@ pub async fn revoke_connection(id: ConnectionId) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Gives a connection a new key.
+/// Gives a connection a new key in place of the one with this prefix.
 #[server(prefix = "/api", endpoint = "regenerate_connection")]
-pub async fn regenerate_connection(id: ConnectionId) -> Result<(), AppError> {
+pub async fn regenerate_connection(id: ConnectionId, prefix: String) -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
     let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
-    domain::connections::regenerate(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
+    domain::connections::regenerate(&ctx.env, &actor, id, Some(&prefix))
+        .await
+        .map_err(crate::ssr::told(&ctx))?;
     crate::ssr::redirect(&format!("{}?notice=connection-key-made", model::paths::settings_connections()));
     Ok(())
 }

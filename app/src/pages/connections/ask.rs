@@ -54,6 +54,7 @@ impl LazyRoute for RevokeConnectionPage {
                 label: "Revoke connection",
                 busy: "Revoking…",
                 kind: ButtonKind::Danger,
+                names_key: false,
             };
             ask(form.into(), connection, now, me.can(Permission::ApiKeysRevoke), question)
         })
@@ -81,6 +82,7 @@ impl LazyRoute for RegenerateConnectionPage {
                 label: "Regenerate key",
                 busy: "Regenerating…",
                 kind: ButtonKind::Primary,
+                names_key: true,
             };
             ask(form.into(), connection, now, me.can(Permission::ApiKeysRevoke), question)
         })
@@ -95,6 +97,8 @@ struct Question {
     label: &'static str,
     busy: &'static str,
     kind: ButtonKind,
+    /// Whether the form says which key it is about.
+    names_key: bool,
 }
 
 fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question: Question) -> AnyView {
@@ -102,6 +106,9 @@ fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question
         return view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.erase();
     }
     let body = if connection.is_active() {
+        let prefix = question.names_key.then(|| {
+            view! { <input type="hidden" name="prefix" value=connection.key_prefix.clone() /> }.erase()
+        });
         let lines =
             question.consequences.iter().map(|line| view! { <li>{*line}</li> }.erase()).collect_view();
         view! {
@@ -110,6 +117,7 @@ fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question
             <PostForm form=form>
                 <ErrorSummary form=form />
                 <input type="hidden" name="id" value=connection.id.to_string() />
+                {prefix}
                 <div class="actions">
                     <a class="button" href=paths::settings_connections() autofocus>"Cancel"</a>
                     <SubmitButton form=form label=question.label busy=question.busy kind=question.kind />
@@ -126,7 +134,8 @@ fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question
         }
         .erase()
     };
-    let title = format!("{} {}?", question.title, connection.client_name);
+    // The question itself is the first sentence below, in the words that people know.
+    let title = format!("{} {}", question.title, connection.client_name);
     let facts = facts(connection, now);
     view! {
         <div class="narrow">
@@ -175,7 +184,7 @@ fn facts(connection: Connection, now: i64) -> AnyView {
                 <Day at=created_at />
             </Fact>
             <Fact term="Ends by itself">
-                <Time at=expires_at now=now />
+                "On " <Day at=expires_at />
             </Fact>
             <Fact term="Last token">{last}</Fact>
             <Fact term="Last request">{used}</Fact>

@@ -34,6 +34,8 @@ impl LazyRoute for ConnectionsPage {
             let ConnectionList { connections, alerts, desktop, now } = list;
             let may_revoke = me.can(Permission::ApiKeysRevoke);
             let about = totals(&connections);
+            // Without connections the same button stands in the middle of the page.
+            let action = if connections.is_empty() { ().into_any() } else { open_how_to() };
             let alerts =
                 alerts.into_iter().map(|alert| alerts::of_org(alert, may_revoke, now)).collect_view();
             let body = if connections.is_empty() {
@@ -46,7 +48,7 @@ impl LazyRoute for ConnectionsPage {
                 .into_any()
             };
             view! {
-                <PageHeader title="MCP connections" about=about action=open_how_to() />
+                <PageHeader title="MCP connections" about=about action=action />
                 <div class="stack">{alerts}</div>
                 {body}
                 <p class="key-help">

@@ -6,7 +6,7 @@
 use leptos::prelude::*;
 use model::{
     AppError, ConnectorId,
-    connectors::{Connector, HealthHistory, Probe, Tool},
+    connectors::{Connector, HealthHistory, Probe, Tool, ToolDetail},
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,19 @@ pub struct OneConnector {
     pub tools: Vec<Tool>,
     /// How its checks went.
     pub history: HealthHistory,
+    /// How it authenticates itself.
+    pub credentials: model::credentials::Credentials,
+    /// Server time, Unix milliseconds.
+    pub now: i64,
+}
+
+/// What the page of one tool shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneTool {
+    /// Its connector.
+    pub connector: Connector,
+    /// The tool.
+    pub detail: ToolDetail,
     /// Server time, Unix milliseconds.
     pub now: i64,
 }
@@ -70,7 +83,9 @@ pub async fn load_connector(id: String) -> Result<OneConnector, AppError> {
     let (connector, tools) =
         domain::connectors::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
     let history = domain::connectors::history(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
-    Ok(OneConnector { connector, tools, history, now: ctx.env.now() })
+    let credentials =
+        domain::upstream_oauth::config::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
+    Ok(OneConnector { connector, tools, history, credentials, now: ctx.env.now() })
 }
 
 /// One connector, and what deleting it would break.
@@ -111,15 +126,27 @@ pub async fn add_connector(
     #[server(default)] header_name: Vec<String>,
     #[server(default)] header_value: Vec<String>,
     keep: Option<String>,
+    sign_in: Option<String>,
 ) -> Result<(), AppError> {
     use domain::connectors::NewConnector;
 
     let ctx = crate::ssr::ctx()?;
     let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
     let headers = typed_headers(header_name, header_value);
-    let new = NewConnector { name, slug, description, url, headers, even_if_unreachable: keep.is_some() };
+    let new = NewConnector {
+        name,
+        slug,
+        description,
+        url,
+        headers,
+        even_if_unreachable: keep.is_some() || sign_in.is_some(),
+    };
     let made = domain::connectors::add(&ctx.env, &actor, &new).await.map_err(crate::ssr::told(&ctx))?;
-    crate::ssr::redirect(&format!("{}?notice=connector-added", model::paths::connector(made.id)));
+    let next = match sign_in {
+        Some(_) => model::paths::connector_credentials(made.id),
+        None => model::paths::connector(made.id),
+    };
+    crate::ssr::redirect(&format!("{next}?notice=connector-added"));
     Ok(())
 }
 
@@ -191,6 +218,82 @@ pub async fn set_tool_enabled(
     let filter = if q.is_empty() { String::new() } else { format!("q={}&", paths::encode(&q)) };
     let notice = if enabled { "tool-enabled" } else { "tool-disabled" };
     crate::ssr::redirect(&format!("{}?{filter}notice={notice}#tools", paths::connector(id)));
+    Ok(())
+}
+
+/// One tool; `of` is the connector's id and the tool's name, with a colon between.
+#[server(prefix = "/api", endpoint = "load_tool")]
+pub async fn load_tool(of: String) -> Result<OneTool, AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    let nothing = || domain::Error::not_found("tool");
+    let (id, tool) = of.split_once(':').ok_or_else(nothing).map_err(&told)?;
+    let id = known(id).map_err(&told)?;
+    let (connector, detail) = domain::connectors::tool(&ctx.env, &actor, id, tool).await.map_err(&told)?;
+    Ok(OneTool { connector, detail, now: ctx.env.now() })
+}
+
+/// Decides how a tool is offered.
+#[server(prefix = "/api", endpoint = "update_tool")]
+pub async fn update_tool(
+    id: ConnectorId,
+    tool: String,
+    alias: String,
+    description: String,
+    timeout: String,
+) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    let changes = domain::connectors::ToolChanges { alias, description, timeout };
+    domain::connectors::set_tool(&ctx.env, &actor, id, &tool, &changes).await.map_err(&told)?;
+    crate::ssr::redirect(&format!("{}?notice=tool-saved#tools", model::paths::connector(id)));
+    Ok(())
+}
+
+/// Approves or rejects a tool's definition, the one with this fingerprint.
+#[server(prefix = "/api", endpoint = "review_tool")]
+pub async fn review_tool(
+    id: ConnectorId,
+    tool: String,
+    fingerprint: String,
+    approve: bool,
+) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    domain::connectors::review_tool(&ctx.env, &actor, id, &tool, &fingerprint, approve)
+        .await
+        .map_err(&told)?;
+    let notice = if approve { "tool-approved" } else { "tool-rejected" };
+    crate::ssr::redirect(&format!("{}?notice={notice}#tools", model::paths::connector(id)));
+    Ok(())
+}
+
+/// Approves all tools of a connector that nobody has looked at yet.
+#[server(prefix = "/api", endpoint = "approve_new_tools")]
+pub async fn approve_new_tools(id: ConnectorId) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    domain::connectors::approve_new(&ctx.env, &actor, id).await.map_err(&told)?;
+    crate::ssr::redirect(&format!("{}?notice=tools-approved#tools", model::paths::connector(id)));
+    Ok(())
+}
+
+/// Decides what new and changed tools of a connector do before somebody has looked at them.
+#[server(prefix = "/api", endpoint = "set_tool_policy")]
+pub async fn set_tool_policy(id: ConnectorId, enabled: bool) -> Result<(), AppError> {
+    use model::connectors::ToolPolicy;
+
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    let policy = if enabled { ToolPolicy::Block } else { ToolPolicy::Alert };
+    domain::connectors::set_tool_policy(&ctx.env, &actor, id, policy).await.map_err(&told)?;
+    let notice = if enabled { "quarantine-on" } else { "quarantine-off" };
+    crate::ssr::redirect(&format!("{}?notice={notice}#tools", model::paths::connector(id)));
     Ok(())
 }
 

@@ -4,12 +4,14 @@ use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{
     Permission,
     connectors::{Connector, Health, Probe, Transport},
+    credentials::{CredentialKind, Credentials},
     orgs::Me,
     paths,
 };
 
 use super::{
     api::{LoadConnector, OneConnector, SetConnectorEnabled, TestConnector},
+    credentials::lost,
     health::health,
     parts::{counted, transport},
     tools::tools,
@@ -40,9 +42,9 @@ impl LazyRoute for ConnectorPage {
         let switch = use_form::<SetConnectorEnabled>();
         let query = use_query_map();
         page(this.connector, move |one, me| {
-            let OneConnector { connector, tools: all, history, now } = one;
+            let OneConnector { connector, tools: all, history, credentials, now } = one;
             let may_write = me.can(Permission::ConnectorsWrite);
-            let id = connector.id;
+            let (id, policy) = (connector.id, connector.tool_policy);
             let disabled = (!connector.enabled).then(|| {
                 view! {
                     <Callout tone=Tone::Warn title="This connector is disabled">
@@ -63,11 +65,12 @@ impl LazyRoute for ConnectorPage {
                 <div class="stack-wide">
                     {move || test.ok().get().map(|result| tested(result, may_write))}
                     {disabled}
-                    {state(connector, &me, now)}
+                    {lost(credentials.authorization.as_ref().filter(|_| credentials.kind != CredentialKind::PerUser), now)}
+                    {state(connector, &credentials, &me, now)}
                     {health(history, now)}
                     {move || {
                         let filter = query.with(|query| query.get_str("q").unwrap_or_default().to_owned());
-                        tools(id, &all, filter, may_write)
+                        tools(id, policy, &all, filter, may_write)
                     }}
                 </div>
             }
@@ -163,7 +166,7 @@ fn named(name: Option<&str>, version: Option<&str>) -> Option<String> {
     }
 }
 
-fn state(connector: Connector, me: &Me, now: i64) -> AnyView {
+fn state(connector: Connector, credentials: &Credentials, me: &Me, now: i64) -> AnyView {
     let base = use_context::<SiteAssets>().map(|site| site.public_url).unwrap_or_default();
     let endpoint = me.org.as_ref().map(|org| {
         let path = paths::mcp_connector(org.slug.as_str(), connector.slug.as_str());
@@ -203,6 +206,11 @@ fn state(connector: Connector, me: &Me, now: i64) -> AnyView {
         Transport::Http => view! { <code>{connector.url.clone()}</code> }.erase(),
     };
     let slug = connector.slug.to_string();
+    let way = match (credentials.kind, connector.headers.len()) {
+        (CredentialKind::Static, 0) => "None",
+        (CredentialKind::Static, _) => "Static headers",
+        (kind, _) => kind.label(),
+    };
     let protocol = connector.protocol_version.clone().unwrap_or_else(|| "Unknown".to_owned());
     let server = named(connector.server_name.as_deref(), connector.server_version.as_deref())
         .unwrap_or_else(|| "It gave no name".to_owned());
@@ -231,6 +239,9 @@ fn state(connector: Connector, me: &Me, now: i64) -> AnyView {
                     <Fact term="Transport">{transport(connector.transport)}</Fact>
                     <Fact term="Protocol revision">{protocol}</Fact>
                     <Fact term="Server">{server}</Fact>
+                    <Fact term="Credentials">
+                        <span>{way} " " <a href=paths::connector_credentials(connector.id)>"See credentials"</a></span>
+                    </Fact>
                     <Fact term="Static headers">{headers}</Fact>
                     <Fact term="Slug"><code>{slug}</code></Fact>
                     {endpoint}

@@ -49,8 +49,8 @@ fn asked(breaker: Breaker) -> Option<AnyView> {
             why,
         ),
         Breaker::HalfOpen { why } => (
-            "One call is trying the server",
-            "Calls to this server kept failing. If this one succeeds, all go through again.".to_owned(),
+            "The next call tries the server",
+            "Calls to this server kept failing. One call at a time is let through; when one succeeds, all are again.".to_owned(),
             why,
         ),
     };

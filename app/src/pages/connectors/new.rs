@@ -13,7 +13,7 @@ use model::{
 
 use super::{
     api::AddConnector,
-    parts::{HeaderRows, KeepAnyway},
+    parts::{HeaderRows, KeepAnyway, SignInFirst},
 };
 use crate::{
     components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextArea, TextField},
@@ -21,7 +21,7 @@ use crate::{
     page::page_for_me,
 };
 
-/// Add a connector.
+/// Add connector.
 pub struct NewConnectorPage;
 
 #[lazy_route]
@@ -46,7 +46,7 @@ fn form(add: Form<AddConnector>) -> AnyView {
     view! {
         <div class="narrow">
             <PageHeader
-                title="Add a connector"
+                title="Add connector"
                 crumbs=vec![Crumb::new(paths::connectors(), "Connectors")]
                 about="The server is asked at once what it is and which tools it has. Nothing is kept if it does not answer."
             />
@@ -65,6 +65,7 @@ fn form(add: Form<AddConnector>) -> AnyView {
                         mono=true
                     />
                     <KeepAnyway form=add />
+                    <SignInFirst form=add />
                     <TextArea
                         form=add
                         name="description"

@@ -4,7 +4,10 @@ use crate::erase::Erase as _;
 use leptos::prelude::*;
 use model::{AppError, ErrorKind, connectors::Transport};
 
-use crate::{components::Checkbox, form::FormCore};
+use crate::{
+    components::{ButtonKind, Callout, Checkbox, SubmitButton, Tone},
+    form::FormCore,
+};
 
 /// How many rows for new headers a form has, so that it needs no scripts to have several.
 const HEADER_ROWS: usize = 3;
@@ -171,6 +174,36 @@ pub(super) fn KeepAnyway(
                     label="Keep it even if it does not answer now"
                     hint="It is checked again in the background, and its tools appear once it answers."
                 />
+            }
+            .erase()
+        })
+    }
+}
+
+/// Offered when the server wants a sign-in with OAuth: add the connector, and go on to set that up.
+#[component]
+pub(super) fn SignInFirst(
+    /// The form.
+    #[prop(into)]
+    form: FormCore,
+) -> impl IntoView {
+    let error = form.error();
+    let wants =
+        Memo::new(move |_| error.with(|e| e.as_ref().is_some_and(|e| e.code == "upstream_needs_oauth")));
+    move || {
+        wants.get().then(|| {
+            view! {
+                <Callout tone=Tone::Info title="This server wants a sign-in">
+                    <p>"Add it now, and choose on the next page whether one person signs in for everybody or each member for themselves."</p>
+                    <SubmitButton
+                        form=form
+                        label="Add it and set up the sign-in"
+                        busy="Asking the server…"
+                        kind=ButtonKind::Secondary
+                        field="sign_in"
+                        value="on"
+                    />
+                </Callout>
             }
             .erase()
         })

@@ -3,6 +3,7 @@ use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{
     AppError,
     oauth::{ClientKind, Connection, Consent, ConsentConnector, ConsentOrg},
+    orgs::told_apart,
     paths,
 };
 
@@ -18,6 +19,9 @@ use crate::{
     pages::auth::api::SignOut,
     set_status,
 };
+
+/// What to do when nothing was ticked.
+const CHOOSE: &str = "Choose at least one connector, or deny the request";
 
 /// May this client have access?
 pub struct ConsentPage {
@@ -35,8 +39,11 @@ impl LazyRoute for ConsentPage {
         let sign_out = use_form::<SignOut>();
         page(this.asked, move |asked, _| match asked {
             Ok(consent) => (move || {
-                let chosen = query.with(|query| query.get_str("org").map(str::to_owned));
-                ask(&consent, chosen.as_deref(), sign_out)
+                let (chosen, flaw) = query.with(|query| {
+                    let text = |name: &str| query.get_str(name).map(str::to_owned);
+                    (text("org"), text("error"))
+                });
+                ask(&consent, chosen.as_deref(), flaw.as_deref(), sign_out)
             })
             .into_any(),
             Err(error) => gone(&error),
@@ -51,7 +58,11 @@ fn gone(error: &AppError) -> AnyView {
         <div class="alone">
             <PageHeader title="This request cannot be answered" />
             <Callout tone=Tone::Bad title=error.message.clone()>
-                <p>"Nothing was given to anybody. Go back to the app that sent you here, and start again from there."</p>
+                <p>
+                    "If you allowed it, the connection is listed under "
+                    <a href=paths::profile_connections()>"MCP connections"</a>
+                    ". If not, nothing was given to anybody: start again in the app that sent you here."
+                </p>
             </Callout>
             <p class="auth-note"><LinkButton href=paths::overview() label="Go to the overview" /></p>
         </div>
@@ -64,20 +75,20 @@ fn client_name(consent: &Consent) -> String {
     if name.is_empty() { Connection::UNNAMED.to_owned() } else { name.to_owned() }
 }
 
-fn ask(consent: &Consent, chosen: Option<&str>, sign_out: Form<SignOut>) -> AnyView {
+fn ask(consent: &Consent, chosen: Option<&str>, flaw: Option<&str>, sign_out: Form<SignOut>) -> AnyView {
     let client = client_name(consent);
     let org = match consent.orgs.as_slice() {
         [only] => Some(only),
         many => many.iter().find(|org| Some(org.id.to_string().as_str()) == chosen),
     };
     let title = match org {
-        Some(org) => format!("{client} wants to use the tools of {}", org.name),
+        Some(org) => format!("{client} wants to use the tools of {}", called(consent, org)),
         None => format!("{client} wants to use your tools"),
     };
     let body = match org {
         _ if consent.orgs.is_empty() => nowhere(consent),
         None => choose(consent),
-        Some(org) => decide(consent, org),
+        Some(org) => decide(consent, org, flaw == Some("connectors")),
     };
     let to = org.map(|org| {
         view! {
@@ -101,6 +112,11 @@ fn ask(consent: &Consent, chosen: Option<&str>, sign_out: Form<SignOut>) -> AnyV
         </div>
     }
     .erase()
+}
+
+/// The organisation's name, and its slug where another has the same.
+fn called(consent: &Consent, org: &ConsentOrg) -> String {
+    told_apart(&org.name, org.slug.as_str(), consent.orgs.iter().map(|org| org.name.as_str()))
 }
 
 /// Who asks, and where the answer goes: never folded away.
@@ -175,6 +191,7 @@ fn choose(consent: &Consent) -> AnyView {
         .iter()
         .map(|org| {
             let href = format!("{}&org={}", paths::consent(&consent.request), org.id);
+            let name = called(consent, org);
             let about = match (&org.refused, org.connectors.len()) {
                 (Some(_), _) => "Not possible here".to_owned(),
                 (None, 1) => "1 connector".to_owned(),
@@ -184,7 +201,7 @@ fn choose(consent: &Consent) -> AnyView {
                 <li>
                     <a class="consent-org" href=href>
                         <Avatar name=org.name.clone() />
-                        <span class="two-lines"><span>{org.name.clone()}</span> <span class="fine">{about}</span></span>
+                        <span class="two-lines"><span>{name}</span> <span class="fine">{about}</span></span>
                         <Icon name="chevron-right" />
                     </a>
                 </li>
@@ -205,13 +222,19 @@ fn choose(consent: &Consent) -> AnyView {
     .erase()
 }
 
-fn decide(consent: &Consent, org: &ConsentOrg) -> AnyView {
+fn decide(consent: &Consent, org: &ConsentOrg, nothing_chosen: bool) -> AnyView {
     let other = (consent.orgs.len() > 1).then(|| {
         view! { <p><a href=paths::consent(&consent.request)>"Choose another organisation"</a></p> }.erase()
     });
     if let Some(refused) = org.refused.clone() {
+        let way_on = org.may_change.then(|| {
+            view! { <p><a href=paths::settings_oauth_clients()>"Open the OAuth clients"</a></p> }.erase()
+        });
         return view! {
-            <Callout tone=Tone::Bad title="You cannot give access here"><p>{refused}</p></Callout>
+            <Callout tone=Tone::Bad title="You cannot give access here">
+                <p>{refused}</p>
+                {way_on}
+            </Callout>
             {other}
             {deny_only(consent)}
         }
@@ -236,7 +259,8 @@ fn decide(consent: &Consent, org: &ConsentOrg) -> AnyView {
         <form class="consent-form" method="post" action=paths::consent_decision()>
             <input type="hidden" name="request" value=consent.request.clone() />
             <input type="hidden" name="org" value=org.id.to_string() />
-            {what(consent, org)}
+            {nothing_chosen.then(|| nothing_is_chosen(consent, org))}
+            {what(consent, org, nothing_chosen)}
             <section class="stack" aria-labelledby="how-long">
                 <h2 id="how-long">"How long"</h2>
                 <p>{format!("Stays connected {days}, or until it is revoked under MCP connections. It acts as you.")}</p>
@@ -253,13 +277,43 @@ fn decide(consent: &Consent, org: &ConsentOrg) -> AnyView {
     .erase()
 }
 
-/// What it would reach. Of what is asked for each part can be left out.
-fn what(consent: &Consent, org: &ConsentOrg) -> AnyView {
-    let connectors = org.connectors.iter().map(connector).collect_view();
+/// Above the form that allowed nothing: it takes the focus and leads to what can be ticked.
+fn nothing_is_chosen(consent: &Consent, org: &ConsentOrg) -> AnyView {
+    if let Some(refresh) = use_context::<crate::state::Refresh>() {
+        refresh.note_failure(true);
+    }
+    let first = match org.connectors.first() {
+        Some(connector) if !consent.scope.all => format!("#consent-{}", connector.slug),
+        _ => "#consent-all".to_owned(),
+    };
+    view! {
+        <div class="error-summary" role="alert" tabindex="-1" autofocus>
+            <h2>"Nothing was given yet"</h2>
+            <ul>
+                <li><a href=first rel="external">{CHOOSE}</a></li>
+            </ul>
+        </div>
+    }
+    .erase()
+}
+
+/// What it would reach. Of what is asked for each part can be left out. After an answer with nothing ticked nothing is.
+fn what(consent: &Consent, org: &ConsentOrg, nothing_chosen: bool) -> AnyView {
+    let ticked = !nothing_chosen;
+    let invalid = nothing_chosen.then_some("true");
+    let connectors = org.connectors.iter().map(|row| connector(row, ticked)).collect_view();
     let all = consent.scope.all.then(|| {
         view! {
             <div class="choice">
-                <input type="checkbox" id="consent-all" name="all" value="on" checked=true aria-describedby="consent-all-hint" />
+                <input
+                    type="checkbox"
+                    id="consent-all"
+                    name="all"
+                    value="on"
+                    checked=ticked
+                    aria-describedby="consent-all-hint"
+                    aria-invalid=invalid
+                />
                 <label for="consent-all">{format!("All connectors of {}", org.name)}</label>
                 <p class="hint" id="consent-all-hint">"Also those that are added later. Untick to choose."</p>
             </div>
@@ -272,7 +326,10 @@ fn what(consent: &Consent, org: &ConsentOrg) -> AnyView {
     } else {
         let legend = if consent.scope.all { "Connectors today" } else { "Connectors that it asks for" };
         view! {
-            <fieldset class="field consent-connectors">
+            <fieldset
+                class="field consent-connectors"
+                aria-describedby=nothing_chosen.then_some("consent-error")
+            >
                 <legend>{legend}</legend>
                 {connectors}
             </fieldset>
@@ -283,14 +340,17 @@ fn what(consent: &Consent, org: &ConsentOrg) -> AnyView {
         <section class="stack" aria-labelledby="what">
             <h2 id="what">"What it can do"</h2>
             <p>"List and call the tools of the connectors that you leave ticked."</p>
-            {all}
-            {list}
+            <div class="stack" data-invalid=invalid>
+                {nothing_chosen.then(|| view! { <p class="field-error" id="consent-error">{CHOOSE}</p> }.erase())}
+                {all}
+                {list}
+            </div>
         </section>
     }
     .erase()
 }
 
-fn connector(connector: &ConsentConnector) -> AnyView {
+fn connector(connector: &ConsentConnector, ticked: bool) -> AnyView {
     let slug = connector.slug.to_string();
     let id = format!("consent-{slug}");
     let hint = format!("{id}-hint");
@@ -298,7 +358,7 @@ fn connector(connector: &ConsentConnector) -> AnyView {
     let badges = badges(connector);
     view! {
         <div class="choice">
-            <input type="checkbox" id=id.clone() name="connectors" value=slug checked=true aria-describedby=hint.clone() />
+            <input type="checkbox" id=id.clone() name="connectors" value=slug checked=ticked aria-describedby=hint.clone() />
             <label for=id>{connector.name.clone()}</label>
             <p class="hint consent-badges" id=hint>{tools} {badges}</p>
         </div>

@@ -2,14 +2,14 @@ use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
-    doctor::{Attempt, DoctorPage as Page, Outcome, SeenStep, SelfTest, Stage},
+    doctor::{Attempt, DoctorPage as Page, Outcome, Revoked, SeenStep, SelfTest, Stage},
     paths,
 };
 
 use super::api::{LoadDoctor, RunSelfTest};
 use crate::{
     components::{
-        Badge, ButtonForm, Callout, Card, CheckItem, CheckList, CopyField, Crumb, EmptyState, Icon,
+        Badge, ButtonForm, Callout, Card, CheckItem, CheckList, CopyField, Crumb, Day, EmptyState, Icon,
         PageHeader, Time, Tone,
     },
     form::{ErrorSummary, Form, use_form},
@@ -56,7 +56,7 @@ fn self_test(test: Form<RunSelfTest>, endpoint: String) -> AnyView {
     view! {
         <Card
             title="Self-test"
-            about="Gatehouse walks the way of a client to its own public address. A proxy or setting that is in the way is named."
+            about="Gatehouse calls its own public address as a client would, and names the proxy or setting that blocks it."
             action=button
         >
             <div class="stack">
@@ -133,6 +133,7 @@ fn list(attempts: Vec<Attempt>, more: bool, now: i64) -> AnyView {
 fn attempt_view(attempt: Attempt, now: i64) -> AnyView {
     let (word, tone) = match attempt.outcome {
         Outcome::Connected => ("Connected", Tone::Ok),
+        Outcome::Revoked => ("Revoked", Tone::Bad),
         Outcome::UnderWay => ("Under way", Tone::Info),
         Outcome::Failed => ("Failed", Tone::Bad),
         Outcome::Stopped => ("Stopped", Tone::Warn),
@@ -146,6 +147,13 @@ fn attempt_view(attempt: Attempt, now: i64) -> AnyView {
     let open = attempt.outcome == Outcome::Failed;
     let steps = attempt.steps.into_iter().map(|step| step_view(step, now)).collect_view();
     let missing = missing.map(missing_view);
+    let diagnosis = match attempt.revoked {
+        Some(Revoked { at, by }) => {
+            let by = if by.is_empty() { ".".to_owned() } else { format!(" by {by}.") };
+            view! { <p>"Was connected; revoked " <Day at=at /> {by}</p> }.erase()
+        }
+        None => view! { <p>{attempt.diagnosis}</p> }.erase(),
+    };
     let fix = (!attempt.fix.is_empty()).then(|| {
         let (tone, fix) = (tone, attempt.fix);
         view! {
@@ -168,7 +176,7 @@ fn attempt_view(attempt: Attempt, now: i64) -> AnyView {
                 </div>
             </div>
             <div class="stack">
-                <p>{attempt.diagnosis}</p>
+                {diagnosis}
                 {fix}
                 <details class="disclosure" open=open>
                     <summary>

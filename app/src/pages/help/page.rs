@@ -63,7 +63,13 @@ fn authentication(endpoint: Endpoint) -> AnyView {
         ),
         ("401", "credential_in_query", "The key stands in the URL, and this organisation or this key does not allow it."),
         ("403", "insufficient_scope", "The key is good, but not for the connector that was asked for."),
-        ("429", "concurrency", "Too many requests. Wait as many seconds as the header Retry-After says."),
+        ("429", "concurrency", "Too many calls run at once. Wait as many seconds as the header Retry-After says."),
+        (
+            "429",
+            "rate_limited",
+            "Too many requests in a minute of this key, the organisation or the connector. The headers RateLimit and Retry-After say when to go on.",
+        ),
+        ("429", "quota_exceeded", "The calls of this month are used up. Only calls that reach a connector count."),
     ]
     .into_iter()
     .map(|(status, code, meaning)| {
@@ -189,6 +195,12 @@ fn quickstart(endpoint: Endpoint) -> AnyView {
          -d '{{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/call\",\"params\":{{\"name\":\"demo__echo\",\
          \"arguments\":{{\"text\":\"hello\"}}}}}}'"
     );
+    let base = use_context::<SiteAssets>().map(|site| site.public_url).unwrap_or_default();
+    let rest = format!(
+        "curl -X POST {base}{} \\\n  -H \"Content-Type: application/json\" \\\n  -H \"{key}\" \\\n  \
+         -d '{{\"connector\":\"demo\",\"tool\":\"echo\",\"arguments\":{{\"text\":\"hello\"}}}}'",
+        paths::rest_invoke()
+    );
     let sign_in = (!own).then(|| {
         view! {
             <p>
@@ -222,6 +234,12 @@ fn quickstart(endpoint: Endpoint) -> AnyView {
             <h2>"4. Call one"</h2>
             <p>"Put the name of one of your tools, and the arguments it asks for:"</p>
             <CodeBlock label="Terminal: call a tool" text=call />
+            <h2>"Without MCP"</h2>
+            <p>
+                "A caller that does not speak MCP posts the connector, the tool and the arguments, and gets the result or a problem (RFC 9457). The organisation is that of the credential. "
+                <a href=paths::rest_openapi() rel="external">"OpenAPI document"</a>
+            </p>
+            <CodeBlock label="Terminal: call a tool without MCP" text=rest />
             <h2>"5. Connect an agent"</h2>
             <p>
                 <a href=paths::settings_api_keys()>"API keys"</a>

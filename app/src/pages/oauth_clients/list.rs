@@ -184,7 +184,7 @@ fn settings(form: Form<SetOauthSettings>, clients: &Clients, me: &Me) -> AnyView
                 <Facts>
                     <Fact term="Connections last">{days}</Fact>
                     <Fact term="Replay of a token">{reuse}</Fact>
-                    <Fact term="Clients nobody here made">{if now.open_clients { "Accepted" } else { "Not accepted" }}</Fact>
+                    <Fact term="Clients that register themselves">{if now.open_clients { "Accepted" } else { "Not accepted" }}</Fact>
                 </Facts>
             </Card>
         }
@@ -222,11 +222,11 @@ fn settings(form: Form<SetOauthSettings>, clients: &Clients, me: &Me) -> AnyView
                 <Checkbox
                     form=form
                     name="open_clients"
-                    label="Accept clients that nobody here made"
+                    label="Accept clients that register themselves"
                     hint="Claude.ai and most others register themselves. Without this, members can connect only the clients listed above as yours."
                     checked=now.open_clients
                 />
-                <SubmitButton form=form label="Save" kind=ButtonKind::Secondary name="Save refresh token settings" />
+                <SubmitButton form=form label="Save token settings" kind=ButtonKind::Secondary />
             </PostForm>
         </Card>
     }

@@ -65,9 +65,9 @@ fn form(create: Form<CreateOauthClient>, clients: &Clients, me: &Me) -> AnyView 
             .hint("Authorisation code with PKCE: people log in and allow it."),
     ];
     let proofs = vec![
-        Choice::new("client_secret_post", "In the request's body (client_secret_post)"),
-        Choice::new("client_secret_basic", "In a header (client_secret_basic)"),
-        Choice::new("none", "Not at all: a public client, for an app for people only"),
+        Choice::new("client_secret_post", "In the request's body"),
+        Choice::new("client_secret_basic", "In a header"),
+        Choice::new("none", "Not at all (public client)"),
     ];
     let access = access(create.into(), &Scope::everything(), clients.connectors.clone());
     let cut = cut(create.into(), "Creating", &org, clients.live());
@@ -98,7 +98,7 @@ fn form(create: Form<CreateOauthClient>, clients: &Clients, me: &Me) -> AnyView 
                         form=create
                         name="proof"
                         label="How it sends its secret"
-                        hint="The example that follows is written for your choice."
+                        hint="`client_secret_post`, `client_secret_basic` or `none`; the last is for an app for people only. The example that follows is written for your choice."
                         value="client_secret_post"
                         choices=proofs
                     />

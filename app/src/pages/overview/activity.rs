@@ -7,52 +7,114 @@ use model::orgs::Activity;
 use crate::components::Time;
 
 /// What was done, as it stands between who and to what, and whether the target is named after it.
-fn words(action: &str) -> (&str, bool) {
-    match action {
-        "api_key.copied" => ("copied API key", true),
+fn words(action: &str) -> Option<(&'static str, bool)> {
+    Some(match action {
+        "api_key.copied" => ("looked at API key", true),
         "api_key.created" => ("created API key", true),
         "api_key.deleted" => ("deleted API key", true),
         "api_key.disabled" => ("disabled API key", true),
         "api_key.enabled" => ("enabled API key", true),
+        "api_key.revoked" => ("revoked API key", true),
         "api_key.updated" => ("changed API key", true),
+        "audit.exported" => ("exported the audit log", false),
+        "audit.read" => ("read the audit log", false),
         "auth.password_reset" => ("set a new password for", true),
         "auth.sessions_revoked" => ("ended other sessions of theirs", false),
         "auth.setup_completed" => ("set up this instance", false),
         "auth.signed_in" => ("logged in", false),
         "auth.signed_out" => ("logged out", false),
         "auth.user_created" => ("made an account for", true),
+        "connection.alert_dismissed" => ("dismissed the alert about", true),
+        "connection.created" => ("connected", true),
+        "connection.key_regenerated" => ("regenerated the key of the connection of", true),
+        "connection.renewed" => ("renewed the connection of", true),
+        "connection.reuse_detected" => ("noticed a refresh token used twice by", true),
+        "connection.revoked" => ("revoked the connection of", true),
+        "mcp.authorization_lost" => ("lost the authorisation at connector", true),
+        "mcp.authorization_removed" => ("removed the authorisation at connector", true),
+        "mcp.authorized" => ("authorised connector", true),
         "mcp.created" => ("added connector", true),
+        "mcp.credentials_changed" => ("changed the credentials of connector", true),
         "mcp.deleted" => ("deleted connector", true),
         "mcp.disabled" => ("disabled connector", true),
         "mcp.enabled" => ("enabled connector", true),
         "mcp.health_changed" => ("noticed a change in the health of connector", true),
+        "mcp.tool_approved" => ("approved a tool of connector", true),
         "mcp.tool_disabled" => ("disabled a tool of connector", true),
         "mcp.tool_enabled" => ("enabled a tool of connector", true),
+        "mcp.tool_rejected" => ("rejected a tool of connector", true),
+        "mcp.tool_updated" => ("changed a tool of connector", true),
         "mcp.tools_changed" => ("noticed changed tools of connector", true),
         "mcp.updated" => ("changed connector", true),
+        "oauth.code_reuse_detected" => {
+            ("noticed an authorisation code used twice, and ended what it brought", false)
+        }
+        "oauth.consent_denied" => ("denied access to", true),
+        "oauth.consent_granted" => ("allowed access to", true),
+        "oauth.grant_revoked" => ("ended an authorisation of", true),
+        "oauth.refresh_refused" => ("refused a refresh token that belongs to another client", false),
+        "oauth.refresh_reuse_detected" => ("noticed a refresh token used twice by", true),
+        "oauth.token_revoked" => ("ended an access token of", true),
+        "oauth_client.access_revoked" => ("revoked all connections of", true),
+        "oauth_client.authentication_failed" => ("refused a wrong secret for OAuth client", true),
+        "oauth_client.created" => ("created OAuth client", true),
+        "oauth_client.deleted" => ("deleted OAuth client", true),
+        "oauth_client.secret_rotated" => ("made a new secret for OAuth client", true),
+        "oauth_client.updated" => ("changed OAuth client", true),
         "onboarding.dismissed" => ("closed the first steps", false),
         "org.created" => ("created the organisation", true),
         "profile.updated" => ("changed their profile", false),
+        "settings.activity_updated" => ("changed what the request log keeps", false),
+        "settings.limits_updated" => ("changed the limits of", true),
         "settings.updated" => ("changed the settings of", true),
+        "signing_key.activated" => ("put into use signing key", true),
+        "signing_key.created" => ("made signing key", true),
+        "signing_key.removed" => ("removed signing key", true),
         "sso.configured" => ("configured identity provider", true),
         "sso.deleted" => ("deleted identity provider", true),
         "sso.disabled" => ("switched off identity provider", true),
         "sso.enabled" => ("switched on identity provider", true),
         "sso.updated" => ("changed identity provider", true),
         "team.member_added" => ("added member", true),
+        "team.member_removed" => ("removed member", true),
         "team.role_changed" => ("changed the role of", true),
-        other => (other, true),
-    }
+        "usage.threshold" => ("noticed that a share of the monthly calls is used up", false),
+        _ => return None,
+    })
+}
+
+/// Whether the words above already say that something was refused.
+fn says_no(action: &str) -> bool {
+    matches!(
+        action,
+        "oauth.consent_denied"
+            | "oauth.refresh_refused"
+            | "oauth.refresh_reuse_detected"
+            | "oauth.code_reuse_detected"
+            | "oauth_client.authentication_failed"
+    )
+}
+
+/// Whether something went wrong. Whoever says no when asked has done nothing wrong.
+fn is_failure(line: &Activity) -> bool {
+    !line.ok && line.action != "oauth.consent_denied"
 }
 
 /// Who, what they did, and to what (may be empty).
 fn sentence(line: &Activity) -> (String, String, String) {
     if line.action == "auth.signed_in" && !line.ok {
         // Nobody was recognised, so there is no name to tell.
-        return ("Somebody".to_owned(), "failed to log in".to_owned(), String::new());
+        return match line.times {
+            0 | 1 => ("Somebody".to_owned(), "failed to log in".to_owned(), String::new()),
+            many => (many.to_string(), "failed log-ins, the last one".to_owned(), String::new()),
+        };
     }
-    let (words, named) = words(&line.action);
-    let did = if line.ok { words.to_owned() } else { format!("tried, but failed: {words}") };
+    let (did, named) = match words(&line.action) {
+        Some((words, named)) => (words.to_owned(), named),
+        // A newer version wrote it.
+        None => (line.action.replace('_', " ").replace('.', ": "), true),
+    };
+    let did = if line.ok || says_no(&line.action) { did } else { format!("tried, but failed: {did}") };
     let target = if named { line.target.clone() } else { String::new() };
     (line.actor.clone(), did, target)
 }
@@ -71,7 +133,7 @@ pub fn ActivityList(
             let (actor, did, target) = sentence(&line);
             let target = (!target.is_empty()).then(|| view! { " " <strong>{target}</strong> }.erase());
             view! {
-                <li data-failed=(!line.ok).then_some("true")>
+                <li data-failed=is_failure(&line).then_some("true")>
                     <p>{actor} " " {did} {target}</p>
                     <Time at=line.at now=now />
                 </li>
@@ -87,7 +149,7 @@ mod tests {
     use super::*;
 
     fn line(action: &str, target: &str, ok: bool) -> Activity {
-        Activity { at: 0, actor: "Ada".into(), action: action.into(), target: target.into(), ok }
+        Activity { at: 0, actor: "Ada".into(), action: action.into(), target: target.into(), ok, times: 1 }
     }
 
     fn told(action: &str, target: &str, ok: bool) -> String {
@@ -101,6 +163,54 @@ mod tests {
         assert_eq!(told("auth.signed_in", "ada@example.com", true), "Ada logged in");
         assert_eq!(told("auth.signed_in", "", false), "Somebody failed to log in");
         assert_eq!(told("mcp.deleted", "Docs", false), "Ada tried, but failed: deleted connector Docs");
-        assert_eq!(told("domain.removed", "a.example", true), "Ada domain.removed a.example");
+        assert_eq!(told("domain.removed", "a.example", true), "Ada domain: removed a.example");
+        assert_eq!(told("oauth.consent_denied", "Cursor", false), "Ada denied access to Cursor");
+        assert!(!is_failure(&line("oauth.consent_denied", "Cursor", false)));
+        assert!(is_failure(&line("auth.signed_in", "", false)));
+        let many = Activity { times: 8, ..line("auth.signed_in", "", false) };
+        assert_eq!(sentence(&many).0 + " " + &sentence(&many).1, "8 failed log-ins, the last one");
+    }
+
+    /// Every name of an event that the code writes, as it stands in the sources.
+    fn names_in_the_code() -> Vec<String> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../server");
+        let mut folders: Vec<_> = std::fs::read_dir(root.join("crates"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path().join("src"))
+            .chain([root.join("src")])
+            .filter(|folder| folder.is_dir())
+            .collect();
+        let mut names = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                if !code.contains("Event::new(") {
+                    continue;
+                }
+                // Names are made of two words with a dot between; so are some hosts and keys of other things.
+                names.extend(code.split('"').filter(|text| is_name(text)).map(str::to_owned));
+            }
+        }
+        names
+    }
+
+    fn is_name(text: &str) -> bool {
+        let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        let Some((thing, verb)) = text.split_once('.') else { return false };
+        word(thing) && word(verb) && !["com", "test", "example", "query"].contains(&verb)
+    }
+
+    #[test]
+    fn every_event_of_the_code_has_a_sentence() {
+        let names = names_in_the_code();
+        assert!(names.iter().any(|name| name == "connection.created") && names.len() > 50, "{names:?}");
+        let without: Vec<_> = names.iter().filter(|name| words(name).is_none()).collect();
+        assert!(without.is_empty(), "no sentence for {without:?}");
     }
 }

@@ -80,7 +80,7 @@ fn steps(overview: &Overview) -> Vec<Step> {
     vec![
         Step {
             done: overview.connectors.total > 0,
-            title: "Add a connector".to_owned(),
+            title: "Add connector".to_owned(),
             about: "Connect an MCP server, so that its tools are offered at your endpoint.".to_owned(),
             href: paths::new_connector().to_owned(),
         },
@@ -187,8 +187,26 @@ fn stats(overview: &Overview, now: i64) -> AnyView {
         Some(at) => view! { <Time at=at now=now /> }.erase(),
         None => "No call yet".into_any(),
     };
-    let keys =
-        if overview.active_keys == 0 { "None works at this moment" } else { "Enabled and not expired" };
+    let day = overview.last_day.map(|day| {
+        let errors = match (day.requests, day.errors) {
+            (0, _) => "None failed".to_owned(),
+            (all, failed) => format!("{}.{} % failed", failed * 100 / all, failed * 1000 / all % 10),
+        };
+        let p95 = day.p95_ms.map(|ms| format!(" · 95 of 100 calls under {ms} ms"));
+        view! {
+            <div>
+                <dt><a href=format!("{}?range=24h", paths::activity())>"Requests in the last 24 hours"</a></dt>
+                <dd class="figure">{day.requests}</dd>
+                <dd class="muted">{errors} {p95}</dd>
+            </div>
+        }
+        .erase()
+    });
+    let keys = if overview.active_keys == 0 {
+        "No key is enabled. Every request with a key gets 401."
+    } else {
+        "Enabled and not expired"
+    };
     view! {
         <dl class="stats">
             <div>
@@ -201,10 +219,11 @@ fn stats(overview: &Overview, now: i64) -> AnyView {
                 <dd class="figure">{overview.active_keys}</dd>
                 <dd class="muted">{keys}</dd>
             </div>
+            {day}
             <div>
                 <dt>"Last call"</dt>
                 <dd class="figure">{call}</dd>
-                <dd class="muted">"With any key or connection, at most a minute behind"</dd>
+                <dd class="muted">"By any client. Up to a minute late."</dd>
             </div>
         </dl>
     }
@@ -250,6 +269,7 @@ mod tests {
     #[test]
     fn steps_are_done_one_after_the_other() {
         let mut overview = Overview {
+            last_day: None,
             endpoint: String::new(),
             connectors: ConnectorCounts::default(),
             active_keys: 0,

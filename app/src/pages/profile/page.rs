@@ -96,6 +96,9 @@ fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String,
             <Card title="My connections" about="The MCP clients that act as you.">
                 <LinkButton href=paths::profile_connections() label="See your connections" icon="link" />
             </Card>
+            <Card title="My authorisations" about="Servers of connectors that want to know who you are.">
+                <LinkButton href=paths::profile_authorizations() label="See your authorisations" icon="key-round" />
+            </Card>
             <Card title="Sessions" about="The browsers in which you are logged in.">
                 <LinkButton href=paths::profile_sessions() label="See your sessions" icon="monitor" />
             </Card>

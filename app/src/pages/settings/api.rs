@@ -17,16 +17,27 @@ pub async fn load_settings() -> Result<(Org, String), AppError> {
     Ok((org, endpoint))
 }
 
-/// Changes name and description.
+/// Changes name and description. What the form started from is in `was_name` and `was_description`; with `overwrite` it
+/// does not matter that they were changed since.
 #[server(prefix = "/api", endpoint = "update_org")]
-pub async fn update_org(name: String, description: String) -> Result<(), AppError> {
-    use domain::OrgActor;
+pub async fn update_org(
+    name: String,
+    description: String,
+    was_name: Option<String>,
+    #[server(default)] was_description: String,
+    overwrite: Option<String>,
+) -> Result<(), AppError> {
+    use domain::{OrgActor, orgs::Was};
 
     use crate::ssr;
 
     let ctx = ssr::ctx()?;
     let actor = OrgActor::require(&ctx).await.map_err(ssr::told(&ctx))?;
-    domain::orgs::update(&ctx.env, &actor, &name, &description).await.map_err(ssr::told(&ctx))?;
+    let was = was_name.filter(|_| overwrite.is_none());
+    let was = was.map(|name| Was { name, description: was_description });
+    domain::orgs::update_from(&ctx.env, &actor, &name, &description, was.as_ref())
+        .await
+        .map_err(ssr::told(&ctx))?;
     ssr::redirect(&format!("{}?notice=saved", model::paths::settings()));
     Ok(())
 }

@@ -36,7 +36,7 @@ impl LazyRoute for SettingsPage {
             };
             view! {
                 <div class="narrow">
-                    <PageHeader title="Settings" about="How this organisation is called, and where agents find it." />
+                    <PageHeader title="General" about="What this organisation is called, and where agents find it." />
                     {general}
                     {address(org.slug.to_string(), endpoint)}
                 </div>
@@ -47,10 +47,23 @@ impl LazyRoute for SettingsPage {
 }
 
 fn general_form(save: Form<UpdateOrg>, org: Org) -> AnyView {
+    // Somebody else was quicker: their values are told at the fields, and one of both has to go.
+    let error = save.error();
+    let overwrite = move || {
+        error.with(|error| error.as_ref().is_some_and(|error| error.code == "changed_meanwhile")).then(|| {
+            view! {
+                <button class="button" type="submit" name="overwrite" value="on">"Replace it with mine"</button>
+                <a class="button quiet" href=paths::settings() rel="external">"Keep theirs"</a>
+            }
+            .erase()
+        })
+    };
     view! {
-        <Card title="General">
+        <Card title="Name and description">
             <PostForm form=save>
                 <ErrorSummary form=save />
+                <input type="hidden" name="was_name" value=org.name.clone() />
+                <input type="hidden" name="was_description" value=org.description.clone() />
                 <TextField
                     form=save
                     name="name"
@@ -69,6 +82,7 @@ fn general_form(save: Form<UpdateOrg>, org: Org) -> AnyView {
                 />
                 <div class="actions">
                     <SubmitButton form=save label="Save changes" />
+                    {overwrite}
                     <Unsaved />
                 </div>
             </PostForm>
@@ -81,7 +95,7 @@ fn general_facts(org: Org) -> AnyView {
     let who = Role::holders(Permission::OrgUpdate).map(Role::as_str).collect::<Vec<_>>().join(" or ");
     let description = if org.description.is_empty() { "No description".to_owned() } else { org.description };
     view! {
-        <Card title="General">
+        <Card title="Name and description">
             <div class="stack">
                 <Facts>
                     <Fact term="Name">{org.name}</Fact>

@@ -2,7 +2,7 @@ use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
-    Permission, Role, paths,
+    Permission, Role,
     sso::{IdentityProvider, IdpRules, KeySet, MAX_ADDRESS, MAX_RULES, SsoPage as Page, TokenTest},
 };
 
@@ -10,7 +10,7 @@ use super::api::{DeleteIdp, LoadSso, PutIdp, SetIdpEnabled, TestIdpToken};
 use crate::{
     components::{
         Badge, ButtonForm, ButtonKind, Callout, Card, CheckItem, CheckList, Checkbox, CheckboxGroup, Choice,
-        CopyField, Crumb, Fact, Facts, Field, PageHeader, SubmitButton, TextArea, TextField, Time, Tone,
+        CopyField, Fact, Facts, Field, PageHeader, SubmitButton, TextArea, TextField, Time, Tone,
         described_by, invalid,
     },
     form::{ErrorSummary, Form, PostForm, use_form},
@@ -53,7 +53,7 @@ impl LazyRoute for SsoPage {
             let remove = provider.as_ref().filter(|_| manages).map(|provider| remove(provider, delete));
             view! {
                 <div class="narrow">
-                    <PageHeader title="Single sign-on" crumbs=vec![Crumb::new(paths::settings(), "Settings")] about=ABOUT />
+                    <PageHeader title="Single sign-on" about=ABOUT />
                     {note}
                     {state}
                     {main}
@@ -172,7 +172,7 @@ fn provider_form(save: Form<PutIdp>, old: Option<IdentityProvider>, endpoint: St
             form=save
             name="scope"
             label="Required scope"
-            hint="Optional. Without this word in scope or scp a token gets 403."
+            hint="Optional. Without this word in `scope` or `scp` a token gets 403."
             value=rules.scope
             mono=true
         />
@@ -199,7 +199,7 @@ fn provider_form(save: Form<PutIdp>, old: Option<IdentityProvider>, endpoint: St
                     form=save
                     name="issuer"
                     label="Issuer"
-                    hint="Exactly as tokens name it in iss, such as https://acme.okta.com/oauth2/default."
+                    hint="Exactly as tokens name it in `iss`, such as https://acme.okta.com/oauth2/default."
                     value=issuer
                     kind="url"
                     inputmode="url"
@@ -211,7 +211,7 @@ fn provider_form(save: Form<PutIdp>, old: Option<IdentityProvider>, endpoint: St
                     form=save
                     name="audience"
                     label="Audience"
-                    hint="What tokens have to name in aud."
+                    hint="What tokens have to name in `aud`."
                     value=audience
                     max=MAX_ADDRESS
                     mono=true
@@ -314,7 +314,7 @@ fn ours(endpoint: String, audience: String) -> AnyView {
                     <CopyField label="endpoint URL" text=endpoint />
                 </div>
                 <div class="settings-copy">
-                    <p>"Audience (aud)"</p>
+                    <p>"Audience (" <code>"aud"</code> ")"</p>
                     <CopyField label="audience" text=audience />
                 </div>
                 <p class="muted">

@@ -12,7 +12,7 @@ use serde_json::json;
 use store::{Tx, api_keys::ApiKey as Row};
 
 use crate::{
-    Env, Error, OrgActor, Result,
+    Env, Error, OrgActor, Result, both,
     change::{Change, Event},
     install::{self, UrlKeys},
     key_format, orgs,
@@ -105,6 +105,12 @@ async fn find(tx: &mut Tx, org: OrgId, id: ApiKeyId) -> Result<(Row, ApiKey)> {
     Ok((row, key))
 }
 
+/// The name of a new key, if name and scope are in order.
+pub fn check(name: &str, scope: &KeyScope) -> Result<String> {
+    let name = text::name("name", "this key", name, MAX_NAME).map_err(Into::into);
+    both(name, check_scope(scope)).map(|(name, ())| name)
+}
+
 fn check_end(env: &Env, expires_at: Option<i64>) -> Result<()> {
     if expires_at.is_some_and(|at| at <= env.now()) {
         return Err(AppError::field("expires", "past", "Choose a day after today").into());
@@ -132,9 +138,7 @@ fn check_url_keys(org: &Org) -> Result<()> {
 
 /// Makes a key. Its secret is in the answer and nowhere else, unless the organisation chose copyable keys.
 pub async fn create(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, new: &NewKey) -> Result<NewApiKey> {
-    let name = text::name("name", "this key", &new.name, MAX_NAME)?;
-    check_end(env, new.expires_at)?;
-    check_scope(&new.scope)?;
+    let (name, ()) = both(check(&new.name, &new.scope), check_end(env, new.expires_at))?;
     let mut change = env.change(actor).await?;
     let made = insert(env, &mut change, actor, name, new).await?;
     let event = Event::new("api_key.created")
@@ -415,6 +419,9 @@ pub fn end(now: i64, choice: &str, day: &str) -> core::result::Result<Option<i64
         "date" => match days_since_1970(day.trim()).map(|days| (days + 1) * DAY) {
             Some(at) if at > now => Ok(Some(at)),
             Some(_) => Err(AppError::field("expires_on", "past", "Choose today or a later day")),
+            None if day.trim().is_empty() => {
+                Err(AppError::field("expires_on", "required", "Choose the last day"))
+            }
             None => {
                 let message = "Enter a day as year-month-day, such as 2027-03-31";
                 Err(AppError::field("expires_on", "date", message))

@@ -3,7 +3,8 @@
 use core::marker::PhantomData;
 
 use model::{
-    AppError, ErrorKind, OrgId, Permission, Role, UserId, error::OTHER_ORGANISATION, permissions::Grant,
+    AppError, ErrorKind, OrgId, Permission, Role, UserId, error::OTHER_ORGANISATION, orgs::told_apart,
+    permissions::Grant,
 };
 
 use crate::{
@@ -177,11 +178,15 @@ async fn other_org(
     meant: OrgId,
     in_view: OrgId,
 ) -> Result<AppError> {
-    let here = store::orgs::find(tx, in_view).await?.map(|org| org.name).unwrap_or_default();
+    let names: Vec<String> =
+        store::orgs::list_of_user(tx, user.id).await?.into_iter().map(|org| org.name).collect();
+    let label =
+        |org: model::orgs::Org| told_apart(&org.name, org.slug.as_str(), names.iter().map(String::as_str));
+    let here = store::orgs::find(tx, in_view).await?.map(label).unwrap_or_default();
     // Its name is for its members only.
     let message = match store::members::find_role(tx, meant, user.id).await? {
         Some(_) => {
-            let there = store::orgs::find(tx, meant).await?.map(|org| org.name).unwrap_or_default();
+            let there = store::orgs::find(tx, meant).await?.map(label).unwrap_or_default();
             format!(
                 "This form belongs to {there}, and you are now in {here}. Nothing was changed. Switch back to {there}, then send it again."
             )

@@ -1,10 +1,10 @@
 //! How a change becomes lasting: with its audit event and its outbox row, in one transaction, or not at all (AUD-03, WHK-02).
 
-use model::{AuditEventId, OrgId, OutboxId, permissions::Grant};
+use model::{AuditEventId, OrgId, OutboxId, audit::category_of, permissions::Grant};
 use serde_json::{Map, Value, json};
 use store::Tx;
 
-use crate::{Env, OrgActor, Result, authz::Principal, request::Origin};
+use crate::{Env, OrgActor, Result, audit, authz::Principal, request::Origin};
 
 /// What happened, for the audit log and, where somebody may subscribe to it, for webhooks.
 #[derive(Clone, Debug)]
@@ -121,6 +121,7 @@ impl Change {
             seq,
             occurred_at: now,
             action: event.action,
+            category: category_of(event.action),
             result: "ok",
             actor_kind: self.principal.kind(),
             actor_id: &self.principal.id(),
@@ -128,7 +129,7 @@ impl Change {
             detail: &event.detail(),
             context: &context(&self.origin, &self.env.settings.node),
         };
-        store::audit::insert(&mut self.tx, &line).await?;
+        audit::append(&self.env, &mut self.tx, line).await?;
         if let Some((name, data)) = &event.outbox {
             let id = OutboxId::from_uuid(self.env.uuid());
             store::outbox::insert(&mut self.tx, id, self.org, name, &data.to_string(), now / 1000).await?;
@@ -170,6 +171,7 @@ pub(crate) async fn note(
         seq: 0,
         occurred_at: now,
         action: event.action,
+        category: category_of(event.action),
         result,
         actor_kind: principal.kind(),
         actor_id: &actor_id,
@@ -178,13 +180,13 @@ pub(crate) async fn note(
         context: &context,
     };
     if orgs.is_empty() {
-        store::audit::insert(tx, &line).await?;
+        audit::append(env, tx, line.clone()).await?;
     }
     for org in orgs {
         line.id = AuditEventId::from_uuid(env.uuid());
         line.org = Some(*org);
         line.seq = store::orgs::bump(tx, *org).await?;
-        store::audit::insert(tx, &line).await?;
+        audit::append(env, tx, line.clone()).await?;
     }
     Ok(())
 }

@@ -175,11 +175,26 @@ pub fn new_key(env: &Env) -> NewKey {
 
 /// Gives a live connection a new key. Access tokens name the old one and die with it; refresh tokens live, so that the
 /// client gets on with its next refresh and nobody has to sign in again.
-pub async fn regenerate(env: &Env, actor: &OrgActor<can::ApiKeysRevoke>, id: ConnectionId) -> Result<()> {
+///
+/// `of` is the prefix of the key that whoever asks has seen: a second form for the same key does nothing more.
+pub async fn regenerate(
+    env: &Env,
+    actor: &OrgActor<can::ApiKeysRevoke>,
+    id: ConnectionId,
+    of: Option<&str>,
+) -> Result<()> {
     let mut change = env.change(actor).await?;
     let mut row = find(change.tx(), actor.org(), id).await?;
     if row.revoked_at.is_some() {
         return Err(gone());
+    }
+    if of.is_some_and(|of| row.key_prefix != of) {
+        return Err(AppError::new(
+            ErrorKind::Conflict,
+            "changed_meanwhile",
+            "This key was regenerated meanwhile, so nothing more was changed. Go back to the list, and start again if you want yet another one.",
+        )
+        .into());
     }
     let key = new_key(env);
     let old = core::mem::replace(&mut row.key_prefix, key.prefix);

@@ -23,10 +23,12 @@ use serde_json::value::RawValue;
 use crate::{
     Env, Error, Result, connectors,
     idp::{self, IdpSubject, PlaneIdp},
+    mcp::tools::with_description,
     oauth::consent::may_connect,
     orgs,
     tokens::{self, AccessToken, Refused, TokenGrant},
     upstream_oauth::{PlaneAuth, standing::plane_auth},
+    usage::{self, PlanePolicy},
 };
 
 /// One organisation as the gateway sees it.
@@ -52,6 +54,8 @@ pub struct OrgPlane {
     pub connectors: Vec<Arc<PlaneConnector>>,
     /// Its own identity provider, while that is enabled.
     pub idp: Option<Arc<PlaneIdp>>,
+    /// Its limits, and what is kept of its requests.
+    pub policy: PlanePolicy,
     /// The version that this snapshot was made of.
     pub version: i64,
 }
@@ -73,16 +77,24 @@ pub enum Principal {
         /// The `sub` of their tokens.
         subject: Arc<str>,
     },
+    /// A member of the organisation, in the dashboard.
+    Member {
+        /// Their account.
+        id: UserId,
+        /// Their name.
+        name: Arc<str>,
+    },
 }
 
 impl Principal {
-    /// `api_key`, `connection`, `oauth_client` or `identity_provider`: the word in logs.
+    /// `api_key`, `connection`, `oauth_client`, `identity_provider` or `user`: the word in logs.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::ApiKey(_) => "api_key",
             Self::Connection(_) => "connection",
             Self::Machine(_) => "oauth_client",
             Self::Provider { .. } => "identity_provider",
+            Self::Member { .. } => "user",
         }
     }
 }
@@ -94,6 +106,7 @@ impl fmt::Display for Principal {
             Self::ApiKey(id) => id.fmt(f),
             Self::Connection(id) => id.fmt(f),
             Self::Machine(id) => id.fmt(f),
+            Self::Member { id, .. } => id.fmt(f),
             // Text of somebody else, which may hold anything.
             Self::Provider { subject, .. } => subject.escape_debug().fmt(f),
         }
@@ -243,6 +256,9 @@ impl OrgPlane {
 
     /// The person whose calls these are, if they are somebody's: those of a connection.
     pub fn person(&self, access: &Access) -> Option<UserId> {
+        if let Principal::Member { id, .. } = &access.principal {
+            return Some(*id);
+        }
         let (grant, _) = access.grant?;
         self.grants.get(&grant).map(|grant| grant.user)
     }
@@ -337,9 +353,15 @@ impl fmt::Debug for PlaneConnector {
 pub struct PlaneTool {
     /// Its name upstream.
     pub name: String,
+    /// Its name among its connector's tools: what stands behind the prefix.
+    pub published: String,
     /// Whether agents are offered it.
     pub enabled: bool,
-    /// Its definition, byte for byte as the server gave it.
+    /// Whether it is kept from agents until somebody approves its definition (UPS-13).
+    pub held: bool,
+    /// How long a call may go without progress, if not as long as others.
+    pub timeout: Option<Duration>,
+    /// Its definition, byte for byte as the server gave it, but for a description of the organisation's own.
     pub definition: Box<RawValue>,
 }
 
@@ -353,6 +375,13 @@ pub trait Directory: Send + Sync + 'static {
     /// The organisation with this slug. It answers from memory: unknown slugs are asked for by anybody.
     fn lookup(&self, slug: &str) -> Option<OrgId>;
 
+    /// The organisation that an API key with this SHA-256 belongs to, whether or not it works. It remembers; whoever has
+    /// a key of the right form that nobody knows is asked for once.
+    fn org_of_key<'a>(
+        &'a self,
+        hash: &'a [u8; 32],
+    ) -> BoxFuture<'a, core::result::Result<Option<OrgId>, Unavailable>>;
+
     /// A snapshot as of now, freshly read; `None` when the organisation is gone.
     fn plane(&self, org: OrgId) -> BoxFuture<'_, core::result::Result<Option<Arc<OrgPlane>>, Unavailable>>;
 }
@@ -362,8 +391,13 @@ pub trait Directory: Send + Sync + 'static {
 pub struct Planes {
     env: Env,
     slugs: RwLock<HashMap<String, OrgId>>,
+    /// Whose the API keys are that were asked for, by SHA-256; `None` for keys that nobody knows.
+    keys: RwLock<HashMap<[u8; 32], Option<OrgId>>>,
     seen: Mutex<Seen>,
 }
+
+/// The most keys whose organisation is remembered.
+const MOST_KEYS: usize = 100_000;
 
 /// What this process knows of changes. Times are the database's, Unix milliseconds.
 #[derive(Debug, Default)]
@@ -400,7 +434,7 @@ impl Seen {
 impl Planes {
     /// Reads all slugs.
     pub async fn load(env: Env) -> Result<Arc<Self>> {
-        let planes = Self { env, slugs: RwLock::default(), seen: Mutex::default() };
+        let planes = Self { env, slugs: RwLock::default(), keys: RwLock::default(), seen: Mutex::default() };
         let (now, _, all) = planes.look().await?;
         planes
             .slugs
@@ -511,16 +545,9 @@ impl Planes {
         // As long as a token may still be accepted, its revocation counts.
         let revoked = store::signing_keys::list_revoked(&mut tx, id, now - tokens::LEEWAY).await?;
         let headers = store::connectors::list_headers(&mut tx, id).await?;
-        let mut tools: HashMap<ConnectorId, Vec<PlaneTool>> = HashMap::new();
+        let mut tools: HashMap<ConnectorId, Vec<store::connectors::Tool>> = HashMap::new();
         for tool in store::connectors::list_tools(&mut tx, id).await? {
-            let definition = RawValue::from_string(tool.definition).map_err(|_| {
-                Error::Internal(format!("the definition of a tool of {} is no JSON", tool.connector))
-            })?;
-            tools.entry(tool.connector).or_default().push(PlaneTool {
-                name: tool.name,
-                enabled: tool.enabled,
-                definition,
-            });
+            tools.entry(tool.connector).or_default().push(tool);
         }
         let clients = store::upstream_credentials::list_clients(&mut tx, id).await?;
         let given = if clients.is_empty() {
@@ -549,6 +576,7 @@ impl Planes {
             None => None,
         };
         let url_keys = org.url_keys;
+        let policy = usage::policy(&mut tx, &org).await?;
         Ok(Some(Arc::new(OrgPlane {
             org: id,
             slug: org.slug,
@@ -560,6 +588,7 @@ impl Planes {
             revoked_tokens: revoked.into_iter().collect(),
             connectors,
             idp,
+            policy,
             version,
         })))
     }
@@ -598,7 +627,7 @@ fn plane_connector(
     org: OrgId,
     data_key: &crate::sealer::DataKey,
     headers: &[store::connectors::Header],
-    tools: &mut HashMap<ConnectorId, Vec<PlaneTool>>,
+    tools: &mut HashMap<ConnectorId, Vec<store::connectors::Tool>>,
     row: store::connectors::Connector,
     auth: PlaneAuth,
 ) -> Result<PlaneConnector> {
@@ -620,7 +649,7 @@ fn plane_connector(
         version = both.finish().cast_signed();
     }
     Ok(PlaneConnector {
-        tools: tools.remove(&row.id).unwrap_or_default(),
+        tools: plane_tools(&row, tools.remove(&row.id).unwrap_or_default())?,
         version,
         id: row.id,
         slug: row.slug,
@@ -633,9 +662,71 @@ fn plane_connector(
     })
 }
 
+/// The tools that a connector may offer, as it publishes them. What its server leaves out and what has another's name is
+/// not among them.
+fn plane_tools(
+    connector: &store::connectors::Connector,
+    rows: Vec<store::connectors::Tool>,
+) -> Result<Vec<PlaneTool>> {
+    let published = connectors::publish(connector.slug.as_str(), &rows);
+    let mut tools = Vec::with_capacity(rows.len());
+    for (row, published) in rows.into_iter().zip(published) {
+        if row.gone_at.is_some() || published.clash.is_some() {
+            continue;
+        }
+        let held = connectors::held(connectors::review(&row), connector.tool_policy);
+        let definition = match &row.description {
+            Some(description) => with_description(&row.definition, description),
+            None => row.definition,
+        };
+        let definition = RawValue::from_string(definition).map_err(|_| {
+            Error::Internal(format!("the definition of a tool of {} is no JSON", connector.id))
+        })?;
+        tools.push(PlaneTool {
+            name: row.name,
+            published: published.name,
+            enabled: row.enabled,
+            held,
+            timeout: row
+                .timeout_seconds
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .map(Duration::from_secs),
+            definition,
+        });
+    }
+    Ok(tools)
+}
+
 impl Directory for Planes {
     fn lookup(&self, slug: &str) -> Option<OrgId> {
         self.slugs.read().unwrap_or_else(PoisonError::into_inner).get(slug).copied()
+    }
+
+    fn org_of_key<'a>(
+        &'a self,
+        hash: &'a [u8; 32],
+    ) -> BoxFuture<'a, core::result::Result<Option<OrgId>, Unavailable>> {
+        if let Some(known) = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(hash) {
+            let known = *known;
+            return Box::pin(async move { Ok(known) });
+        }
+        Box::pin(async move {
+            let found = async {
+                let mut tx = self.env.db.read().await?;
+                store::api_keys::find_org(&mut tx, hash).await
+            };
+            let org = found.await.map_err(|error: store::Error| {
+                tracing::error!(%error, "a key cannot be looked up");
+                Unavailable
+            })?;
+            // A key that nobody knows never becomes one: its hash would have to be met.
+            let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+            if keys.len() >= MOST_KEYS {
+                keys.clear();
+            }
+            keys.insert(*hash, org);
+            Ok(org)
+        })
     }
 
     fn plane(&self, org: OrgId) -> BoxFuture<'_, core::result::Result<Option<Arc<OrgPlane>>, Unavailable>> {
@@ -688,6 +779,7 @@ mod tests {
             machines: [("machine".to_owned(), machine)].into(),
             revoked_tokens: HashSet::new(),
             idp: None,
+            policy: PlanePolicy::default(),
             connectors: vec![connector(1, "x"), connector(2, "xy")],
             version: 1,
         }

@@ -94,6 +94,15 @@ impl Error {
     }
 }
 
+/// Both, or everything that is wrong with either: a form tells all its fields at once.
+pub fn both<A, B>(one: Result<A>, other: Result<B>) -> Result<(A, B)> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(Error::App(one)), Err(Error::App(other))) => Err(one.and(other).into()),
+        (Err(why), _) | (_, Err(why)) => Err(why),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

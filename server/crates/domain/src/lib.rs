@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod api_keys;
+pub mod audit;
 pub mod authz;
 pub mod change;
 pub mod connections;
@@ -25,6 +26,7 @@ pub mod oauth;
 pub mod oauth_clients;
 pub mod orgs;
 pub mod password;
+pub mod playground;
 pub mod request;
 pub mod sealer;
 pub mod sessions;
@@ -35,7 +37,8 @@ pub mod throttle;
 pub mod tickets;
 pub mod tokens;
 pub mod upstream_oauth;
+pub mod usage;
 
 pub use authz::OrgActor;
 pub use env::{Clock, Env, Rng, Settings};
-pub use error::{Error, Result};
+pub use error::{Error, Result, both};

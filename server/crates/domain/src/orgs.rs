@@ -13,6 +13,7 @@ use store::Tx;
 use crate::{
     Env, Error, OrgActor, Result,
     authz::{self, Principal},
+    both,
     change::{Change, Event},
     request::{Origin, RequestContext},
 };
@@ -219,13 +220,60 @@ pub async fn update(
     name: &str,
     description: &str,
 ) -> Result<()> {
-    let name = text::name("name", "the organisation", name, MAX_NAME)?;
-    let description = text::description("description", description, MAX_DESCRIPTION)?;
+    update_from(env, actor, name, description, None).await
+}
+
+/// What a form about name and description started from.
+#[derive(Clone, Debug)]
+pub struct Was {
+    /// The name.
+    pub name: String,
+    /// The description.
+    pub description: String,
+}
+
+/// Changes name and description, unless somebody changed them since the form was opened: then both values are told, and
+/// nothing is changed.
+pub async fn update_from(
+    env: &Env,
+    actor: &OrgActor<can::OrgUpdate>,
+    name: &str,
+    description: &str,
+    was: Option<&Was>,
+) -> Result<()> {
+    let (name, description) = both(
+        text::name("name", "the organisation", name, MAX_NAME).map_err(Into::into),
+        text::description("description", description, MAX_DESCRIPTION).map_err(Into::into),
+    )?;
     edit(env, actor, |org| {
+        if let Some(was) = was {
+            changed_meanwhile(org, was, &name, &description)?;
+        }
         org.name = name;
         org.description = description;
+        Ok(())
     })
     .await
+}
+
+/// The refusal of what was made from something that is not there any more.
+fn changed_meanwhile(org: &Org, was: &Was, name: &str, description: &str) -> Result<()> {
+    // Forms send line breaks as two characters.
+    let plain = |text: &str| text.replace("\r\n", "\n").trim().to_owned();
+    let told = |field: &str, was: &str, is: &str, wanted: &str| {
+        let moved = plain(was) != plain(is) && plain(wanted) != plain(is);
+        let is = if is.is_empty() { "empty".to_owned() } else { format!("“{is}”") };
+        let wanted = if wanted.is_empty() { "empty".to_owned() } else { format!("“{wanted}”") };
+        let words = format!("Somebody changed this meanwhile: it is {is} now, and yours is {wanted}");
+        moved.then(|| AppError::field(field, "changed_meanwhile", words))
+    };
+    let flaws = [
+        told("name", &was.name, &org.name, name),
+        told("description", &was.description, &org.description, description),
+    ];
+    let Some(mut error) = flaws.into_iter().flatten().reduce(AppError::and) else { return Ok(()) };
+    error.kind = ErrorKind::Conflict;
+    Err(error.into())
 }
 
 /// What the operator may set on an organisation; `None` leaves it.
@@ -245,6 +293,7 @@ pub async fn set_by_operator(env: &Env, org: OrgId, changes: OperatorChanges) ->
         org.plan = changes.plan.unwrap_or(org.plan);
         org.key_visibility = changes.key_visibility.unwrap_or(org.key_visibility);
         org.url_keys = changes.url_keys.unwrap_or(org.url_keys);
+        Ok(())
     })
     .await
 }
@@ -260,6 +309,7 @@ pub async fn set_key_settings(
     edit(env, actor, |org| {
         org.key_visibility = visibility;
         org.url_keys = url_keys;
+        Ok(())
     })
     .await
 }
@@ -267,13 +317,13 @@ pub async fn set_key_settings(
 async fn edit<P: model::permissions::Grant>(
     env: &Env,
     actor: &OrgActor<P>,
-    apply: impl FnOnce(&mut Org),
+    apply: impl FnOnce(&mut Org) -> Result<()>,
 ) -> Result<()> {
     let mut change = env.change(actor).await?;
     let old =
         store::orgs::find(change.tx(), actor.org()).await?.ok_or_else(|| Error::not_found("organisation"))?;
     let mut new = old.clone();
-    apply(&mut new);
+    apply(&mut new)?;
     if new == old {
         return Ok(());
     }
@@ -305,11 +355,18 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
         u32::try_from(connectors.iter().filter(|c| wanted(c)).count()).unwrap_or(u32::MAX)
     };
     let activity = if actor.also(Permission::AuditRead) {
-        store::audit::list_latest(&mut tx, org_id, 10).await?.into_iter().map(activity_line).collect()
+        let lines = store::audit::list_latest(&mut tx, org_id, ACTIVITY_READ).await?;
+        grouped(lines.into_iter().map(activity_line))
     } else {
         Vec::new()
     };
+    let last_day = if actor.also(Permission::UsageRead) {
+        Some(crate::usage::last_day(&mut tx, org_id, now).await?)
+    } else {
+        None
+    };
     Ok(Overview {
+        last_day,
         endpoint: env.settings.absolute(&paths::mcp(org.slug.as_str())),
         connectors: ConnectorCounts {
             total: count(&|_| true),
@@ -323,12 +380,45 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
         connections: u32::try_from(connections).unwrap_or(u32::MAX),
         last_call_at: store::api_keys::last_used(&mut tx, org_id)
             .await?
-            .max(store::connections::last_used(&mut tx, org_id).await?),
+            .max(store::connections::last_used(&mut tx, org_id).await?)
+            // Machines, tokens of an identity provider and people at the playground have neither.
+            .max(store::request_log::last_at(&mut tx, org_id).await?),
         onboarding_dismissed: store::orgs::onboarding_dismissed_at(&mut tx, org_id).await?.is_some(),
         demo_available: env.settings.demo
             && !connectors.iter().any(|c| c.transport == model::connectors::Transport::Demo),
         activity,
     })
+}
+
+/// The most lines of recent activity.
+const ACTIVITY_SHOWN: usize = 10;
+/// So many events are looked at for them, because many may be of one kind.
+const ACTIVITY_READ: i64 = 100;
+/// Log-ins that failed are one line as long as no more than this lies between two, milliseconds.
+const ACTIVITY_NEAR: i64 = 60 * 60 * 1000;
+
+/// The lines, newest first: whoever tries passwords does not push everything else out of view.
+fn grouped(lines: impl Iterator<Item = Activity>) -> Vec<Activity> {
+    let mut shown: Vec<Activity> = Vec::new();
+    // Where the failures stand, and when the oldest of them was.
+    let mut failures: Option<(usize, i64)> = None;
+    for line in lines {
+        let failed = line.action == "auth.signed_in" && !line.ok;
+        match &mut failures {
+            Some((at, oldest)) if failed && *oldest - line.at <= ACTIVITY_NEAR => {
+                shown[*at].times += 1;
+                *oldest = line.at;
+            }
+            _ => {
+                if failed {
+                    failures = Some((shown.len(), line.at));
+                }
+                shown.push(line);
+            }
+        }
+    }
+    shown.truncate(ACTIVITY_SHOWN);
+    shown
 }
 
 fn activity_line(line: store::audit::Line) -> Activity {
@@ -339,6 +429,7 @@ fn activity_line(line: store::audit::Line) -> Activity {
         target: detail["targets"][0]["name"].as_str().unwrap_or_default().to_owned(),
         ok: line.result == "ok",
         action: line.action,
+        times: 1,
     }
 }
 
@@ -362,4 +453,32 @@ pub(crate) async fn data_key(env: &Env, tx: &mut Tx, org: OrgId) -> Result<crate
 pub(crate) async fn check_connectors(tx: &mut Tx, org: OrgId, wanted: &[ConnectorId]) -> Result<()> {
     let known: Vec<_> = store::connectors::list(tx, org).await?.into_iter().map(|c| c.id).collect();
     if wanted.iter().all(|id| known.contains(id)) { Ok(()) } else { Err(Error::not_found("connector")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_log_ins_are_one_line_and_push_nothing_out() {
+        let line = |at: i64, action: &str, ok: bool| Activity {
+            at,
+            actor: "System".into(),
+            action: action.into(),
+            target: String::new(),
+            ok,
+            times: 1,
+        };
+        let minute = 60 * 1000;
+        // Newest first: forty failures, one log-in among them, and before that what was done.
+        let mut lines: Vec<_> = (0..40).map(|n| line((400 - n) * minute, "auth.signed_in", false)).collect();
+        lines.insert(20, line(380 * minute, "auth.signed_in", true));
+        lines.push(line(300 * minute, "mcp.created", true));
+        lines.push(line(200 * minute, "auth.signed_in", false));
+        let shown = grouped(lines.into_iter());
+        let told: Vec<_> = shown.iter().map(|line| (line.at / minute, line.ok, line.times)).collect();
+        assert_eq!(told, [(400, false, 40), (380, true, 1), (300, true, 1), (200, false, 1)]);
+        let many = (0..30).map(|n| line(-n, "mcp.updated", true));
+        assert_eq!(grouped(many).len(), ACTIVITY_SHOWN);
+    }
 }

@@ -1,20 +1,72 @@
-//! The signed-in browsers of a person.
+//! The signed-in browsers of a person, and how long they may be idle.
 
-use model::{SessionId, orgs::SessionInfo};
+use model::{
+    AppError, OrgId, SessionId, UserId,
+    orgs::{SESSION_MINUTES, SessionInfo},
+    permissions::can,
+};
+use store::Tx;
 
 use crate::{
-    Error, Result, accounts,
+    Env, Error, OrgActor, Result, accounts,
     authz::{self, Principal},
     change::Event,
     request::RequestContext,
 };
+
+const MINUTE: i64 = 60 * 1000;
+/// Sessions that a person may have at once; beyond that the one that was idle longest ends (SES-10).
+pub const MOST: usize = 50;
+
+/// For how long a session may be idle, milliseconds: the strictest setting among the organisations of its person counts,
+/// as it is at this moment (SES-04).
+pub async fn idle_ms(env: &Env, tx: &mut Tx, user: Option<UserId>) -> Result<i64> {
+    let default = env.settings.session_idle_ms;
+    let Some(user) = user else { return Ok(default) };
+    Ok(store::sessions::strictest_minutes(tx, user, default / MINUTE).await? * MINUTE)
+}
+
+/// Ends the sessions of a person that are too many: those that were idle longest.
+pub async fn end_surplus(tx: &mut Tx, user: UserId) -> Result<()> {
+    for session in store::sessions::list_of_user(tx, user).await?.into_iter().skip(MOST) {
+        store::sessions::delete(tx, &session.token_hash).await?;
+    }
+    Ok(())
+}
+
+/// After how many minutes without a request the organisation logs its members out.
+pub async fn timeout_minutes(env: &Env, actor: &OrgActor<can::SecurityRead>) -> Result<i64> {
+    let mut tx = env.db.read().await?;
+    minutes_of(env, &mut tx, actor.org()).await
+}
+
+async fn minutes_of(env: &Env, tx: &mut Tx, org: OrgId) -> Result<i64> {
+    let chosen = store::sessions::minutes(tx, org).await?;
+    Ok(chosen.unwrap_or(env.settings.session_idle_ms / MINUTE))
+}
+
+/// Sets after how many minutes without a request the organisation logs its members out. It counts for running sessions as
+/// well, at once.
+pub async fn set_timeout(env: &Env, actor: &OrgActor<can::SecurityManage>, minutes: i64) -> Result<()> {
+    if !SESSION_MINUTES.contains(&minutes) {
+        let message = "Choose between 15 minutes and 30 days (43200 minutes)";
+        return Err(AppError::field("minutes", "range", message).into());
+    }
+    let mut change = env.change(actor).await?;
+    let old = minutes_of(env, change.tx(), actor.org()).await?;
+    store::sessions::set_minutes(change.tx(), actor.org(), minutes).await?;
+    let org = store::orgs::find(change.tx(), actor.org()).await?;
+    let name = org.map(|org| org.name).unwrap_or_default();
+    let event = Event::new("settings.security_updated").target("org", actor.org(), &name);
+    change.commit(event.changed("session_timeout_minutes", old, minutes)).await
+}
 
 /// The person's sessions, the latest first (SES-05).
 pub async fn list(ctx: &RequestContext) -> Result<Vec<SessionInfo>> {
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
     let mut tx = ctx.env.db.read().await?;
     let now = ctx.env.now();
-    let idle = ctx.env.settings.session_idle_ms;
+    let idle = idle_ms(&ctx.env, &mut tx, Some(signed_in.user)).await?;
     let sessions = store::sessions::list_of_user(&mut tx, signed_in.user).await?;
     Ok(sessions
         .into_iter()

@@ -29,6 +29,7 @@ use crate::{
     sealer::{MasterKey, Sealer},
     signing::KeyRing,
     tokens::TokenGrant,
+    upstream_oauth,
 };
 
 /// A password that the policy accepts.
@@ -131,7 +132,7 @@ impl TestEnv {
             }),
             changes: Changes::default(),
             oauth: Arc::new(Shared::with_patience(Duration::from_millis(500))),
-            upstream: Arc::default(),
+            upstream: Arc::new(upstream_oauth::Shared::with_patience(Duration::from_secs(2))),
         };
         Self { env, clock, db }
     }

@@ -115,15 +115,19 @@ pub enum Refused {
 
 /// Who a token says that it is by, before anything about it was judged: only good for choosing who judges it.
 pub fn claimed_issuer(token: &str) -> Option<String> {
+    /// The others are passed over: this is asked for every call with a token.
+    #[derive(serde::Deserialize)]
+    struct Issuer {
+        iss: Option<String>,
+    }
+
     if token.len() > LONGEST {
         return None;
     }
     let mut parts = token.split('.');
     let (_, claims) = (parts.next()?, parts.next()?);
-    match object(claims)?.remove("iss")? {
-        Value::String(issuer) => Some(issuer),
-        _ => None,
-    }
+    let claims = BASE64URL_NOPAD.decode(claims.as_bytes()).ok()?;
+    serde_json::from_slice::<Issuer>(&claims).ok()?.iss
 }
 
 /// What reads access tokens for the data plane, which knows no database.

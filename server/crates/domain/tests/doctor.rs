@@ -58,6 +58,40 @@ env_test!(attempts_are_told_with_the_registrations_of_clients_that_were_seen_her
     assert_eq!(page(&t, &bolt).await.attempts[0].client_id.as_deref(), Some("theirs"));
 });
 
+env_test!(a_connection_that_was_revoked_is_not_told_as_connected, |t| async {
+    let acme = t.org("acme").await;
+    let note = |stage| {
+        t.clock.advance(1000);
+        t.env.journal.note(t.env.now(), step(stage, Some(&acme), Some("ours")));
+    };
+    note(Stage::Authorize);
+    note(Stage::Consent);
+    t.grant(&acme, "ours", "mcp:call").await;
+    note(Stage::Token);
+    note(Stage::FirstCall);
+    let told = page(&t, &acme).await.attempts;
+    assert_eq!((told.len(), told[0].outcome), (1, Outcome::Connected), "{told:#?}");
+    t.clock.advance(1000);
+    let id = {
+        let mut tx = t.env.db.read().await.unwrap();
+        store::connections::list(&mut tx, acme.org_id()).await.unwrap()[0].id
+    };
+    domain::connections::revoke(&t.env, &acme.actor().await, id).await.unwrap();
+    let told = page(&t, &acme).await.attempts;
+    let revoked = told[0].revoked.clone().unwrap();
+    assert_eq!((told[0].outcome, revoked.at), (Outcome::Revoked, t.env.now()));
+    assert!(!revoked.by.is_empty() && told[0].diagnosis.is_empty());
+    // It signs in again: that attempt is connected, the one before stays revoked.
+    note(Stage::Authorize);
+    note(Stage::Consent);
+    t.grant(&acme, "ours", "mcp:call").await;
+    note(Stage::Token);
+    note(Stage::FirstCall);
+    let told = page(&t, &acme).await.attempts;
+    let outcomes: Vec<_> = told.iter().map(|attempt| attempt.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Connected, Outcome::Revoked]);
+});
+
 env_test!(what_is_noted_is_bounded_and_gone_after_a_week, |t| async {
     let acme = t.org("acme").await;
     let noisy =

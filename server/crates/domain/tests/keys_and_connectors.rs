@@ -312,6 +312,46 @@ env_test!(aud_03_every_change_has_its_event_and_its_outbox_row, |t| async {
     assert_eq!(actions(&t, &owner).await.len(), before);
 });
 
+env_test!(a_form_that_started_from_something_else_changes_nothing, |t| async {
+    let owner = t.org("acme").await;
+    let was =
+        |name: &str, description: &str| orgs::Was { name: name.into(), description: description.into() };
+    let actor = owner.actor().await;
+    let first = was(&orgs::get(&t.env, &owner.actor().await).await.unwrap().name, "");
+    orgs::update_from(&t.env, &actor, "Acme One", "a\r\nb", Some(&first)).await.unwrap();
+    let late = app(orgs::update_from(&t.env, &actor, "Acme Two", "", Some(&first)).await.unwrap_err());
+    assert_eq!((late.kind, late.code.as_str()), (ErrorKind::Conflict, "changed_meanwhile"));
+    let told = late.at("name").unwrap();
+    assert!(told.contains("“Acme One”") && told.contains("“Acme Two”"), "both values: {told}");
+    assert!(late.at("description").is_some());
+    assert_eq!(orgs::get(&t.env, &owner.actor().await).await.unwrap().name, "Acme One");
+    // Whoever wants what is there already, or leaves the field that somebody else changed, is in nobody's way.
+    orgs::update_from(&t.env, &actor, "Acme One", "a\nb", Some(&first)).await.unwrap();
+    orgs::update_from(&t.env, &actor, "Acme Two", "a\nb", Some(&was("Acme One", "a\nb"))).await.unwrap();
+});
+
+env_test!(a_form_is_told_all_that_is_wrong_with_it, |t| async {
+    let owner = t.org("acme").await;
+    let fields =
+        |error: &model::AppError| error.fields.iter().map(|flaw| flaw.field.clone()).collect::<Vec<_>>();
+    let new = NewConnector {
+        name: String::new(),
+        slug: "A B".into(),
+        description: String::new(),
+        url: "mcp".into(),
+        headers: Vec::new(),
+        even_if_unreachable: false,
+    };
+    let error = app(connectors::add(&t.env, &owner.actor().await, &new).await.unwrap_err());
+    assert_eq!(fields(&error), ["name", "slug", "url"]);
+    let key = NewKey { scope: model::api_keys::KeyScope::Only(Vec::new()), ..named("") };
+    let error = app(api_keys::create(&t.env, &owner.actor().await, &key).await.unwrap_err());
+    assert_eq!(fields(&error), ["name", "connectors"]);
+    let long = "x".repeat(300);
+    let error = app(orgs::update(&t.env, &owner.actor().await, "", &long).await.unwrap_err());
+    assert_eq!(fields(&error), ["name", "description"]);
+});
+
 env_test!(ssr_07_private_addresses_need_the_operators_word, |t| async {
     let owner = t.org("acme").await;
     let new = |url: &str| NewConnector {

@@ -170,13 +170,18 @@ env_test!(apk_10_a_new_key_ends_what_hangs_on_the_old_one_and_nothing_else, |t| 
     let (id, grant) = connect(&t, &owner, "gth_client_x").await;
     let old = row(&t, &owner, id).await;
     assert!(old.key_prefix.starts_with(key_format::CONNECTION_PREFIX) && old.key_prefix.len() == 16);
-    connections::regenerate(&t.env, &owner.actor().await, id).await.unwrap();
+    connections::regenerate(&t.env, &owner.actor().await, id, Some(&old.key_prefix)).await.unwrap();
     let new = row(&t, &owner, id).await;
     assert!(new.key != old.key && new.key_hash != old.key_hash && new.key_prefix != old.key_prefix);
     assert!(new.revoked_at.is_none() && grant_lives(&t, &owner, grant).await);
     assert_eq!(actions(&t, &owner).await.last().map(String::as_str), Some("connection.key_regenerated"));
+    // The same question in a second tab was about a key that is gone.
+    let second = connections::regenerate(&t.env, &owner.actor().await, id, Some(&old.key_prefix)).await;
+    let second = app(second.unwrap_err());
+    assert_eq!((second.kind, second.code.as_str()), (ErrorKind::Conflict, "changed_meanwhile"));
+    assert_eq!(row(&t, &owner, id).await.key, new.key);
     connections::revoke(&t.env, &owner.actor().await, id).await.unwrap();
-    let late = app(connections::regenerate(&t.env, &owner.actor().await, id).await.unwrap_err());
+    let late = app(connections::regenerate(&t.env, &owner.actor().await, id, None).await.unwrap_err());
     assert_eq!(late.code, "already_revoked");
 });
 
@@ -189,7 +194,7 @@ env_test!(ten_01_connections_and_clients_of_others_are_not_found, |t| async {
     let errors = [
         connections::get(env, &other.actor().await, id).await.map(drop).unwrap_err(),
         connections::revoke(env, &other.actor().await, id).await.unwrap_err(),
-        connections::regenerate(env, &other.actor().await, id).await.unwrap_err(),
+        connections::regenerate(env, &other.actor().await, id, None).await.unwrap_err(),
         connections::revoke_own(&other.ctx, id).await.unwrap_err(),
         oauth_clients::get(env, &other.actor().await, &client.id).await.map(drop).unwrap_err(),
         oauth_clients::get(env, &other.actor().await, "gth_client_x").await.map(drop).unwrap_err(),

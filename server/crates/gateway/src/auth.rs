@@ -241,6 +241,8 @@ pub(crate) enum Credential {
         /// Who it is.
         subject: Arc<IdpSubject>,
     },
+    /// None: a member of the organisation who is signed in to the dashboard, whose permission was checked there.
+    Member(Arc<Access>),
 }
 
 impl Credential {
@@ -319,13 +321,14 @@ impl Credential {
                 ready.plane.admit(token, resource, now).map(Arc::new)
             }
             Self::Subject { provider, subject } => ready.plane.admit_subject(provider, subject).map(Arc::new),
+            Self::Member(access) => Ok(Arc::clone(access)),
         }
     }
 
     /// Whether nothing is known against it that no snapshot tells.
     pub(crate) fn stands(&self, tokens: &dyn Reader) -> bool {
         match self {
-            Self::ApiKey { .. } | Self::Subject { .. } => true,
+            Self::ApiKey { .. } | Self::Subject { .. } | Self::Member(_) => true,
             Self::Token { token, .. } => tokens.stands(token),
         }
     }

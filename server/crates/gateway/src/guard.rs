@@ -126,8 +126,9 @@ impl Site {
 
 const ALLOW_HEADERS: &str = "Authorization, Content-Type, X-API-Key, MCP-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id, Last-Event-ID";
 /// What a page may read.
-pub(crate) const EXPOSE: HeaderValue =
-    HeaderValue::from_static("WWW-Authenticate, Mcp-Session-Id, X-Request-Id, Retry-After");
+pub(crate) const EXPOSE: HeaderValue = HeaderValue::from_static(
+    "WWW-Authenticate, Mcp-Session-Id, X-Request-Id, Retry-After, RateLimit, RateLimit-Policy",
+);
 
 /// The answer to a browser that asks before it sends, from an allowed origin.
 pub(crate) fn preflight(headers: &HeaderMap, origin: &HeaderValue) -> Response {

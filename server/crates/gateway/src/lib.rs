@@ -1,4 +1,4 @@
-//! The data plane: `/mcp/{org}` and `/mcp/{org}/{connector}`.
+//! The data plane: `/mcp/{org}` and `/mcp/{org}/{connector}`, and `/v1/mcp` for callers that do not speak MCP.
 //!
 //! Owns: the order in which a request is judged (RSV-01), what each protocol era gets as an answer, the sessions of legacy
 //! clients, how connectors' tools become one list, and how a call reaches its connector and comes back. Must not know: the
@@ -13,6 +13,7 @@ mod events;
 mod guard;
 mod handler;
 mod held;
+mod journal;
 mod limits;
 mod metadata;
 mod old;
@@ -31,6 +32,8 @@ mod watch;
 mod watchful;
 mod ways;
 
+pub use journal::clocked;
+
 use std::{
     collections::HashSet,
     net::IpAddr,
@@ -40,7 +43,7 @@ use std::{
 
 use axum::{
     Router,
-    routing::{any, get},
+    routing::{any, get, post},
 };
 use domain::{
     Clock, Rng,
@@ -51,9 +54,10 @@ use domain::{
     tickets::Tickets,
     tokens::Reader,
     upstream_oauth::Keeper,
+    usage::{Ledger, Record},
 };
 use futures_util::future::BoxFuture;
-use model::{ConnectorId, OrgId};
+use model::{ConnectorId, OrgId, paths};
 use url::Url;
 
 use crate::{
@@ -66,6 +70,9 @@ use crate::{
 pub trait Meter: Send + Sync + 'static {
     /// Somebody used their credential at this time (Unix milliseconds), from this address, with this client.
     fn used(&self, access: &Access, org: OrgId, at: i64, address: Option<IpAddr>, agent: Option<&str>);
+
+    /// A request has ended.
+    fn ended(&self, record: Record);
 }
 
 /// Fetches what a connector offers, because its server says that it has changed.
@@ -95,6 +102,12 @@ pub struct Settings {
     pub loads: usize,
     /// Calls of one principal at once (RLM-06).
     pub calls_per_key: usize,
+    /// Calls of one organisation at once.
+    pub calls_per_org: usize,
+    /// Calls of one connector at once.
+    pub calls_per_connector: usize,
+    /// Authentications from one address that may fail in a minute (RLM-03). No key can be guessed; this is about load.
+    pub failures_per_address: u32,
     /// Calls of one principal that may wait for their turn, for [`Settings::turn`] at most.
     pub waiting_per_key: usize,
     /// How long a call may wait for its turn before it is refused with 429.
@@ -122,6 +135,9 @@ impl Settings {
             waiting_per_load: 1024,
             loads: 8,
             calls_per_key: 64,
+            calls_per_org: 1024,
+            calls_per_connector: 256,
+            failures_per_address: 3000,
             waiting_per_key: 256,
             turn: Duration::from_secs(2),
             streams_per_key: 16,
@@ -146,7 +162,9 @@ pub struct Parts {
     pub judge: Arc<dyn Judge>,
     /// Where steps of clients on their way to a connection are noted.
     pub journal: Arc<Journal>,
-    /// Who hears of credentials being used.
+    /// Where portions of limits come from that nodes share.
+    pub ledger: Arc<dyn Ledger>,
+    /// Who hears of credentials being used and of requests that ended.
     pub meter: Arc<dyn Meter>,
     /// What fetches tools that have changed.
     pub refresh: Arc<dyn Refresh>,
@@ -194,6 +212,7 @@ impl Gateway {
             tokens,
             judge,
             journal,
+            ledger,
             meter,
             refresh,
             clock,
@@ -215,7 +234,7 @@ impl Gateway {
             unwell: Mutex::default(),
             tickets,
             rng,
-            limits: Limits::new(&settings),
+            limits: Limits::new(&settings, Arc::clone(&clock), ledger),
             tokens,
             judge,
             journal,
@@ -230,6 +249,11 @@ impl Gateway {
     /// [`Settings::recheck`].
     pub fn invalidate(&self, org: OrgId) {
         self.0.planes.invalidate(org);
+    }
+
+    /// Gives back what this process holds of quotas and does not use: now and then, and all of it when it stops.
+    pub async fn settle(&self, at_end: bool) {
+        self.0.limits.settle(at_end).await;
     }
 
     /// Says that any organisation may have changed, as after news were missed.
@@ -259,5 +283,8 @@ pub fn router(gateway: Gateway) -> Router {
             "/.well-known/oauth-protected-resource/mcp/{slug}/{connector}",
             get(metadata::connector).options(metadata::preflight),
         )
+        .route(paths::rest_invoke(), post(handler::rest::invoke).options(handler::rest::invoke))
+        .route(paths::rest_tools(), get(handler::rest::tools).options(handler::rest::tools))
+        .route(paths::rest_openapi(), get(handler::rest::openapi))
         .with_state(gateway)
 }

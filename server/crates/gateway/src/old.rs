@@ -106,7 +106,7 @@ async fn serve(inner: Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts, 
         connector: endpoint.connector.map(str::to_owned),
     };
     match head.method {
-        Method::GET => match inner.limits.stream(&caller.access.principal) {
+        Method::GET => match inner.limits.stream(&caller) {
             Ok(permit) => open(&inner, endpoint, caller, holder, permit),
             Err(error) => error.respond(None),
         },

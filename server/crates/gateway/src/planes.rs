@@ -11,6 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use domain::{
@@ -37,7 +38,12 @@ const LISTINGS: usize = 64;
 /// One tool, ready to be called.
 #[derive(Debug)]
 pub(crate) struct ReadyTool {
+    /// Its name upstream.
+    pub(crate) name: Box<str>,
     pub(crate) enabled: bool,
+    /// Kept from agents until somebody approves its definition.
+    pub(crate) held: bool,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) params: Vec<ParamHeader>,
 }
 
@@ -205,6 +211,10 @@ impl Planes {
         self.directory.lookup(slug)
     }
 
+    pub(crate) async fn org_of_key(&self, hash: &[u8; 32]) -> Result<Option<OrgId>, Unavailable> {
+        self.directory.org_of_key(hash).await
+    }
+
     fn slot(&self, org: OrgId) -> Arc<Slot> {
         if let Some(slot) = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&org) {
             return Arc::clone(slot);
@@ -369,16 +379,23 @@ impl Planes {
     }
 }
 
-/// The tools of a connector that may be offered. What is stored was checked when it was fetched; names are checked
+/// The tools of a connector that may be offered, by the name that they are published under. What is stored was checked when it was fetched; names are checked
 /// again because a name decides where a call goes.
 fn tools(connector: &PlaneConnector) -> HashMap<Box<str>, ReadyTool> {
     let prefix = connector.slug.as_str().len() + SEPARATOR.len();
-    let fitting = connector.tools.iter().filter(|tool| is_name(&tool.name, prefix));
+    let fitting = connector.tools.iter().filter(|tool| is_name(&tool.published, prefix));
     fitting
         .filter_map(|tool| {
             let schema = json::get(tool.definition.get(), "inputSchema")?;
             let params = param_headers(schema).ok()?;
-            Some((Box::from(tool.name.as_str()), ReadyTool { enabled: tool.enabled, params }))
+            let ready = ReadyTool {
+                name: Box::from(tool.name.as_str()),
+                enabled: tool.enabled,
+                held: tool.held,
+                timeout: tool.timeout,
+                params,
+            };
+            Some((Box::from(tool.published.as_str()), ready))
         })
         .collect()
 }

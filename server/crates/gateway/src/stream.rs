@@ -235,6 +235,7 @@ impl Streaming {
                                 Err(error) => return self.last(error),
                             }
                         }
+                        self.watch.caller.trace.answered(&answer);
                         let message = match self.job.view(&self.watch.caller).render(answer) {
                             Ok((_, message)) => message,
                             Err(error) => error.message(self.job.id.as_deref()),
@@ -277,6 +278,7 @@ impl Streaming {
         reason = "it is the last step, and what a step comes to"
     )]
     fn last(self, error: RpcError) -> Step {
+        self.watch.caller.trace.failed(&error);
         Some((error.message(self.job.id.as_deref()).event(), None))
     }
 

@@ -34,7 +34,11 @@ impl Listing {
                 continue;
             }
             for tool in &connector.plane.tools {
-                if !connector.tools.get(tool.name.as_str()).is_some_and(|ready| ready.enabled) {
+                if !connector
+                    .tools
+                    .get(tool.published.as_str())
+                    .is_some_and(|ready| ready.enabled && !ready.held)
+                {
                     continue;
                 }
                 let definition = tool.definition.get();
@@ -55,8 +59,8 @@ impl Listing {
                 let at = name.as_ptr() as usize - definition.as_ptr() as usize;
                 current.extend_from_slice(&definition.as_bytes()[..at]);
                 let public = match only {
-                    Some(_) => tool.name.clone(),
-                    None => format!("{}{SEPARATOR}{}", connector.plane.slug, tool.name),
+                    Some(_) => tool.published.clone(),
+                    None => format!("{}{SEPARATOR}{}", connector.plane.slug, tool.published),
                 };
                 json::write_string(&mut current, &public);
                 current.extend_from_slice(&definition.as_bytes()[at + name.len()..]);
@@ -109,14 +113,15 @@ impl Listing {
 /// Finds the tool that a name means, if the scope allows it. Policy is decided on the parsed name alone.
 ///
 /// # Errors
-/// 403 for a connector out of the scope; -32602 for a tool that is not there or is switched off.
+/// 403 for a connector out of the scope; -32602 for a tool that is not there or is switched off; -32014 for one that waits
+/// to be approved (UPS-13).
 pub(crate) fn find<'r>(
     ready: &'r Ready,
     scope: &PlaneScope,
     only: Option<&'r ReadyConnector>,
     name: &'r str,
     endpoint: Endpoint<'_>,
-) -> Result<(&'r ReadyConnector, &'r str, &'r ReadyTool), RpcError> {
+) -> Result<(&'r ReadyConnector, &'r ReadyTool), RpcError> {
     let unknown = || {
         // The name is the client's own words; it is cut so that an answer stays small.
         let shown: String = name.chars().take(160).collect();
@@ -138,5 +143,16 @@ pub(crate) fn find<'r>(
         return Err(endpoint.insufficient_scope(connector.plane.slug.as_str()));
     }
     let found = connector.tools.get(tool).filter(|tool| tool.enabled).ok_or_else(unknown)?;
-    Ok((connector, tool, found))
+    if found.held {
+        return Err(RpcError::new(
+            StatusCode::OK,
+            code::TOOL_QUARANTINED,
+            format!(
+                "The tool \"{tool}\" of the connector \"{}\" is new or was changed by its server, and waits until an admin approves it. Nothing was sent.",
+                connector.plane.slug
+            ),
+        )
+        .data(format!(r#"{{"code":"tool_quarantined","connector":"{}"}}"#, connector.plane.slug)));
+    }
+    Ok((connector, found))
 }

@@ -20,9 +20,13 @@ use crate::{
 
 pub(crate) async fn decide(State(people): State<People>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let decided = match params::body(body).await {
-        Ok(body) => decided(&parts, &Params::parse(&body)).await,
-        Err(_) => Err(unreadable().into()),
+    let (form, decided) = match params::body(body).await {
+        Ok(body) => {
+            let form = Params::parse(&body);
+            let decided = decided(&parts, &form).await;
+            (form, decided)
+        }
+        Err(_) => (Params::default(), Err(unreadable().into())),
     };
     let answered = match decided {
         Ok(answered) => answered,
@@ -32,6 +36,10 @@ pub(crate) async fn decide(State(people): State<People>, request: Request) -> Re
                 // The session ended meanwhile. There is no way back into this request, and the page behind the log-in
                 // says so.
                 return see_other(&paths::sign_in_then(&paths::consent("")));
+            }
+            // What only has to be chosen otherwise is said where it is chosen: the request is still open.
+            if let Some(again) = error.fields.first().and_then(|flaw| again(&form, &flaw.field)) {
+                return see_other(&again);
             }
             return (people.error_page)(error, parts).await;
         }
@@ -70,6 +78,13 @@ async fn decided(parts: &Parts, form: &Params) -> Result<Answer, Error> {
         connectors: [form.texts("connectors"), form.texts("connectors[]")].concat(),
     };
     consent::decide(ctx, &decision).await
+}
+
+/// The consent page of the same request, with the field that has to change.
+fn again(form: &Params, field: &str) -> Option<String> {
+    let request = form.one("request").ok()??;
+    let org = form.one("org").ok()?.unwrap_or_default();
+    Some(paths::consent_again(request, org, field))
 }
 
 fn unreadable() -> AppError {

@@ -40,13 +40,15 @@ pub(crate) async fn authorize(env: &Env, origin: &Origin, params: &Params, name:
 
 /// A code was exchanged; or that, or a renewal, was refused. Renewals that went well are daily business.
 pub(crate) async fn token(env: &Env, origin: &Origin, params: &Params, error: Option<&str>) {
-    let holder = match (params.one("code"), params.one("refresh_token")) {
-        (Ok(Some(code)), _) => doctor::holder_of_code(env, code).await,
-        (_, Ok(Some(token))) if error.is_some() => doctor::holder_of_refresh_token(env, token).await,
+    let (holder, detail) = match (params.one("code"), params.one("refresh_token")) {
+        (Ok(Some(code)), _) => (doctor::holder_of_code(env, code).await, String::new()),
+        (_, Ok(Some(token))) if error.is_some() => {
+            (doctor::holder_of_refresh_token(env, token).await, doctor::RENEWING.to_owned())
+        }
         _ => return,
     };
     if let Ok(Some((org, client))) = holder {
         let step = Step::new(Stage::Token).of(&client, "").by(origin);
-        env.journal.note(env.now(), Step { org: Some(org), error: error.map(str::to_owned), ..step });
+        env.journal.note(env.now(), Step { org: Some(org), error: error.map(str::to_owned), detail, ..step });
     }
 }

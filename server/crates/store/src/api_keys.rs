@@ -5,6 +5,7 @@ use model::{ApiKeyId, ConnectorId, OrgId};
 use crate::{Error, Result, Tx, db::parsed};
 
 statements! {
+    FIND_ORG = "SELECT org_id FROM api_keys WHERE hash = $1";
     LIST = "SELECT id, name, hash, prefix, last4, sealed, url_key, all_connectors, disabled_at, expires_at, last_used_at, \
             last_used_address, last_used_agent, created_at, created_by FROM api_keys WHERE org_id = $1 ORDER BY created_at DESC, id DESC";
     FIND = "SELECT id, name, hash, prefix, last4, sealed, url_key, all_connectors, disabled_at, expires_at, last_used_at, \
@@ -236,4 +237,12 @@ pub async fn last_used(tx: &mut Tx, org: OrgId) -> Result<Option<i64>> {
     let org = org.to_string();
     let (at,): (Option<i64>,) = on!(tx, |c| sqlx::query_as(LAST_USED).bind(org).fetch_one(c).await)?;
     Ok(at)
+}
+
+/// The organisation of the key with this SHA-256, whether or not it works. It says only where to ask: whether the key may
+/// do anything is decided by that organisation's own keys.
+pub async fn find_org(tx: &mut Tx, hash: &[u8; 32]) -> Result<Option<OrgId>> {
+    let hash = hash.as_slice();
+    let row: Option<(String,)> = on!(tx, |c| sqlx::query_as(FIND_ORG).bind(hash).fetch_optional(c).await)?;
+    row.map(|(org,)| parsed(&org, "api_keys", "org_id", "")).transpose()
 }

@@ -1,16 +1,48 @@
-//! Audit events: appended, read, never changed.
+//! Audit events: appended, read, never changed. The chain that holds them together is in [`crate::audit_chain`].
 
 use model::{AuditEventId, OrgId};
 
-use crate::{Result, Tx};
+use crate::{Result, Tx, db::parsed};
+
+/// A page of an organisation's events: `$1` the organisation, `$2` and `$3` the sequence numbers it lies between, `$4` and
+/// `$5` the time, `$6` how many, `$7` and `$8` an action and a kind of actor, or nothing. One statement for each
+/// combination of filters: only so does each find its index.
+macro_rules! events {
+    ($more:literal, $order:literal) => {
+        concat!(
+            "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac \
+             FROM audit_events WHERE org_id = $1 AND seq > $2 AND seq < $3 AND occurred_at >= $4 AND occurred_at < $5 \
+             AND (CAST($7 AS TEXT) = '' OR action = $7) AND (CAST($8 AS TEXT) = '' OR actor_kind = $8)",
+            $more,
+            " ORDER BY seq ",
+            $order,
+            " LIMIT $6"
+        )
+    };
+}
 
 statements! {
-    INSERT = "INSERT INTO audit_events (id, org_id, seq, occurred_at, action, result, actor_kind, actor_id, actor_name, detail, context) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    INSERT = "INSERT INTO audit_events (id, org_id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, \
+              detail, context, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     LIST_LATEST = "SELECT occurred_at, action, result, actor_name, detail FROM audit_events \
                    WHERE org_id = $1 ORDER BY seq DESC LIMIT $2";
     LIST_ACTIONS = "SELECT action, result FROM audit_events WHERE org_id = $1 ORDER BY seq";
-    LIST_INSTANCE_ACTIONS = "SELECT action, result FROM audit_events WHERE org_id IS NULL ORDER BY occurred_at, id";
+    LIST_INSTANCE_ACTIONS = "SELECT action, result FROM audit_events WHERE org_id IS NULL ORDER BY seq, occurred_at, id";
+    FIND = "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac \
+            FROM audit_events WHERE org_id = $1 AND id = $2";
+    OLDER = events!("", "DESC");
+    OLDER_OF_ACTOR = events!(" AND actor_id = $9", "DESC");
+    OLDER_OF_CATEGORY = events!(" AND category = $9", "DESC");
+    OLDER_OF_BOTH = events!(" AND actor_id = $9 AND category = $10", "DESC");
+    NEWER = events!("", "ASC");
+    NEWER_OF_ACTOR = events!(" AND actor_id = $9", "ASC");
+    NEWER_OF_CATEGORY = events!(" AND category = $9", "ASC");
+    NEWER_OF_BOTH = events!(" AND actor_id = $9 AND category = $10", "ASC");
+    FIRST_SINCE = "SELECT seq FROM audit_events WHERE org_id = $1 AND occurred_at >= $2 ORDER BY occurred_at, seq LIMIT 1";
+    LAST_BEFORE = "SELECT seq FROM audit_events WHERE org_id = $1 AND occurred_at < $2 ORDER BY occurred_at DESC, seq DESC LIMIT 1";
+    OLDEST = "SELECT seq, occurred_at FROM audit_events WHERE org_id = $1 ORDER BY seq LIMIT 1";
+    LAST_OF_ACTION = "SELECT occurred_at FROM audit_events WHERE org_id = $1 AND actor_id = $2 AND category = $3 AND action = $4 \
+                      ORDER BY seq DESC LIMIT 1";
 }
 
 /// A line to append.
@@ -20,12 +52,14 @@ pub struct NewEvent<'a> {
     pub id: AuditEventId,
     /// Whose log; `None` for the instance's.
     pub org: Option<OrgId>,
-    /// The organisation's version after the change; 0 for the instance.
+    /// Its place in the log: the organisation's version after the change.
     pub seq: i64,
     /// Unix microseconds.
     pub occurred_at: i64,
     /// `api_key.created`.
     pub action: &'a str,
+    /// The group that the action belongs to.
+    pub category: &'a str,
     /// `ok` or `denied` or `failed`.
     pub result: &'a str,
     /// `user`, `operator` or `system`.
@@ -55,8 +89,69 @@ pub struct Line {
     pub detail: String,
 }
 
-/// Appends an event.
-pub async fn insert(tx: &mut Tx, event: &NewEvent<'_>) -> Result<()> {
+/// A whole row of the log, as it is stored.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Row {
+    /// Its id. Text, because whoever looks for forged rows must be able to read them.
+    pub id: String,
+    /// Its place in the log.
+    pub seq: i64,
+    /// Unix microseconds.
+    pub occurred_at: i64,
+    /// `api_key.created`.
+    pub action: String,
+    /// The group that the action belongs to.
+    pub category: String,
+    /// `ok` or `denied` or `failed`.
+    pub result: String,
+    /// `user`, `operator` or `system`.
+    pub actor_kind: String,
+    /// The actor's id; empty for operator and system.
+    pub actor_id: String,
+    /// The actor's name at that time.
+    pub actor_name: String,
+    /// JSON: targets, changes, metadata.
+    pub detail: String,
+    /// JSON: address, user agent, request id.
+    pub context: String,
+    /// Its code in the chain; `None` in rows of before there was one.
+    pub mac: Option<Vec<u8>>,
+}
+
+impl Row {
+    /// Its id, read.
+    pub fn event_id(&self) -> Result<AuditEventId> {
+        parsed(&self.id, "audit_events", "id", &self.id)
+    }
+}
+
+/// Which events are wanted. Empty texts ask for nothing.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// Only events after this sequence number.
+    pub after: i64,
+    /// Only events before this sequence number.
+    pub before: i64,
+    /// Not before this time, Unix microseconds.
+    pub from: i64,
+    /// Before this time, Unix microseconds.
+    pub to: i64,
+    /// Of this action.
+    pub action: &'a str,
+    /// Of this kind of actor.
+    pub actor_kind: &'a str,
+    /// Of this actor; `None` for any.
+    pub actor: Option<&'a str>,
+    /// Of this category; `None` for any.
+    pub category: Option<&'a str>,
+    /// At most so many.
+    pub limit: i64,
+    /// The oldest of them first, and so those next to `after`; otherwise the newest first.
+    pub upwards: bool,
+}
+
+/// Appends an event with its code in the chain.
+pub async fn insert(tx: &mut Tx, event: &NewEvent<'_>, mac: &[u8]) -> Result<()> {
     let id = event.id.to_string();
     let org = event.org.map(|org| org.to_string());
     on!(tx, |c| sqlx::query(INSERT)
@@ -65,12 +160,14 @@ pub async fn insert(tx: &mut Tx, event: &NewEvent<'_>) -> Result<()> {
         .bind(event.seq)
         .bind(event.occurred_at)
         .bind(event.action)
+        .bind(event.category)
         .bind(event.result)
         .bind(event.actor_kind)
         .bind(event.actor_id)
         .bind(event.actor_name)
         .bind(event.detail)
         .bind(event.context)
+        .bind(mac)
         .execute(c)
         .await
         .map(drop))?;
@@ -89,4 +186,82 @@ pub async fn list_actions(tx: &mut Tx, org: Option<OrgId>) -> Result<Vec<(String
         Some(org) => on!(tx, |c| sqlx::query_as(LIST_ACTIONS).bind(org).fetch_all(c).await)?,
         None => on!(tx, |c| sqlx::query_as(LIST_INSTANCE_ACTIONS).fetch_all(c).await)?,
     })
+}
+
+/// The event with this id.
+pub async fn find(tx: &mut Tx, org: OrgId, id: AuditEventId) -> Result<Option<Row>> {
+    let (org, id) = (org.to_string(), id.to_string());
+    Ok(on!(tx, |c| sqlx::query_as(FIND).bind(org).bind(id).fetch_optional(c).await)?)
+}
+
+/// The events that are wanted.
+pub async fn list(tx: &mut Tx, org: OrgId, wanted: &Wanted<'_>) -> Result<Vec<Row>> {
+    let org = org.to_string();
+    let sql = match (wanted.upwards, wanted.actor, wanted.category) {
+        (false, None, None) => OLDER,
+        (false, Some(_), None) => OLDER_OF_ACTOR,
+        (false, None, Some(_)) => OLDER_OF_CATEGORY,
+        (false, Some(_), Some(_)) => OLDER_OF_BOTH,
+        (true, None, None) => NEWER,
+        (true, Some(_), None) => NEWER_OF_ACTOR,
+        (true, None, Some(_)) => NEWER_OF_CATEGORY,
+        (true, Some(_), Some(_)) => NEWER_OF_BOTH,
+    };
+    let rows = on!(tx, |c| {
+        let mut query = sqlx::query_as(sql)
+            .bind(org)
+            .bind(wanted.after)
+            .bind(wanted.before)
+            .bind(wanted.from)
+            .bind(wanted.to)
+            .bind(wanted.limit)
+            .bind(wanted.action)
+            .bind(wanted.actor_kind);
+        for more in [wanted.actor, wanted.category].into_iter().flatten() {
+            query = query.bind(more);
+        }
+        query.fetch_all(c).await
+    })?;
+    Ok(rows)
+}
+
+/// The sequence number of the first event, by time, at or after a time in Unix microseconds.
+pub async fn first_since(tx: &mut Tx, org: OrgId, at: i64) -> Result<Option<i64>> {
+    let org = org.to_string();
+    let row: Option<(i64,)> =
+        on!(tx, |c| sqlx::query_as(FIRST_SINCE).bind(org).bind(at).fetch_optional(c).await)?;
+    Ok(row.map(|(seq,)| seq))
+}
+
+/// The sequence number of the last event, by time, before a time in Unix microseconds.
+pub async fn last_before(tx: &mut Tx, org: OrgId, at: i64) -> Result<Option<i64>> {
+    let org = org.to_string();
+    let row: Option<(i64,)> =
+        on!(tx, |c| sqlx::query_as(LAST_BEFORE).bind(org).bind(at).fetch_optional(c).await)?;
+    Ok(row.map(|(seq,)| seq))
+}
+
+/// Sequence number and time, Unix microseconds, of the oldest event that is kept.
+pub async fn oldest(tx: &mut Tx, org: OrgId) -> Result<Option<(i64, i64)>> {
+    let org = org.to_string();
+    Ok(on!(tx, |c| sqlx::query_as(OLDEST).bind(org).fetch_optional(c).await)?)
+}
+
+/// When somebody last did this, Unix microseconds.
+pub async fn last_of_action(
+    tx: &mut Tx,
+    org: OrgId,
+    actor: &str,
+    category: &str,
+    action: &str,
+) -> Result<Option<i64>> {
+    let org = org.to_string();
+    let row: Option<(i64,)> = on!(tx, |c| sqlx::query_as(LAST_OF_ACTION)
+        .bind(org)
+        .bind(actor)
+        .bind(category)
+        .bind(action)
+        .fetch_optional(c)
+        .await)?;
+    Ok(row.map(|(at,)| at))
 }

@@ -72,7 +72,7 @@ pub struct Connection {
     pub created_agent: String,
     /// The end of its newest grant, Unix milliseconds.
     pub expires_at: i64,
-    /// When an access token was last refreshed.
+    /// When it last got an access token.
     pub last_token_at: Option<i64>,
     /// When a request last used it, at most a minute stale.
     pub last_used_at: Option<i64>,
@@ -259,7 +259,7 @@ pub async fn set_key(tx: &mut Tx, org: OrgId, connection: &Connection) -> Result
     Ok(())
 }
 
-/// Notes when an access token was last refreshed.
+/// Notes when it last got an access token.
 pub async fn set_last_token(tx: &mut Tx, org: OrgId, id: ConnectionId, at: i64) -> Result<()> {
     let (org, id) = (org.to_string(), id.to_string());
     on!(tx, |c| sqlx::query(SET_TOKEN).bind(org).bind(id).bind(at).execute(c).await.map(drop))?;

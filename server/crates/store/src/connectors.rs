@@ -2,18 +2,18 @@
 
 use model::{
     ConnectorId, ConnectorSlug, OrgId,
-    connectors::{Health, Transport},
+    connectors::{Health, ToolPolicy, Transport},
 };
 
 use crate::{Error, Result, Tx, db::parsed};
 
 statements! {
     LIST = "SELECT id, slug, name, description, transport, url, enabled, health, health_failures, health_error, checked_at, \
-            protocol_version, server_name, server_version, created_at, updated_at FROM connectors WHERE org_id = $1 ORDER BY name, id";
+            protocol_version, server_name, server_version, created_at, updated_at, tool_policy FROM connectors WHERE org_id = $1 ORDER BY name, id";
     FIND = "SELECT id, slug, name, description, transport, url, enabled, health, health_failures, health_error, checked_at, \
-            protocol_version, server_name, server_version, created_at, updated_at FROM connectors WHERE org_id = $1 AND id = $2";
+            protocol_version, server_name, server_version, created_at, updated_at, tool_policy FROM connectors WHERE org_id = $1 AND id = $2";
     FIND_BY_SLUG = "SELECT id, slug, name, description, transport, url, enabled, health, health_failures, health_error, checked_at, \
-            protocol_version, server_name, server_version, created_at, updated_at FROM connectors WHERE org_id = $1 AND slug = $2";
+            protocol_version, server_name, server_version, created_at, updated_at, tool_policy FROM connectors WHERE org_id = $1 AND slug = $2";
     INSERT = "INSERT INTO connectors (id, org_id, slug, name, description, transport, url, enabled, health, health_failures, \
               created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'unknown', 0, $9, $9)";
     IS_SLUG_CLAIMED = "SELECT COUNT(*) FROM connector_slugs WHERE org_id = $1 AND slug = $2";
@@ -28,14 +28,22 @@ statements! {
     PUT_HEADER = "INSERT INTO connector_headers (org_id, connector_id, name, value_sealed, set_at, set_by) VALUES ($1, $2, $3, $4, $5, $6) \
                   ON CONFLICT (connector_id, name) DO UPDATE SET value_sealed = excluded.value_sealed, set_at = excluded.set_at, set_by = excluded.set_by";
     DELETE_HEADER = "DELETE FROM connector_headers WHERE org_id = $1 AND connector_id = $2 AND name = $3";
-    LIST_TOOLS = "SELECT connector_id, name, definition, enabled FROM connector_tools WHERE org_id = $1 ORDER BY connector_id, position, name";
-    LIST_TOOLS_OF = "SELECT connector_id, name, definition, enabled FROM connector_tools WHERE org_id = $1 AND connector_id = $2 ORDER BY position, name";
-    PUT_TOOL = "INSERT INTO connector_tools (org_id, connector_id, name, definition, enabled, position) VALUES ($1, $2, $3, $4, $5, $6) \
-                ON CONFLICT (connector_id, name) DO UPDATE SET definition = excluded.definition, position = excluded.position";
+    LIST_TOOLS = "SELECT connector_id, name, definition, enabled, alias, description, timeout_seconds, pinned, rejected, reviewed_at, reviewed_by, gone_at \
+                  FROM connector_tools WHERE org_id = $1 ORDER BY connector_id, position, name";
+    LIST_TOOLS_OF = "SELECT connector_id, name, definition, enabled, alias, description, timeout_seconds, pinned, rejected, reviewed_at, reviewed_by, gone_at \
+                     FROM connector_tools WHERE org_id = $1 AND connector_id = $2 ORDER BY position, name";
+    PUT_TOOL = "INSERT INTO connector_tools (org_id, connector_id, name, definition, enabled, position, pinned) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                ON CONFLICT (connector_id, name) DO UPDATE SET definition = excluded.definition, position = excluded.position, gone_at = NULL";
+    SET_TOOL_GONE = "UPDATE connector_tools SET gone_at = $4 WHERE org_id = $1 AND connector_id = $2 AND name = $3 AND gone_at IS NULL";
+    SET_TOOL_POLICY = "UPDATE connector_tools SET alias = $4, description = $5, timeout_seconds = $6 \
+                       WHERE org_id = $1 AND connector_id = $2 AND name = $3";
+    SET_TOOL_REVIEW = "UPDATE connector_tools SET pinned = $4, rejected = $5, reviewed_at = $6, reviewed_by = $7 \
+                       WHERE org_id = $1 AND connector_id = $2 AND name = $3";
+    SET_POLICY = "UPDATE connectors SET tool_policy = $3, updated_at = $4 WHERE org_id = $1 AND id = $2";
     DELETE_TOOL = "DELETE FROM connector_tools WHERE org_id = $1 AND connector_id = $2 AND name = $3";
     SET_TOOL_ENABLED = "UPDATE connector_tools SET enabled = $4 WHERE org_id = $1 AND connector_id = $2 AND name = $3";
     COUNT_TOOLS = "SELECT connector_id, COUNT(*), COALESCE(SUM(CASE WHEN enabled THEN 1 ELSE 0 END), 0) FROM connector_tools \
-                   WHERE org_id = $1 GROUP BY connector_id";
+                   WHERE org_id = $1 AND gone_at IS NULL GROUP BY connector_id";
 }
 
 /// A connector's row.
@@ -73,6 +81,8 @@ pub struct Connector {
     pub created_at: i64,
     /// When a person last changed it, Unix milliseconds.
     pub updated_at: i64,
+    /// What a new or changed tool does before somebody has looked at it.
+    pub tool_policy: ToolPolicy,
 }
 
 /// A header's row: the value is sealed.
@@ -101,6 +111,22 @@ pub struct Tool {
     pub definition: String,
     /// Whether agents are offered it.
     pub enabled: bool,
+    /// The name that agents see, without the prefix, if it is not the server's own.
+    pub alias: Option<String>,
+    /// The description that agents see, if it is not the server's own.
+    pub description: Option<String>,
+    /// How long a call may go without progress, seconds.
+    pub timeout_seconds: Option<i64>,
+    /// The definition that was approved.
+    pub pinned: Option<String>,
+    /// The fingerprint of the definition that was rejected last.
+    pub rejected: Option<String>,
+    /// When somebody last approved or rejected, Unix milliseconds.
+    pub reviewed_at: Option<i64>,
+    /// Who, by name.
+    pub reviewed_by: Option<String>,
+    /// Since when its server leaves it out, Unix milliseconds.
+    pub gone_at: Option<i64>,
 }
 
 /// What a check found.
@@ -140,6 +166,7 @@ struct Row {
     server_version: Option<String>,
     created_at: i64,
     updated_at: i64,
+    tool_policy: String,
 }
 
 impl TryFrom<Row> for Connector {
@@ -155,6 +182,7 @@ impl TryFrom<Row> for Connector {
                 row: row.id.clone(),
             })?,
             health: Health::parse(&row.health),
+            tool_policy: ToolPolicy::parse(&row.tool_policy),
             name: row.name,
             description: row.description,
             url: row.url,
@@ -319,11 +347,39 @@ pub async fn delete_header(tx: &mut Tx, org: OrgId, connector: ConnectorId, name
         == 1)
 }
 
-fn tools(rows: Vec<(String, String, String, bool)>) -> Result<Vec<Tool>> {
+#[derive(sqlx::FromRow)]
+struct ToolRow {
+    connector_id: String,
+    name: String,
+    definition: String,
+    enabled: bool,
+    alias: Option<String>,
+    description: Option<String>,
+    timeout_seconds: Option<i64>,
+    pinned: Option<String>,
+    rejected: Option<String>,
+    reviewed_at: Option<i64>,
+    reviewed_by: Option<String>,
+    gone_at: Option<i64>,
+}
+
+fn tools(rows: Vec<ToolRow>) -> Result<Vec<Tool>> {
     rows.into_iter()
-        .map(|(connector, name, definition, enabled)| {
-            let connector = parsed(&connector, "connector_tools", "connector_id", &name)?;
-            Ok(Tool { connector, name, definition, enabled })
+        .map(|row| {
+            Ok(Tool {
+                connector: parsed(&row.connector_id, "connector_tools", "connector_id", &row.name)?,
+                name: row.name,
+                definition: row.definition,
+                enabled: row.enabled,
+                alias: row.alias,
+                description: row.description,
+                timeout_seconds: row.timeout_seconds,
+                pinned: row.pinned,
+                rejected: row.rejected,
+                reviewed_at: row.reviewed_at,
+                reviewed_by: row.reviewed_by,
+                gone_at: row.gone_at,
+            })
         })
         .collect()
 }
@@ -340,7 +396,7 @@ pub async fn list_tools_of(tx: &mut Tx, org: OrgId, connector: ConnectorId) -> R
     tools(on!(tx, |c| sqlx::query_as(LIST_TOOLS_OF).bind(org).bind(connector).fetch_all(c).await)?)
 }
 
-/// Writes a tool's definition and place; `enabled` counts only for a tool that is new.
+/// Writes a tool's definition and place; `enabled` and `pinned` count only for a tool that is new.
 pub async fn put_tool(tx: &mut Tx, org: OrgId, tool: &Tool, position: i64) -> Result<()> {
     let (org, connector) = (org.to_string(), tool.connector.to_string());
     on!(tx, |c| sqlx::query(PUT_TOOL)
@@ -350,6 +406,7 @@ pub async fn put_tool(tx: &mut Tx, org: OrgId, tool: &Tool, position: i64) -> Re
         .bind(&tool.definition)
         .bind(tool.enabled)
         .bind(position)
+        .bind(&tool.pinned)
         .execute(c)
         .await
         .map(drop))?;
@@ -360,6 +417,73 @@ pub async fn put_tool(tx: &mut Tx, org: OrgId, tool: &Tool, position: i64) -> Re
 pub async fn delete_tool(tx: &mut Tx, org: OrgId, connector: ConnectorId, name: &str) -> Result<()> {
     let (org, connector) = (org.to_string(), connector.to_string());
     on!(tx, |c| sqlx::query(DELETE_TOOL).bind(org).bind(connector).bind(name).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Says since when a tool's server leaves it out, Unix milliseconds, unless that is said already.
+pub async fn set_tool_gone(
+    tx: &mut Tx,
+    org: OrgId,
+    connector: ConnectorId,
+    name: &str,
+    at: i64,
+) -> Result<()> {
+    let (org, connector) = (org.to_string(), connector.to_string());
+    on!(tx, |c| sqlx::query(SET_TOOL_GONE)
+        .bind(org)
+        .bind(connector)
+        .bind(name)
+        .bind(at)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Writes what people decided about how a tool is offered: its alias, description and time-out.
+pub async fn set_tool_policy(tx: &mut Tx, org: OrgId, tool: &Tool) -> Result<()> {
+    let (org, connector) = (org.to_string(), tool.connector.to_string());
+    on!(tx, |c| sqlx::query(SET_TOOL_POLICY)
+        .bind(org)
+        .bind(connector)
+        .bind(&tool.name)
+        .bind(&tool.alias)
+        .bind(&tool.description)
+        .bind(tool.timeout_seconds)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Writes what people decided about a tool's definition: what is pinned, what is rejected, when and by whom.
+pub async fn set_tool_review(tx: &mut Tx, org: OrgId, tool: &Tool) -> Result<()> {
+    let (org, connector) = (org.to_string(), tool.connector.to_string());
+    on!(tx, |c| sqlx::query(SET_TOOL_REVIEW)
+        .bind(org)
+        .bind(connector)
+        .bind(&tool.name)
+        .bind(&tool.pinned)
+        .bind(&tool.rejected)
+        .bind(tool.reviewed_at)
+        .bind(&tool.reviewed_by)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Sets what a new or changed tool does before somebody has looked at it.
+pub async fn set_policy(tx: &mut Tx, org: OrgId, id: ConnectorId, policy: ToolPolicy, at: i64) -> Result<()> {
+    let (org, id) = (org.to_string(), id.to_string());
+    on!(tx, |c| sqlx::query(SET_POLICY)
+        .bind(org)
+        .bind(id)
+        .bind(policy.as_str())
+        .bind(at)
+        .execute(c)
+        .await
+        .map(drop))?;
     Ok(())
 }
 

@@ -231,6 +231,16 @@ impl Db {
         })
     }
 
+    /// Begins a transaction that only reads, and from its first question to its last sees the database as it was then.
+    pub async fn snapshot(&self) -> Result<Tx> {
+        let mut tx = self.read().await?;
+        if let Tx::Postgres(inner) = &mut tx {
+            let whole = sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+            patiently(whole.execute(&mut **inner)).await?;
+        }
+        Ok(tx)
+    }
+
     /// Whether the database may be written to at all, as far as can be told without writing: on `SQLite` that it can be
     /// read and its writer has not been closed, on `PostgreSQL` that this is no standby.
     pub(crate) async fn looks_writable(&self) -> Result<bool> {

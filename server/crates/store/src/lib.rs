@@ -13,6 +13,7 @@ mod error;
 
 pub mod api_keys;
 pub mod audit;
+pub mod audit_chain;
 pub mod connect_events;
 pub mod connection_alerts;
 pub mod connections;
@@ -27,6 +28,7 @@ pub mod oauth_codes;
 pub mod oauth_grants;
 pub mod orgs;
 pub mod outbox;
+pub mod request_log;
 pub mod sessions;
 pub mod setup_links;
 pub mod sign_in_failures;
@@ -34,6 +36,7 @@ pub mod signing_keys;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod upstream_credentials;
+pub mod usage;
 pub mod users;
 
 pub use db::{Db, Kind, Tx};
@@ -46,6 +49,7 @@ pub type Result<T> = core::result::Result<T, Error>;
 pub const STATEMENTS: &[&[db::Statement]] = &[
     api_keys::STATEMENTS,
     audit::STATEMENTS,
+    audit_chain::STATEMENTS,
     connect_events::STATEMENTS,
     connection_alerts::STATEMENTS,
     connections::STATEMENTS,
@@ -59,10 +63,13 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     oauth_grants::STATEMENTS,
     orgs::STATEMENTS,
     outbox::STATEMENTS,
+    request_log::STATEMENTS,
+    request_log::BULK,
     sessions::STATEMENTS,
     setup_links::STATEMENTS,
     sign_in_failures::STATEMENTS,
     signing_keys::STATEMENTS,
+    usage::STATEMENTS,
     upstream_credentials::STATEMENTS,
     users::STATEMENTS,
 ];

@@ -10,6 +10,7 @@ statements! {
             WHERE m.org_id = $1 ORDER BY u.name, u.id";
     INSERT = "INSERT INTO members (org_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)";
     SET_ROLE = "UPDATE members SET role = $3 WHERE org_id = $1 AND user_id = $2";
+    DELETE = "DELETE FROM members WHERE org_id = $1 AND user_id = $2";
     COUNT_IN_ROLE = "SELECT COUNT(*) FROM members WHERE org_id = $1 AND role = $2";
 }
 
@@ -81,4 +82,16 @@ pub async fn count_in_role(tx: &mut Tx, org: OrgId, role: Role) -> Result<i64> {
     let (count,): (i64,) =
         on!(tx, |c| sqlx::query_as(COUNT_IN_ROLE).bind(org).bind(role.as_str()).fetch_one(c).await)?;
     Ok(count)
+}
+
+/// Ends a membership, and with it what the person had authorised for themselves there; whether there was one.
+pub async fn delete(tx: &mut Tx, org: OrgId, user: UserId) -> Result<bool> {
+    let (org, user) = (org.to_string(), user.to_string());
+    let done = on!(tx, |c| sqlx::query(DELETE)
+        .bind(org)
+        .bind(user)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?;
+    Ok(done == 1)
 }

@@ -1,6 +1,6 @@
 //! Browser sessions. Only the SHA-256 of a cookie's value is here (SES-01).
 
-use model::{SessionId, UserId};
+use model::{OrgId, SessionId, UserId};
 
 use crate::{Result, Tx, db::parsed};
 
@@ -19,7 +19,10 @@ statements! {
     DELETE_OF_USER = "DELETE FROM sessions WHERE user_id = $1 AND id = $2";
     DELETE_ALL_OF_USER = "DELETE FROM sessions WHERE user_id = $1";
     DELETE_OTHERS = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2";
-    DELETE_EXPIRED = "DELETE FROM sessions WHERE expires_at < $1 OR last_seen_at < $2";
+    DELETE_EXPIRED = "DELETE FROM sessions WHERE expires_at < $1 OR (user_id IS NULL AND last_seen_at < $2)";
+    STRICTEST = "SELECT MIN(COALESCE(o.session_minutes, $2)) FROM members m JOIN orgs o ON o.id = m.org_id WHERE m.user_id = $1";
+    MINUTES = "SELECT session_minutes FROM orgs WHERE id = $1";
+    SET_MINUTES = "UPDATE orgs SET session_minutes = $2 WHERE id = $1";
 }
 
 /// A session.
@@ -158,7 +161,31 @@ pub async fn delete_others(tx: &mut Tx, user: UserId, keep: SessionId) -> Result
         .map(|done| done.rows_affected()))?)
 }
 
-/// Removes sessions that ended before `now` or were not seen since `seen_before`; how many that were.
+/// After how many minutes without a request a person is logged out: the strictest of their organisations counts (SES-04).
+/// `default` is for organisations that chose nothing, and for people without one.
+pub async fn strictest_minutes(tx: &mut Tx, user: UserId, default: i64) -> Result<i64> {
+    let user = user.to_string();
+    let (minutes,): (Option<i64>,) =
+        on!(tx, |c| sqlx::query_as(STRICTEST).bind(user).bind(default).fetch_one(c).await)?;
+    Ok(minutes.unwrap_or(default))
+}
+
+/// After how many minutes without a request an organisation logs its members out; `None` if it chose nothing.
+pub async fn minutes(tx: &mut Tx, org: OrgId) -> Result<Option<i64>> {
+    let org = org.to_string();
+    let row: Option<(Option<i64>,)> = on!(tx, |c| sqlx::query_as(MINUTES).bind(org).fetch_optional(c).await)?;
+    Ok(row.and_then(|(minutes,)| minutes))
+}
+
+/// Sets after how many minutes without a request an organisation logs its members out.
+pub async fn set_minutes(tx: &mut Tx, org: OrgId, minutes: i64) -> Result<()> {
+    let org = org.to_string();
+    on!(tx, |c| sqlx::query(SET_MINUTES).bind(org).bind(minutes).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Removes sessions that ended before `now`, and those of nobody that were not seen since `seen_before`; how many that
+/// were.
 pub async fn delete_expired(tx: &mut Tx, now: i64, seen_before: i64) -> Result<u64> {
     Ok(on!(tx, |c| sqlx::query(DELETE_EXPIRED)
         .bind(now)

@@ -137,6 +137,14 @@ impl Db {
         Ok(())
     }
 
+    /// Runs a statement as somebody with the database in their hands would: past every rule of this crate.
+    pub async fn tamper(&self, sql: &str) -> crate::Result<()> {
+        let mut tx = self.write().await?;
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        on!(&mut tx, |c| sqlx::raw_sql(sql).execute(c).await.map(drop))?;
+        tx.commit().await
+    }
+
     /// Every column of every table of ours.
     pub async fn describe_columns(&self) -> crate::Result<Vec<Column>> {
         let mut tx = self.read().await?;

@@ -1,5 +1,7 @@
 //! `TestApp`: the whole router on a throwaway database, with a clock that is moved, and browsers with cookies.
 
+pub(crate) mod upstream;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
@@ -25,6 +27,8 @@ pub(crate) struct TestApp {
     pub(crate) test: TestEnv,
     pub(crate) router: Router,
     pub(crate) work: Work,
+    /// What browsers send as `Host`.
+    pub(crate) host: String,
 }
 
 impl TestApp {
@@ -55,7 +59,8 @@ impl TestApp {
         settings.native_schemes.clone_from(&config.native_schemes);
         let ready =
             serve::assemble(test.env.clone(), &config, CancellationToken::new()).await.expect("a server");
-        Self { test, router: ready.router, work: ready.work }
+        let host = config.public_url.authority().to_owned();
+        Self { test, router: ready.router, work: ready.work, host }
     }
 
     /// What the jobs do by themselves in a running server: hear of changes, forward them.
@@ -168,7 +173,7 @@ impl Browser<'_> {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = request
-            .header(header::HOST, HOST)
+            .header(header::HOST, &self.app.host)
             .header(header::COOKIE, cookies.join("; "))
             .header(header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64) Test/1.0")
             .body(body)

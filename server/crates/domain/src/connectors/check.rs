@@ -6,7 +6,7 @@ use std::{collections::HashSet, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use model::{
     AppError, ConnectorId, OrgId,
-    connectors::{Health, Probe, Transport},
+    connectors::{Health, Probe, ToolPolicy, Transport},
     permissions::can,
 };
 use secrecy::ExposeSecret as _;
@@ -17,6 +17,7 @@ use store::{
 };
 
 use super::{
+    definition::{fingerprint, held, review},
     find, history,
     secrets::{Target, sealed, version},
 };
@@ -101,8 +102,8 @@ pub(super) fn at_url(why: &UpstreamError) -> Error {
     AppError::field("url", why.word(), why.to_string()).into()
 }
 
-/// Writes what a check found that took so many milliseconds: health with hysteresis, names, tools. Whether anything that
-/// agents see changed.
+/// Writes what a check found that took so many milliseconds: health with hysteresis, names, tools. What
+/// changed among the tools.
 pub(super) async fn note_check(
     env: &Env,
     tx: &mut Tx,
@@ -110,7 +111,7 @@ pub(super) async fn note_check(
     row: &Row,
     found: core::result::Result<&ProbeReport, &UpstreamError>,
     took: i64,
-) -> Result<bool> {
+) -> Result<Changed> {
     let (health, failures) = after_check(row.health, row.health_failures, found.is_ok());
     let reason = found.err().map(ToString::to_string);
     let report = found.ok();
@@ -126,8 +127,8 @@ pub(super) async fn note_check(
     store::connectors::set_health(tx, org, row.id, &checked).await?;
     history::note(tx, org, row.id, env.now(), took, reason.as_deref()).await?;
     match report {
-        Some(report) => put_tools(tx, org, row.id, report).await,
-        None => Ok(false),
+        Some(report) => put_tools(tx, org, row, env.now(), report).await,
+        None => Ok(Changed::default()),
     }
 }
 
@@ -145,34 +146,81 @@ fn after_check(health: Health, failures: i64, ok: bool) -> (Health, i64) {
     }
 }
 
-async fn put_tools(tx: &mut Tx, org: OrgId, connector: ConnectorId, report: &ProbeReport) -> Result<bool> {
+/// Keeps what a server offers. What somebody decided about a tool is kept when its server leaves it out: should it come
+/// back, it must not come back as another.
+async fn put_tools(tx: &mut Tx, org: OrgId, row: &Row, at: i64, report: &ProbeReport) -> Result<Changed> {
+    let connector = row.id;
     let old = store::connectors::list_tools_of(tx, org, connector).await?;
     let offered: HashSet<&str> = report.list.tools.iter().map(|tool| tool.name.as_str()).collect();
-    // A tool that is switched off stays known when its server leaves it out: should it come back, it must not come back on.
     let (current, gone): (Vec<_>, Vec<_>) = old.iter().partition(|tool| offered.contains(tool.name.as_str()));
-    let gone: Vec<_> = gone.into_iter().filter(|tool| tool.enabled).collect();
+    let gone: Vec<_> = gone.into_iter().filter(|tool| tool.gone_at.is_none()).collect();
     let same = gone.is_empty()
         && current.len() == report.list.tools.len()
-        && current
-            .iter()
-            .zip(&report.list.tools)
-            .all(|(old, new)| old.name == new.name && old.definition == new.raw.get());
+        && current.iter().zip(&report.list.tools).all(|(old, new)| {
+            old.name == new.name && old.definition == new.raw.get() && old.gone_at.is_none()
+        });
+    let mut changed = Changed::default();
     if same {
-        return Ok(false);
+        return Ok(changed);
     }
+    changed.any = true;
     for gone in gone {
-        store::connectors::delete_tool(tx, org, connector, &gone.name).await?;
+        if is_decided(gone, row.tool_policy) {
+            store::connectors::set_tool_gone(tx, org, connector, &gone.name, at).await?;
+        } else {
+            store::connectors::delete_tool(tx, org, connector, &gone.name).await?;
+        }
+        changed.removed.push(gone.name.clone());
     }
     for (position, tool) in (0..).zip(&report.list.tools) {
-        let row = ToolRow {
+        let definition = tool.raw.get().to_owned();
+        match current.iter().find(|old| old.name == tool.name) {
+            None => changed.added.push(tool.name.clone()),
+            Some(old)
+                if old.definition != definition
+                    && fingerprint(&old.definition) != fingerprint(&definition) =>
+            {
+                changed.altered.push(tool.name.clone());
+            }
+            Some(_) => {}
+        }
+        let tool = ToolRow {
             connector,
             name: tool.name.clone(),
-            definition: tool.raw.get().to_owned(),
+            // Under the milder policy what comes first is what is expected; under the stricter one somebody approves it.
+            pinned: (row.tool_policy == ToolPolicy::Alert).then(|| definition.clone()),
+            definition,
             enabled: true,
+            alias: None,
+            description: None,
+            timeout_seconds: None,
+            rejected: None,
+            reviewed_at: None,
+            reviewed_by: None,
+            gone_at: None,
         };
-        store::connectors::put_tool(tx, org, &row, position).await?;
+        store::connectors::put_tool(tx, org, &tool, position).await?;
     }
-    Ok(true)
+    Ok(changed)
+}
+
+/// Whether somebody decided something about a tool, or should.
+fn is_decided(tool: &ToolRow, policy: ToolPolicy) -> bool {
+    !tool.enabled
+        || tool.alias.is_some()
+        || tool.description.is_some()
+        || tool.timeout_seconds.is_some()
+        || tool.reviewed_at.is_some()
+        || held(review(tool), policy)
+}
+
+/// What changed among the tools of a server.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    any: bool,
+    added: Vec<String>,
+    altered: Vec<String>,
+    removed: Vec<String>,
 }
 
 /// Tries a connector now and keeps what it found. A failure is an answer, not an error.
@@ -219,12 +267,12 @@ async fn check<P: model::permissions::Grant>(
     if now.url != row.url || sealed(change.tx(), org, id).await? != rows {
         return Ok(found);
     }
-    let tools_changed = note_check(env, change.tx(), org, &now, found.as_ref(), took).await?;
-    finish_check(change, org, &now, tools_changed).await?;
+    let changed = note_check(env, change.tx(), org, &now, found.as_ref(), took).await?;
+    finish_check(change, org, &now, changed).await?;
     Ok(found)
 }
 
-async fn finish_check(mut change: Change, org: OrgId, old: &Row, tools_changed: bool) -> Result<()> {
+async fn finish_check(mut change: Change, org: OrgId, old: &Row, changed: Changed) -> Result<()> {
     let new = find(change.tx(), org, old.id).await?;
     let health_changed = new.health != old.health && old.health != Health::Unknown;
     let health = Event::new("mcp.health_changed")
@@ -236,8 +284,20 @@ async fn finish_check(mut change: Change, org: OrgId, old: &Row, tools_changed: 
         );
     let tools = Event::new("mcp.tools_changed")
         .target("connector", old.id, &old.name)
-        .publish("mcp.tools_changed", json!({"mcp_id": old.id, "name": old.name}));
-    match (health_changed, tools_changed) {
+        .with("added", changed.added.clone())
+        .with("changed", changed.altered.clone())
+        .with("removed", changed.removed.clone())
+        .publish(
+            "mcp.tools_changed",
+            json!({
+                "mcp_id": old.id,
+                "name": old.name,
+                "added": changed.added,
+                "changed": changed.altered,
+                "removed": changed.removed,
+            }),
+        );
+    match (health_changed, changed.any) {
         (true, true) => {
             change.record(&tools).await?;
             change.commit(health).await

@@ -110,7 +110,9 @@ pub(super) fn checked_headers(headers: &[(String, SecretString)]) -> Result<Vec<
 pub(super) fn parse_slug(input: &str) -> Result<ConnectorSlug> {
     let input = input.trim();
     if input.contains("__") {
-        return Err(AppError::field("slug", "slug", "Use single hyphens between words").into());
+        return Err(
+            AppError::field("slug", "slug", "Use single hyphens between the words of the slug").into()
+        );
     }
     // The path of the transport of 2024-11-05.
     if input == "sse" {
@@ -123,7 +125,7 @@ pub(super) fn parse_slug(input: &str) -> Result<ConnectorSlug> {
     }
     input.parse().map_err(|why: model::slug::InvalidSlug| {
         let message = match why {
-            model::slug::InvalidSlug::Length => "Use 1 to 63 characters".to_owned(),
+            model::slug::InvalidSlug::Length => "Use 1 to 63 characters for the slug".to_owned(),
             other => other.to_string(),
         };
         AppError::field("slug", "slug", message).into()

@@ -1,21 +1,24 @@
 //! Connectors: the MCP servers of an organisation, their credentials, tools and health.
 
 mod check;
+mod definition;
 mod history;
 mod input;
+mod names;
+mod policy;
 mod secrets;
 
 use model::{
     AppError, ConnectorId, ConnectorSlug, ErrorKind, FieldError, OrgId,
-    connectors::{Connector, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, Tool, Transport},
+    connectors::{Connector, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, Tool, ToolPolicy, Transport},
     permissions::can,
     text,
 };
 use secrecy::SecretString;
-use serde_json::{Value, json};
+use serde_json::json;
 use store::{
     Tx,
-    connectors::{Connector as Row, Header as HeaderRow, Tool as ToolRow},
+    connectors::{Connector as Row, Header as HeaderRow},
 };
 use url::Url;
 
@@ -28,15 +31,17 @@ use self::{
 pub use self::{
     check::{check_due, test},
     history::{history, purge},
+    policy::{ToolChanges, approve_new, review_tool, set_tool, set_tool_enabled, set_tool_policy, tool},
     secrets::seal_queries,
 };
+pub(crate) use self::{
+    definition::{held, review},
+    names::publish,
+};
 use crate::{
-    Env, Error, OrgActor, Result,
+    Env, Error, OrgActor, Result, both,
     change::Event,
-    mcp::{
-        tools::SEPARATOR,
-        upstream::{ProbeReport, UpstreamError},
-    },
+    mcp::upstream::{ProbeReport, UpstreamError},
     orgs,
 };
 
@@ -81,14 +86,20 @@ pub struct ConnectorChanges {
 /// Adds a connector: the URL is tried at once, and what it offers is kept. When it fails, the reason is at the field
 /// `url` and nothing is kept, unless the caller wants it kept anyway.
 pub async fn add(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, new: &NewConnector) -> Result<Connector> {
-    let name = text::name("name", "the connector", &new.name, MAX_NAME)?;
-    let slug = parse_slug(&new.slug)?;
-    let description = text::description("description", &new.description, MAX_DESCRIPTION)?;
-    let (url, query) = parse_url(&new.url)?;
+    // In the order of the form.
+    let ((name, slug), (description, ((url, query), headers))) = both(
+        both(
+            text::name("name", "the connector", &new.name, MAX_NAME).map_err(Into::into),
+            parse_slug(&new.slug),
+        ),
+        both(
+            text::description("description", &new.description, MAX_DESCRIPTION).map_err(Into::into),
+            both(parse_url(&new.url).map_err(Into::into), checked_headers(&new.headers)),
+        ),
+    )?;
     let Query::Set(query) = query else {
         return Err(AppError::field("url", "url", "Type what stands after ? in the URL").into());
     };
-    let headers = checked_headers(&new.headers)?;
     let target = Target { transport: Transport::Http, url: url.into(), query, headers };
     {
         // A taken slug is told before anybody waits for a network.
@@ -158,6 +169,7 @@ fn new_row(env: &Env, slug: ConnectorSlug, name: String, description: String, ta
         server_version: None,
         created_at: now,
         updated_at: now,
+        tool_policy: ToolPolicy::Alert,
     }
 }
 
@@ -221,12 +233,7 @@ async fn read(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<(Connector, Ve
     let row = find(tx, org, id).await?;
     let headers = store::connectors::list_headers(tx, org).await?;
     let counts = store::connectors::count_tools(tx, org).await?;
-    let slug = row.slug.clone();
-    let tools = store::connectors::list_tools_of(tx, org, id)
-        .await?
-        .iter()
-        .map(|tool| shown_tool(&slug, tool))
-        .collect();
+    let tools = policy::tools(tx, org, &row).await?;
     Ok((shown(row, &headers, &counts), tools))
 }
 
@@ -242,6 +249,7 @@ fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) ->
         headers,
         tools_enabled: u32::try_from(enabled).unwrap_or(u32::MAX),
         tools_total: u32::try_from(total).unwrap_or(u32::MAX),
+        tool_policy: row.tool_policy,
         id: row.id,
         slug: row.slug,
         name: row.name,
@@ -260,26 +268,6 @@ fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) ->
     }
 }
 
-fn shown_tool(slug: &ConnectorSlug, row: &ToolRow) -> Tool {
-    let definition: Value = serde_json::from_str(&row.definition).unwrap_or_default();
-    let hint = |name: &str| definition["annotations"][name].as_bool();
-    let clean = |value: &Value| {
-        value.as_str().map(|s| s.chars().filter(|c| *c == '\n' || text::printable(*c)).collect::<String>())
-    };
-    Tool {
-        public_name: format!("{slug}{SEPARATOR}{}", row.name),
-        name: row.name.clone(),
-        title: clean(&definition["title"]).or_else(|| clean(&definition["annotations"]["title"])),
-        description: clean(&definition["description"]).unwrap_or_default(),
-        enabled: row.enabled,
-        read_only: hint("readOnlyHint"),
-        destructive: hint("destructiveHint"),
-        idempotent: hint("idempotentHint"),
-        open_world: hint("openWorldHint"),
-        input_schema: serde_json::to_string_pretty(&definition["inputSchema"]).unwrap_or_default(),
-    }
-}
-
 /// Changes a connector. A new URL or new headers are tried first, as in [`add`]. What is stored for one server is never
 /// sent to another: when the URL leads elsewhere, each stored secret is entered anew or removed.
 pub async fn update(
@@ -289,9 +277,13 @@ pub async fn update(
     changes: &ConnectorChanges,
 ) -> Result<Connector> {
     let org = actor.org();
-    let name = text::name("name", "the connector", &changes.name, MAX_NAME)?;
-    let description = text::description("description", &changes.description, MAX_DESCRIPTION)?;
-    let set = checked_headers(&changes.set_headers)?;
+    let (name, (description, set)) = both(
+        text::name("name", "the connector", &changes.name, MAX_NAME).map_err(Into::into),
+        both(
+            text::description("description", &changes.description, MAX_DESCRIPTION).map_err(Into::into),
+            checked_headers(&changes.set_headers),
+        ),
+    )?;
 
     let (read, rows, old) = {
         let mut tx = env.db.read().await?;
@@ -459,26 +451,6 @@ pub async fn set_enabled(
     let event = Event::new(if enabled { "mcp.enabled" } else { "mcp.disabled" })
         .target("connector", id, &row.name)
         .changed("enabled", !enabled, enabled)
-        .publish("mcp.updated", json!({"mcp_id": id, "name": row.name}));
-    change.commit(event).await
-}
-
-/// Switches one tool on or off.
-pub async fn set_tool_enabled(
-    env: &Env,
-    actor: &OrgActor<can::ConnectorsWrite>,
-    id: ConnectorId,
-    tool: &str,
-    enabled: bool,
-) -> Result<()> {
-    let mut change = env.change(actor).await?;
-    let row = find(change.tx(), actor.org(), id).await?;
-    if !store::connectors::set_tool_enabled(change.tx(), actor.org(), id, tool, enabled).await? {
-        return Err(Error::not_found("tool"));
-    }
-    let event = Event::new(if enabled { "mcp.tool_enabled" } else { "mcp.tool_disabled" })
-        .target("connector", id, &row.name)
-        .target("tool", tool, tool)
         .publish("mcp.updated", json!({"mcp_id": id, "name": row.name}));
     change.commit(event).await
 }

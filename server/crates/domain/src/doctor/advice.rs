@@ -88,7 +88,7 @@ impl Client {
 }
 
 /// What happened, and what to do about it, when a step failed with this code.
-pub(super) fn failure(client: Client, stage: Stage, error: &str) -> (String, String) {
+pub(super) fn failure(client: Client, stage: Stage, error: &str, detail: &str) -> (String, String) {
     let (what, fix) = match (stage, error) {
         (Stage::Challenge, "key_invalid") => (
             "It sent an API key that does not work here.",
@@ -143,7 +143,8 @@ pub(super) fn failure(client: Client, stage: Stage, error: &str) -> (String, Str
             "Update the client: it has to send PKCE with S256, its redirect URI and the resource.",
         ),
         (Stage::Consent, "access_denied" | "denied") => {
-            return ("The person refused access.".to_owned(), client.sign_in().to_owned());
+            let what = if detail.is_empty() { "The person chose Deny." } else { detail };
+            return (what.to_owned(), "Connect again and choose Allow, if that was a mistake.".to_owned());
         }
         (Stage::Consent, "expired") => {
             return (
@@ -157,13 +158,13 @@ pub(super) fn failure(client: Client, stage: Stage, error: &str) -> (String, Str
                 client.forget().to_owned(),
             );
         }
-        (Stage::Token, "invalid_grant") => {
-            return (
-                "Its code or refresh token was used before, has expired, or belongs to another request."
-                    .to_owned(),
-                client.sign_in().to_owned(),
-            );
+        (Stage::Token, "invalid_grant") if detail == super::RENEWING => {
+            ("Its connection was revoked or has ended.", "Sign in again in the client.")
         }
+        (Stage::Token, "invalid_grant") => (
+            "Its code was used before, has expired, or belongs to another request.",
+            "Sign in again in the client.",
+        ),
         (Stage::FirstCall, "foreign_token") => (
             "It called with a token of another issuer that is not accepted here.",
             "Test such a token on the page Single sign-on: it says which condition fails. Without an identity provider of your own, sign in at Gatehouse instead.",

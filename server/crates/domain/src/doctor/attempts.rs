@@ -8,6 +8,8 @@ use super::advice::{self, Client};
 const MINUTE: i64 = 60 * 1000;
 /// Steps of one address and `User-Agent` belong together for so long.
 const NEAR: i64 = 15 * MINUTE;
+/// Who looks for the way to sign in and then registers does both within so long.
+const AT_ONCE: i64 = 2 * MINUTE;
 /// Steps of one client id belong together for so long: people take their time at the consent page.
 const NEAR_BY_ID: i64 = 60 * MINUTE;
 /// For so long an attempt may be under way.
@@ -32,6 +34,20 @@ impl<'e> Building<'e> {
         !event.address.is_empty() && self.events.iter().any(|own| own.address == event.address)
     }
 
+    /// Whether all that is known of it is how it looked for the way to sign in: no id, and no credential that failed.
+    fn is_looking(&self) -> bool {
+        self.client_id.is_none() && !self.events.iter().any(|own| is_other_credential(own))
+    }
+
+    fn has_looked(&self) -> bool {
+        self.events.iter().any(|own| own.client_id.is_none())
+    }
+
+    fn registered_at(&self) -> Option<i64> {
+        let register = |own: &&&ConnectEvent| own.step == Stage::Register.as_str();
+        self.events.iter().find(register).map(|own| own.at)
+    }
+
     fn is_done(&self) -> bool {
         self.events.iter().any(|event| event.step == Stage::FirstCall.as_str() && event.error.is_none())
     }
@@ -51,51 +67,91 @@ impl<'e> Building<'e> {
     }
 }
 
+/// A credential that did not work, of whom nobody knows: a key, or a token of somewhere else. What signs in later from the
+/// same place is another client, for all that can be told.
+fn is_other_credential(event: &ConnectEvent) -> bool {
+    event.client_id.is_none()
+        && event.error.is_some()
+        && (event.step == Stage::Challenge.as_str() || event.step == Stage::FirstCall.as_str())
+}
+
 /// Groups steps, which are in order of time, into attempts, the latest first.
 ///
-/// A step belongs to the attempt of its client id; without one, to that of its address and `User-Agent`. A client learns
-/// its id on the way, and a person's browser is another `User-Agent` than the client, so attempts that turn out to be
-/// one are joined.
+/// A step belongs to the attempt of its client id. Without one it belongs to what the same program, by address and
+/// `User-Agent`, did just before, unless that may be several clients or another credential. A client learns its id on the
+/// way, so how it looked for the way to sign in joins it then; what was before its registration does so only if it
+/// registered at once.
 pub fn group(events: &[ConnectEvent], now: i64) -> Vec<Attempt> {
     let mut all: Vec<Building<'_>> = Vec::new();
     for event in events {
-        let open =
-            |building: &Building<'_>, near: i64| event.at - building.last_at() <= near && !building.is_done();
-        let id = event.client_id.as_deref();
-        let by_id =
-            id.and_then(|id| all.iter().rposition(|own| own.client_id == Some(id) && open(own, NEAR_BY_ID)));
-        // Without an id on either side: the same program. With an id that is new: the program that had none so far, or, as
-        // seen from a browser, the only one of this address.
-        let nameless = |own: &Building<'_>| open(own, NEAR) && (own.client_id.is_none() || id.is_none());
-        let by_source = all.iter().rposition(|own| nameless(own) && own.comes_from(event));
-        let by_address = || {
-            let mut near = all.iter().enumerate().filter(|(_, own)| {
-                open(own, NEAR) && own.client_id.is_none() && own.comes_from_address(event)
-            });
-            let (at, _) = near.next()?;
-            (id.is_some() && near.next().is_none()).then_some(at)
+        let at = match event.client_id.as_deref() {
+            Some(id) => of_id(&mut all, event, id),
+            None => of_nobody(&all, event),
         };
-        match (by_id, by_source) {
-            (Some(at), Some(other)) if at != other && all[other].client_id.is_none() => {
-                let other = all.remove(other);
-                let at = all.iter().rposition(|own| own.client_id == id).unwrap_or(at);
-                all[at].absorb(other);
+        match at {
+            Some(at) => {
                 all[at].events.push(event);
+                all[at].client_id = all[at].client_id.or(event.client_id.as_deref());
             }
-            (Some(at), _) => all[at].events.push(event),
-            (None, found) => match found.or_else(by_address) {
-                Some(at) => {
-                    all[at].events.push(event);
-                    all[at].client_id = all[at].client_id.or(id);
-                }
-                None => all.push(Building { events: vec![event], client_id: id }),
-            },
+            None => all.push(Building { events: vec![event], client_id: event.client_id.as_deref() }),
         }
     }
     let mut attempts: Vec<Attempt> =
         all.iter().filter(|building| building.is_attempt()).map(|building| told(building, now)).collect();
     attempts.sort_by_key(|attempt| core::cmp::Reverse(attempt.last_at()));
     attempts
+}
+
+fn is_open(building: &Building<'_>, event: &ConnectEvent, near: i64) -> bool {
+    event.at - building.last_at() <= near && !building.is_done()
+}
+
+/// The attempt of a step that names no client.
+fn of_nobody(all: &[Building<'_>], event: &ConnectEvent) -> Option<usize> {
+    let near = |own: &&Building<'_>| is_open(own, event, NEAR) && own.comes_from(event);
+    if is_other_credential(event) {
+        let same =
+            |own: &Building<'_>| own.client_id.is_none() && own.events.iter().all(|e| is_other_credential(e));
+        return all.iter().rposition(|own| near(&own) && same(own));
+    }
+    if let Some(at) = all.iter().rposition(|own| near(&own) && own.is_looking()) {
+        return Some(at);
+    }
+    let mut named = all.iter().enumerate().filter(|(_, own)| near(own) && own.client_id.is_some());
+    let (at, _) = named.next()?;
+    named.next().is_none().then_some(at)
+}
+
+/// The attempt of a step of this client; a program that was only looking so far joins it, or becomes it.
+fn of_id(all: &mut Vec<Building<'_>>, event: &ConnectEvent, id: &str) -> Option<usize> {
+    let known = all.iter().rposition(|own| own.client_id == Some(id) && is_open(own, event, NEAR_BY_ID));
+    let looking = |own: &Building<'_>, near: i64| is_open(own, event, near) && own.is_looking();
+    let Some(at) = known else {
+        if event.step == Stage::Register.as_str() {
+            return all.iter().rposition(|own| looking(own, AT_ONCE) && own.comes_from(event));
+        }
+        let by_source = all.iter().rposition(|own| looking(own, NEAR) && own.comes_from(event));
+        // As seen from a browser: the only one of this address.
+        let by_address = || {
+            let mut near = all.iter().enumerate();
+            let mut near =
+                near.by_ref().filter(|(_, own)| looking(own, NEAR) && own.comes_from_address(event));
+            let (at, _) = near.next()?;
+            near.next().is_none().then_some(at)
+        };
+        return by_source.or_else(by_address);
+    };
+    // What it did before anybody knew its id, as seen from where it comes back to now.
+    let other = all.iter().rposition(|own| looking(own, NEAR) && own.comes_from(event));
+    let Some(other) = other.filter(|_| !all[at].has_looked()) else { return Some(at) };
+    let first = all[other].events.first().map_or(i64::MIN, |own| own.at);
+    if all[at].registered_at().is_some_and(|registered| first < registered - AT_ONCE) {
+        return Some(at);
+    }
+    let other = all.remove(other);
+    let at = all.iter().rposition(|own| own.client_id == Some(id))?;
+    all[at].absorb(other);
+    Some(at)
 }
 
 fn told(building: &Building<'_>, now: i64) -> Attempt {
@@ -145,6 +201,7 @@ fn told(building: &Building<'_>, now: i64) -> Attempt {
         stuck,
         diagnosis,
         fix,
+        revoked: None,
     }
 }
 
@@ -166,10 +223,10 @@ fn judged(steps: &[SeenStep], client: Client, now: i64) -> (Outcome, Option<Stag
     let failed = steps.iter().enumerate().rev().find_map(|(at, step)| {
         let error = step.error.as_deref()?;
         let mended = steps[at + 1..].iter().any(|later| later.error.is_none() && later.stage >= step.stage);
-        (!mended).then_some((step.stage, error))
+        (!mended).then_some((step.stage, error, step.detail.as_str()))
     });
-    if let Some((stage, error)) = failed {
-        return (Outcome::Failed, Some(stage), advice::failure(client, stage, error));
+    if let Some((stage, error, detail)) = failed {
+        return (Outcome::Failed, Some(stage), advice::failure(client, stage, error, detail));
     }
     let last_at = steps.iter().map(|step| step.at).max().unwrap_or_default();
     let furthest = steps.iter().map(|step| step.stage).max().unwrap_or(Stage::Challenge);
@@ -299,6 +356,73 @@ mod tests {
             .step(10, Stage::FirstCall, None, Some("x"), client)
             .told(NOW);
         assert_eq!(mended[0].outcome, Outcome::Connected);
+    }
+
+    #[test]
+    fn a_credential_that_failed_before_is_no_part_of_a_clients_way() {
+        let here = ("192.0.2.1", "node");
+        let told = Story(Vec::new())
+            .step(0, Stage::Challenge, Some("credential_in_query"), None, here)
+            .step(5, Stage::Challenge, Some("key_invalid"), None, here)
+            .step(240, Stage::Challenge, None, None, here)
+            .step(241, Stage::Register, None, Some("a"), here)
+            .step(243, Stage::Authorize, None, Some("a"), ("192.0.2.1", BROWSER))
+            .step(244, Stage::Challenge, Some("key_invalid"), None, here)
+            .step(245, Stage::Consent, Some("access_denied"), Some("a"), ("192.0.2.1", BROWSER))
+            .told(NOW);
+        assert_eq!(told.len(), 2, "{told:#?}");
+        let of = |id: Option<&str>| told.iter().find(|attempt| attempt.client_id.as_deref() == id).unwrap();
+        let stages: Vec<_> = of(Some("a")).steps.iter().map(|step| step.stage).collect();
+        assert_eq!(stages, [Stage::Challenge, Stage::Register, Stage::Authorize, Stage::Consent]);
+        assert!(of(Some("a")).steps[..3].iter().all(|step| step.error.is_none()));
+        assert_eq!(of(Some("a")).diagnosis, "The person chose Deny.");
+        assert!(of(Some("a")).fix.contains("choose Allow"));
+        assert!(of(None).steps.iter().all(|step| step.stage == Stage::Challenge && step.error.is_some()));
+    }
+
+    #[test]
+    fn what_was_long_before_a_registration_belongs_to_somebody_else() {
+        let here = ("192.0.2.1", "node");
+        let told = Story(Vec::new())
+            .step(0, Stage::Challenge, None, None, here)
+            .step(240, Stage::Register, None, Some("a"), here)
+            .step(243, Stage::Authorize, None, Some("a"), ("192.0.2.1", BROWSER))
+            .step(244, Stage::Token, None, Some("a"), here)
+            .told(NOW);
+        assert_eq!(told.len(), 2, "{told:#?}");
+        assert_eq!(told[0].steps[0].stage, Stage::Register);
+        assert_eq!((told[1].client_id.as_deref(), told[1].steps.len()), (None, 1));
+    }
+
+    #[test]
+    fn two_clients_of_one_program_at_one_address_stay_two() {
+        let (here, browser) = (("192.0.2.1", "node"), ("192.0.2.1", BROWSER));
+        let told = Story(Vec::new())
+            .step(0, Stage::Register, None, Some("a"), here)
+            .step(1, Stage::Register, None, Some("b"), here)
+            .step(2, Stage::Authorize, None, Some("a"), browser)
+            .step(3, Stage::Authorize, None, Some("b"), browser)
+            .step(4, Stage::Challenge, None, None, here)
+            .step(5, Stage::Consent, None, Some("b"), browser)
+            .step(6, Stage::Token, Some("invalid_grant"), Some("b"), here)
+            .told(NOW);
+        let steps = |id: &str| {
+            let found = told.iter().find(|attempt| attempt.client_id.as_deref() == Some(id)).unwrap();
+            found.steps.iter().map(|step| step.stage).collect::<Vec<_>>()
+        };
+        assert_eq!(steps("a"), [Stage::Register, Stage::Authorize]);
+        assert!(!steps("a").contains(&Stage::Token) && steps("b").ends_with(&[Stage::Consent, Stage::Token]));
+    }
+
+    #[test]
+    fn a_refresh_token_that_ended_is_told_apart_from_a_code() {
+        let client = ("192.0.2.1", CODE);
+        let mut story = Story(Vec::new()).step(0, Stage::Token, Some("invalid_grant"), Some("a"), client);
+        assert!(story.told(NOW)[0].diagnosis.starts_with("Its code"));
+        story.0[0].detail = super::super::RENEWING.to_owned();
+        let told = story.told(NOW);
+        assert_eq!(told[0].diagnosis, "Its connection was revoked or has ended.");
+        assert_eq!(told[0].fix, "Sign in again in the client.");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
     fetch::{self, FetchError},
     jwks::{Fetched, Jwks},
 };
-use crate::{Env, Error, OrgActor, Result, change::Event};
+use crate::{Env, Error, OrgActor, Result, both, change::Event};
 
 /// The most claim rules, and values of one.
 const MOST_RULES: usize = 16;
@@ -134,13 +134,11 @@ pub async fn put(env: &Env, actor: &OrgActor<can::SsoManage>, input: &Input) -> 
     };
     let org = org.ok_or_else(|| Error::not_found("organisation"))?;
     entitled(org.plan)?;
-    let issuer = checked_issuer(env, &input.issuer)?;
-    let audience = checked_audience(env, &input.audience, org.slug.as_str())?;
-    let rules = IdpRules {
-        claims: checked_claims(&input.claims)?,
-        scope: checked_scope(&input.scope)?,
-        id_tokens: input.id_tokens,
-    };
+    let ((issuer, audience), (claims, scope)) = both(
+        both(checked_issuer(env, &input.issuer), checked_audience(env, &input.audience, org.slug.as_str())),
+        both(checked_claims(&input.claims), checked_scope(&input.scope)),
+    )?;
+    let rules = IdpRules { claims, scope, id_tokens: input.id_tokens };
     told_apart(&issuer, &rules)?;
     let (jwks_uri, fetched) = addresses(env, &issuer, &input.jwks_uri, old.as_ref()).await?;
 

@@ -69,6 +69,8 @@ pub mod code {
     pub const UPSTREAM_PROTOCOL: i64 = -32012;
     /// The upstream server's answer is over the limit (UPS-04).
     pub const UPSTREAM_TOO_LARGE: i64 = -32013;
+    /// The tool waits until somebody approves its definition (UPS-13).
+    pub const TOOL_QUARANTINED: i64 = -32014;
     /// No valid credential; the HTTP status is 401.
     pub const UNAUTHENTICATED: i64 = -32015;
     /// A valid credential that may not do this; 403.

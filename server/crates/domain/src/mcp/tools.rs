@@ -62,6 +62,17 @@ pub fn definition(raw: &str, prefix: usize) -> Result<ToolDefinition, DroppedToo
     }
 }
 
+/// A definition with another description, otherwise byte for byte.
+pub fn with_description(definition: &str, description: &str) -> String {
+    let description = json::quoted(description);
+    if let Some((_, value, _)) = json::members(definition).find(|(key, ..)| key.is("description")) {
+        let at = value.as_ptr() as usize - definition.as_ptr() as usize;
+        return format!("{}{description}{}", &definition[..at], &definition[at + value.len()..]);
+    }
+    let rest = definition.trim_start().strip_prefix('{').unwrap_or_default();
+    format!(r#"{{"description":{description},{rest}"#)
+}
+
 /// An argument that travels as a header as well (`x-mcp-header`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamHeader {

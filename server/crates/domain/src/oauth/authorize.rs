@@ -263,7 +263,7 @@ pub(crate) async fn open(tx: &mut store::Tx, ctx: &RequestContext, value: &str) 
         AppError::new(
             ErrorKind::NotFound,
             "request_gone",
-            "This request was answered already, took longer than ten minutes, or is somebody else's. Start again in the app that sent you here.",
+            "This request was answered already, has expired, or is somebody else's.",
         )
     };
     let signed_in = ctx.signed_in.as_ref().ok_or_else(unauthenticated)?;

@@ -61,6 +61,8 @@ pub struct Client {
     pub scope: Scope,
     /// When it was registered or first seen, Unix milliseconds.
     pub created_at: i64,
+    /// When a token was last issued to it, at most a minute stale.
+    pub last_used_at: Option<i64>,
 }
 
 impl Client {
@@ -78,6 +80,7 @@ impl Client {
             auth_method: AuthMethod::parse(&row.auth_method).ok_or_else(|| wrong("auth_method"))?,
             scope: row.scope.parse().map_err(|_| wrong("scope"))?,
             created_at: row.created_at,
+            last_used_at: row.last_used_at,
         })
     }
 

@@ -186,7 +186,8 @@ async fn connect(
     store::oauth_grants::insert(&mut tx, &grant).await?;
     store::oauth_grants::insert_token(&mut tx, code.org, grant.id, 1, &hashed(&refresh_token), now).await?;
     store::oauth_codes::set_grant(&mut tx, hash, grant.id).await?;
-    // No "last token" yet: that is when one was refreshed, and says *Never* until then.
+    // The first token counts as well: whoever holds one has had one.
+    store::connections::set_last_token(&mut tx, code.org, connection.id, now).await?;
     store::oauth_clients::set_used(&mut tx, &client.id, now).await?;
     let event = event(renewed, &connection, client, &grant, code.user, &org.name);
     let principal = Principal::User { id: user.id, name: user.name };

@@ -75,6 +75,7 @@ pub async fn view(ctx: &RequestContext, request: &str) -> Result<Consent> {
         };
         orgs.push(ConsentOrg {
             refused: refusal(&mut tx, &org, role, &client).await?,
+            may_change: role.is_some_and(|role| role.allows(Permission::OauthClientsWrite)),
             connectors: connectors(&mut tx, org.id, &asked.scope).await?,
             id: org.id,
             name: org.name,
@@ -128,10 +129,12 @@ async fn refusal(tx: &mut Tx, org: &Org, role: Option<Role>, client: &Client) ->
         )));
     }
     if client.is_open() && !store::orgs::oauth_settings(tx, org.id).await?.open_clients {
-        return Ok(Some(format!(
-            "{} gives access only to clients that it made itself. Ask an owner or admin to make one.",
-            org.name
-        )));
+        let way_on = if role.is_some_and(|role| role.allows(Permission::OauthClientsWrite)) {
+            "You can make one, or accept others, on the page of the OAuth clients."
+        } else {
+            "Ask an owner or admin to make one."
+        };
+        return Ok(Some(format!("{} gives access only to clients that it made itself. {way_on}", org.name)));
     }
     Ok(None)
 }
@@ -150,7 +153,9 @@ async fn connectors(tx: &mut Tx, org: OrgId, scope: &Scope) -> Result<Vec<Consen
             continue;
         }
         let (mut count, mut read_only, mut destructive) = (0, 0, 0);
-        for tool in tools.iter().filter(|tool| tool.connector == row.id && tool.enabled) {
+        for tool in
+            tools.iter().filter(|tool| tool.connector == row.id && tool.enabled && tool.gone_at.is_none())
+        {
             let definition: Value = serde_json::from_str(&tool.definition).unwrap_or_default();
             let hint = |name: &str| definition["annotations"][name].as_bool();
             count += 1;
@@ -182,6 +187,7 @@ pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer>
     let mut tx = env.db.write().await?;
     let open = open(&mut tx, ctx, &decision.request).await?;
     let user = store::users::find(&mut tx, open.request.user).await?.ok_or_else(unauthenticated)?;
+    let said_no = format!("{} chose Deny.", user.name);
     let principal = Principal::User { id: user.id, name: user.name };
     let candidates = candidates(&mut tx, &open.request, &open.asked, &open.client).await?;
     let wanted = decision.org.or(match candidates.as_slice() {
@@ -195,8 +201,12 @@ pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer>
         let orgs: Vec<_> = org.iter().map(|org| org.id).collect();
         note(env, &mut tx, &orgs, &principal, &ctx.origin, &event, "denied").await?;
         tx.commit().await?;
-        let step =
-            Step { org: org.map(|org| org.id), error: Some("access_denied".to_owned()), ..seen(ctx, &open) };
+        let step = Step {
+            org: org.map(|org| org.id),
+            error: Some("access_denied".to_owned()),
+            detail: said_no,
+            ..seen(ctx, &open)
+        };
         env.journal.note(env.now(), step);
         return Ok(Answer {
             redirect_uri: open.asked.redirect_uri,
@@ -250,12 +260,7 @@ fn taken(was_there: bool) -> Result<()> {
         return Ok(());
     }
     // Somebody pressed twice, and the first press counts.
-    Err(AppError::new(
-        ErrorKind::Conflict,
-        "request_gone",
-        "This request was answered already. Go back to the app that sent you here.",
-    )
-    .into())
+    Err(AppError::new(ErrorKind::Conflict, "request_gone", "This request was answered already.").into())
 }
 
 fn about(event: Event, open: &Open) -> Event {

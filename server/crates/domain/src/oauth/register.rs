@@ -189,13 +189,14 @@ pub async fn register(env: &Env, origin: &Origin, object: &Map<String, Value>) -
     }
     let metadata = read(env, object)?;
     let now = env.now();
-    if let Some(address) = origin.address {
-        throttle::take(env, "register", address, PER_ADDRESS, 60 * MINUTE).await?;
-    }
     let whole = "register:all";
     let full = |until: i64| super::Failure::from(throttle::wait(until - now));
+    // First what memory knows: a flood from many addresses must not write a line for each of them.
     if let Some(until) = env.oauth.refused_until(whole, now) {
         return Err(full(until));
+    }
+    if let Some(address) = origin.address {
+        throttle::take(env, "register", address, PER_ADDRESS, 60 * MINUTE).await?;
     }
     let management = format!("gth_reg_{}", env.token());
     let row = Row {

@@ -70,16 +70,21 @@ pub fn document(env: &Env) -> Option<Value> {
 }
 
 fn about(env: &Env, auth_method: &str) -> Value {
-    json!({
+    let secure = env.settings.public_url.scheme() == "https";
+    let mut about = json!({
         "client_name": NAME,
-        "client_uri": env.settings.absolute("/"),
         "redirect_uris": [redirect_uri(env)],
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
         "token_endpoint_auth_method": auth_method,
         // A web client may not have a redirect URI on loopback; an instance there is somebody's own machine.
-        "application_type": if env.settings.public_url.scheme() == "https" { "web" } else { "native" },
-    })
+        "application_type": if secure { "web" } else { "native" },
+    });
+    if secure {
+        // Careful servers refuse links without TLS.
+        about["client_uri"] = json!(env.settings.absolute("/"));
+    }
+    about
 }
 
 /// How a client authenticates at the token endpoint: what the server takes of what is spoken here.

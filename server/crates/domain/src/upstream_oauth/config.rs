@@ -109,6 +109,22 @@ pub async fn get(env: &Env, actor: &OrgActor<can::ConnectorsRead>, id: Connector
     Ok(shown)
 }
 
+/// The same, with the authorization server that somebody typed; empty if nobody did.
+pub async fn get_with_issuer(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsRead>,
+    id: ConnectorId,
+) -> Result<(Credentials, String)> {
+    let shown = get(env, actor, id).await?;
+    let mut tx = env.db.read().await?;
+    let client = store::upstream_credentials::find_client(&mut tx, actor.org(), id).await?;
+    let typed = match &client {
+        Some(client) if server(client)?.typed => client.issuer.clone(),
+        _ => String::new(),
+    };
+    Ok((shown, typed))
+}
+
 pub(super) fn shown_authorization(row: &Authorization) -> credentials::Authorization {
     credentials::Authorization {
         id: row.id,
@@ -135,11 +151,13 @@ pub async fn put(
     input: &Input,
 ) -> Result<()> {
     let org = actor.org();
-    let (row, old) = {
+    let (row, old, works) = {
         let mut tx = env.db.read().await?;
+        let given = store::upstream_credentials::list(&mut tx, org).await?;
         (
             connector(&mut tx, org, id).await?,
             store::upstream_credentials::find_client(&mut tx, org, id).await?,
+            given.iter().any(|given| given.connector == id && given.lost.is_none()),
         )
     };
     if input.kind == CredentialKind::Static {
@@ -197,7 +215,7 @@ pub async fn put(
             )
             .into());
         }
-        (true, _) => match same_issuer.filter(|old| is_good(env, old)) {
+        (true, _) => match same_issuer.filter(|old| is_good(env, old, works)) {
             Some(old) => stored_client(env, org, old).await?,
             None => client::obtain(env, &found.server, &ask_for(&scope, "", &found))
                 .await
@@ -319,11 +337,12 @@ pub(super) fn ask_for(typed: &str, wanted: &str, found: &Found) -> String {
     }
 }
 
-/// Whether a client that was found or registered may go on being used.
-fn is_good(env: &Env, client: &Client) -> bool {
+/// Whether a client that was found or registered may go on being used. One that nothing works with may have been
+/// forgotten over there: registering anew costs little.
+fn is_good(env: &Env, client: &Client, works: bool) -> bool {
     let lives = client.secret_expires_at.is_none_or(|at| env.now() < at);
     match client.source {
-        Some(ClientSource::Registered) => lives,
+        Some(ClientSource::Registered) => lives && works,
         // An instance that moved is another client.
         Some(ClientSource::Document) => {
             client::document_url(env).as_deref() == Some(client.client_id.as_str())

@@ -254,7 +254,7 @@ async fn challenge(env: &Env, url: &Url) -> Option<Challenge> {
         .body(Bytes::from(body))
         .ok()?;
     // Only the head counts: the body may be a stream that does not end.
-    let head = tokio::time::timeout(core::time::Duration::from_secs(10), env.outbound.send(request));
+    let head = tokio::time::timeout(env.upstream.patience, env.outbound.send(request));
     let response = head.await.ok()?.ok()?;
     matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
         .then(|| Challenge::read(response.headers()))?
@@ -394,10 +394,17 @@ fn read_server(env: &Env, issuer: &str, document: &Map<String, Value>) -> Result
             Some(_) => Err("one of its endpoints is at an address where Gatehouse does not go"),
         }
     };
+    let page = endpoint("authorization_endpoint")?.unwrap_or_default();
+    // The other endpoints are judged again when they are dialled. This one is dialled by people's browsers: without TLS
+    // only where the metadata was just read from (SSR-10).
+    let origin = |url: &str| Url::parse(url).map(|url| url.origin());
+    if !page.is_empty() && !page.starts_with("https://") && origin(&page) != origin(issuer) {
+        return Err("one of its endpoints is at an address where Gatehouse does not go");
+    }
     let methods = texts(document, "token_endpoint_auth_methods_supported");
     Ok(Server {
         issuer: issuer.to_owned(),
-        authorization_endpoint: endpoint("authorization_endpoint")?.unwrap_or_default(),
+        authorization_endpoint: page,
         token_endpoint: endpoint("token_endpoint")?.ok_or("it names no token endpoint")?,
         registration_endpoint: endpoint("registration_endpoint")?,
         // RFC 8414 §2: what the absence of the list means.

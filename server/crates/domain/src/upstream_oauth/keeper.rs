@@ -16,7 +16,11 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
-use model::{AuthorizationId, credentials::CredentialKind, permissions::can};
+use model::{
+    AuthorizationId,
+    credentials::{ClientSource, CredentialKind},
+    permissions::can,
+};
 use serde_json::json;
 use store::upstream_credentials::{Authorization, Client, Renewed};
 
@@ -38,6 +42,9 @@ const LOOK: Duration = Duration::from_millis(100);
 const AHEAD: i64 = 60_000;
 /// Rests between tries while an authorization server does not answer, milliseconds: doubled each time.
 const REST: (i64, i64) = (1000, 60_000);
+/// For how long new tokens may be refused before they count as refused for good, and after which time an earlier
+/// refusal is another matter; milliseconds.
+const REFUSED: (i64, i64) = (10_000, 600_000);
 /// How often saving new tokens is tried before the process gives up: half a minute in all.
 const SAVES: u32 = 8;
 /// Authorisations that are kept in memory. Others are read again when they are used.
@@ -102,6 +109,8 @@ struct Entry {
     /// Whether a renewal in the background is under way.
     ahead: AtomicBool,
     rest: Mutex<Rest>,
+    /// Since when the server refuses what was only just issued.
+    refused_since: Mutex<Option<i64>>,
 }
 
 impl Entry {
@@ -133,35 +142,53 @@ impl Entry {
         why.clone_into(&mut rest.why);
     }
 
+    /// Notes that a new token was refused. Whether that has been so for longer than servers need to agree.
+    fn is_refused_for_long(&self, now: i64) -> bool {
+        let mut since = self.refused_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = since.filter(|since| (0..REFUSED.1).contains(&(now - since)));
+        let first = recent.unwrap_or(now);
+        *since = Some(first);
+        now - first >= REFUSED.0
+    }
+
     fn rested(&self) {
         *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = Rest::default();
     }
 }
 
 /// The tokens that one process has in memory.
-pub struct Shared(moka::sync::Cache<AuthorizationId, Arc<Entry>>);
+pub struct Shared {
+    entries: moka::sync::Cache<AuthorizationId, Arc<Entry>>,
+    /// How long one exchange with an authorization server may take.
+    pub(super) patience: Duration,
+}
 
 impl core::fmt::Debug for Shared {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Shared").field("entries", &self.0.entry_count()).finish_non_exhaustive()
+        f.debug_struct("Shared").field("entries", &self.entries.entry_count()).finish_non_exhaustive()
     }
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        let cache = moka::sync::Cache::builder().max_capacity(KEPT).time_to_idle(Duration::from_hours(1));
-        Self(cache.build())
+        Self::with_patience(Duration::from_secs(10))
     }
 }
 
 impl Shared {
+    /// One that waits for authorization servers for this long.
+    pub fn with_patience(patience: Duration) -> Self {
+        let entries = moka::sync::Cache::builder().max_capacity(KEPT).time_to_idle(Duration::from_hours(1));
+        Self { entries: entries.build(), patience }
+    }
+
     fn entry(&self, id: AuthorizationId) -> Arc<Entry> {
-        self.0.get_with(id, Arc::default)
+        self.entries.get_with(id, Arc::default)
     }
 
     /// Forgets a token: its authorisation is gone.
     pub(super) fn forget(&self, id: AuthorizationId) {
-        self.0.invalidate(&id);
+        self.entries.invalidate(&id);
     }
 }
 
@@ -184,7 +211,7 @@ fn held(access: &str, row: &Authorization) -> Result<Token> {
 
 impl Keeper for Env {
     fn at_hand(&self, holder: &Holder) -> Option<Held> {
-        let entry = self.upstream.0.get(&holder.authorization)?;
+        let entry = self.upstream.entries.get(&holder.authorization)?;
         let now = self.now();
         let token = entry.good(now)?;
         if token.renew_at.is_some_and(|at| at <= now)
@@ -218,6 +245,12 @@ impl Keeper for Env {
     fn refused<'a>(&'a self, holder: &'a Holder, generation: i64) -> BoxFuture<'a, NotAuthorized> {
         Box::pin(async move {
             let why = "The server refuses the access token, though it was issued a moment ago.";
+            let entry = self.upstream.entry(holder.authorization);
+            if !entry.is_refused_for_long(self.now()) {
+                // A server of several nodes may not yet know what another of them issued.
+                entry.rest(self.now(), why);
+                return NotAuthorized::for_now(format!("{why} Try again in a few seconds."));
+            }
             match lose(self, holder, generation, why).await {
                 Ok(()) => holder.ended(why),
                 Err(error) => unreadable(holder, &error),
@@ -402,6 +435,9 @@ async fn with_lease(
             let why = refusal(&code, &client);
             // Written only if nobody has renewed it meanwhile: then the refusal was of an old token.
             lose(env, holder, row.generation, &why).await.map_err(|error| unreadable(holder, &error))?;
+            if code == "invalid_client" {
+                retire(env, holder, &client).await.map_err(|error| unreadable(holder, &error))?;
+            }
             let now = find(env, holder).await.map_err(|error| unreadable(holder, &error))?;
             if let Some(now) = now.filter(|now| now.row.lost.is_none()) {
                 match look(env, holder, entry, &now.row, now.row.generation > row.generation).await {
@@ -417,6 +453,21 @@ async fn with_lease(
     entry.rest(env.now(), &why);
     release(env, holder, lease).await;
     Err(NotAuthorized::for_now(why))
+}
+
+/// Marks a client as ended that its authorization server has forgotten, so that the next authorisation registers another.
+async fn retire(env: &Env, holder: &Holder, client: &Client) -> Result<()> {
+    if client.source != Some(ClientSource::Registered) {
+        return Ok(());
+    }
+    let mut tx = env.db.write().await?;
+    let now = store::upstream_credentials::find_client(&mut tx, holder.org, holder.connector).await?;
+    if now.as_ref() == Some(client) {
+        let ended = Client { secret_expires_at: Some(env.now()), ..client.clone() };
+        store::upstream_credentials::put_client(&mut tx, holder.org, &ended).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// What a refusal of the token endpoint means to a person.

@@ -1,7 +1,5 @@
 //! One small exchange with an authorization server: through the guard, without redirects, with narrow limits (SSR-04).
 
-use core::time::Duration;
-
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode, header};
@@ -12,8 +10,6 @@ use crate::{
     net::{Blocked, NetError},
 };
 
-/// How long an exchange may take, from the name to the last byte.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest answer, bytes.
 const LARGEST: usize = 256 << 10;
 
@@ -34,7 +30,7 @@ impl Answered {
     }
 }
 
-/// Sends a request and reads the answer whole.
+/// Sends a request and reads the answer whole, in ten seconds from the name to the last byte.
 ///
 /// # Errors
 /// [`NetError`]; an answer over the limit is a bad response.
@@ -50,7 +46,7 @@ pub(super) async fn send(env: &Env, request: http::Request<Bytes>) -> Result<Ans
         }
         Ok(Answered { status: head.status, headers: head.headers, body })
     };
-    tokio::time::timeout(PATIENCE, exchange).await.unwrap_or(Err(NetError::Timeout))
+    tokio::time::timeout(env.upstream.patience, exchange).await.unwrap_or(Err(NetError::Timeout))
 }
 
 /// Asks for a JSON document.

@@ -396,6 +396,7 @@ env_test!(oat_02_a_code_brings_a_connection_once, |t| async {
         assert_eq!(connections[0].key, named.key);
         assert!(connections[0].key_prefix.starts_with("gth_conn_sk_"));
         assert_eq!(connections[0].created_address, "203.0.113.7");
+        assert_eq!(connections[0].last_token_at, Some(t.env.now()), "the first token is one");
         assert_eq!(
             store::oauth_grants::list_live(&mut tx, member.org_id(), t.env.now()).await.unwrap().len(),
             1
@@ -515,6 +516,7 @@ env_test!(oat_04_a_client_authenticates_as_it_registered, |t| async {
 
 env_test!(oat_05_machines_get_a_token_of_their_organisation, |t| async {
     let member = t.org("acme").await;
+    connectors::add_demo(&t.env, &member.actor().await).await.unwrap();
     t.org("globex").await;
     let (machine, _) = own_client(&t, &member, ClientKind::Machine, "mcp:call:demo mcp:call:files").await;
     let issue = async |client: &Client, scope: Option<&'static str>, resource: Option<&'static str>| {
@@ -534,6 +536,12 @@ env_test!(oat_05_machines_get_a_token_of_their_organisation, |t| async {
     for wider in ["mcp:call", "mcp:call:other", "mcp:call:demo mcp:call:other", "nonsense"] {
         assert_eq!(fault(issue(&machine, Some(wider), None).await), Fault::InvalidScope, "{wider}");
     }
+    // One that may ask for everything is told as well that what it names is not there.
+    let (every, _) = own_client(&t, &member, ClientKind::Machine, "mcp:call").await;
+    for missing in ["mcp:call:nope", "mcp:call:demo mcp:call:nope"] {
+        assert_eq!(fault(issue(&every, Some(missing), None).await), Fault::InvalidScope, "{missing}");
+    }
+    assert_eq!(issue(&every, Some("mcp:call:demo"), None).await.unwrap().scope.to_string(), "mcp:call:demo");
     for other in ["http://localhost:3000/mcp/globex", "http://localhost:3000/", "x"] {
         assert_eq!(fault(issue(&machine, None, Some(other)).await), Fault::InvalidTarget, "{other}");
     }

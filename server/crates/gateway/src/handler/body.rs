@@ -58,14 +58,16 @@ pub(super) async fn transport(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             code::INVALID_REQUEST,
             "Send the message with Content-Type: application/json.",
-        ));
+        )
+        .word("unsupported_media_type"));
     }
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(RpcError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             code::INVALID_REQUEST,
             "Send the message without Content-Encoding.",
-        ));
+        )
+        .word("unsupported_media_type"));
     }
     let accepts = Accepts::read(headers);
     if !accepts.json && !accepts.events {
@@ -73,7 +75,8 @@ pub(super) async fn transport(
             StatusCode::NOT_ACCEPTABLE,
             code::INVALID_REQUEST,
             "Answers are application/json or text/event-stream: accept at least one of them.",
-        ));
+        )
+        .word("not_acceptable"));
     }
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > inner.settings.max_body) {
@@ -88,6 +91,7 @@ fn too_large(max: usize) -> RpcError {
         code::INVALID_REQUEST,
         format!("The message is larger than {} MiB.", max >> 20),
     )
+    .word("too_large")
     // What is left of the body is not read.
     .header(header::CONNECTION, HeaderValue::from_static("close"))
 }
@@ -114,7 +118,7 @@ async fn read(mut body: Body, max: usize, length: Option<usize>) -> Result<Bytes
         };
         let Some(frame) = frame else { break };
         let Ok(frame) = frame else {
-            return Err(bad_request(code::PARSE, "The message broke off."));
+            return Err(bad_request(code::PARSE, "The message broke off.").word("parse_error"));
         };
         let Ok(data) = frame.into_data() else { continue };
         in_window += data.len();

@@ -62,7 +62,7 @@ pub(super) fn get(
         ));
     }
     let last_seen = single(headers, &HeaderName::from_static("last-event-id"))?;
-    let permit = inner.limits.stream(&caller.access.principal)?;
+    let permit = inner.limits.stream(caller)?;
     Ok(events::get(caller.clone(), only.map(|only| only.plane.id), &live, last_seen, permit))
 }
 

@@ -103,7 +103,7 @@ impl Exchange<'_> {
         session: Option<&Arc<Live>>,
         method: Method,
     ) -> Result<Response, RpcError> {
-        let _slot = self.caller.inner.limits.call(&self.caller.access.principal).await?;
+        let _slot = self.caller.inner.limits.own_turn(self.caller).await?;
         let cursor = self.message.params.cursor.filter(|cursor| *cursor != "null");
         if let Some(only) = self.only {
             return self.list_one(era, session, method, only, cursor).await;

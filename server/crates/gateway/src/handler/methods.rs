@@ -1,6 +1,6 @@
 //! What may be asked in every era, and where it goes.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::response::Response;
 use domain::mcp::{
@@ -37,6 +37,8 @@ pub(super) struct Target<'r> {
     /// Members of `params` that pass as they are.
     pub(super) others: Vec<Raw<'r>>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// The tool's own time-out.
+    pub(super) timeout: Option<Duration>,
 }
 
 impl Exchange<'_> {
@@ -94,7 +96,7 @@ impl Exchange<'_> {
 
     async fn call_tool(&self, era: Era, session: Option<&Arc<Live>>) -> Result<Response, RpcError> {
         let name = self.subject(Method::CallTool)?;
-        let (connector, tool, ready) =
+        let (connector, ready) =
             tools::find(&self.caller.ready, &self.caller.access.scope, self.only, &name, self.endpoint)?;
         let arguments = self.arguments()?;
         if era == Era::Modern {
@@ -113,8 +115,13 @@ impl Exchange<'_> {
             }
         }
         let others = self.message.params.others.clone();
-        let (method, name) = (Method::CallTool, Cow::Borrowed(tool));
-        self.forward(era, session, Target { connector, method, name, arguments, others, headers }).await
+        let (method, name) = (Method::CallTool, Cow::Borrowed(&*ready.name));
+        self.forward(
+            era,
+            session,
+            Target { connector, method, name, arguments, others, headers, timeout: ready.timeout },
+        )
+        .await
     }
 
     async fn get_prompt(&self, era: Era, session: Option<&Arc<Live>>) -> Result<Response, RpcError> {
@@ -127,6 +134,7 @@ impl Exchange<'_> {
             arguments: self.arguments()?,
             others: self.message.params.others.clone(),
             headers: Vec::new(),
+            timeout: None,
         };
         self.forward(era, session, target).await
     }
@@ -141,6 +149,7 @@ impl Exchange<'_> {
             arguments: None,
             others: self.message.params.others.clone(),
             headers: Vec::new(),
+            timeout: None,
         };
         self.forward(era, session, target).await
     }
@@ -183,6 +192,7 @@ impl Exchange<'_> {
             arguments: None,
             others,
             headers: Vec::new(),
+            timeout: None,
         };
         self.forward(era, session, target).await
     }
@@ -253,13 +263,15 @@ impl Exchange<'_> {
             return Err(invalid_params("params.inputResponses must be an object."));
         }
         let state = self.state(&view)?;
-        let slot = self.caller.inner.limits.call(&self.caller.access.principal).await?;
+        self.caller.trace.goes_to(&target.connector.plane, &target.name);
+        let slot = self.caller.inner.limits.call(self.caller, target.connector).await?;
         let call = Call {
             method: target.method,
             name: &target.name,
             arguments: target.arguments,
             others: &target.others,
             headers: &target.headers,
+            timeout: target.timeout,
             request_state: match &state {
                 Some(State::Upstream(state)) => Some(state),
                 _ => None,
@@ -276,12 +288,12 @@ impl Exchange<'_> {
             _ => None,
         };
         let upstream = self.upstream(target.connector);
-        let work = async {
+        let work = self.caller.trace.passing(async {
             match held {
                 Some(reply) => Ok(reply),
                 None => upstream.call(&call).await.map_err(|error| view.failed(&error)),
             }
-        };
+        });
         let reply = match &running {
             None => work.await?,
             Some(running) => tokio::select! {
@@ -320,6 +332,7 @@ impl Exchange<'_> {
                 Ok(reply::events(streaming.into_body()))
             }
             (Reply::Answer(answer), None) => {
+                self.caller.trace.answered(&answer);
                 view.render(answer).map(|(status, message)| self.respond_as(era, status, message))
             }
             (Reply::Stream(stream), None) => self.collect(&view, stream).await,
@@ -337,6 +350,7 @@ impl Exchange<'_> {
                 }
                 CallEvent::Request(question) => stream.refuse(&question.id),
                 CallEvent::Answer(answer) => {
+                    self.caller.trace.answered(&answer);
                     let (status, message) = view.render(answer)?;
                     return Ok(self.respond_as(view.era, status, message));
                 }

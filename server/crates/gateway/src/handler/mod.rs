@@ -5,9 +5,11 @@ mod body;
 mod find;
 mod legacy;
 mod lists;
+mod member;
 mod methods;
 mod modern;
 mod outcome;
+pub(crate) mod rest;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -28,6 +30,7 @@ use domain::{
 };
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
+use tokio::time::Instant;
 
 use self::body::Accepts;
 pub(crate) use self::{legacy::SESSION_ID, outcome::View};
@@ -35,6 +38,8 @@ use crate::{
     Gateway, Inner,
     auth::{self, Credential, Endpoint, Presented},
     guard,
+    journal::Trace,
+    limits::tell,
     metadata::well_formed,
     planes::{Ready, ReadyConnector},
     reply::{self, RpcError},
@@ -119,6 +124,8 @@ pub(crate) struct Caller {
     pub(crate) access: Arc<Access>,
     /// To authenticate again, in a newer snapshot.
     pub(crate) credential: Credential,
+    /// The request, for the log; whoever keeps this keeps the request from having ended.
+    pub(crate) trace: Arc<Trace>,
 }
 
 /// The caller of a request whose credential is good and reaches the endpoint's connector.
@@ -136,6 +143,11 @@ pub(crate) async fn admitted(
             if error.status == StatusCode::UNAUTHORIZED
                 && let Ok(presented) = auth::presented(&head.headers, head.uri.query(), &endpoint)
             {
+                if let Err(standing) = address(head).map_or(Ok(()), |from| inner.limits.failed(from)) {
+                    let mut response = standing.refusal().respond(None);
+                    tell(response.headers_mut(), [&standing]);
+                    return Err(response);
+                }
                 seen::refused(inner, &endpoint, head, &presented);
             }
             return Err(error.respond(None));
@@ -160,7 +172,19 @@ pub(crate) async fn judged(
         Ok(caller) => caller,
         Err(response) => return response,
     };
-    let only = endpoint.connector.and_then(|slug| caller.ready.connector(slug));
+    asked(&caller, endpoint, head, body).await
+}
+
+/// A request of somebody who was found to be who they say, and whose scope reaches the endpoint's connector.
+async fn asked(caller: &Caller, endpoint: Endpoint<'_>, head: request::Parts, body: Body) -> Response {
+    let inner = &caller.inner;
+    let only = match endpoint.connector {
+        None => None,
+        Some(slug) => match caller.ready.connector(slug) {
+            None => return not_found().respond(None),
+            some => some,
+        },
+    };
     let holder = || Holder {
         org: caller.ready.plane.org,
         principal: caller.access.principal.clone(),
@@ -169,12 +193,14 @@ pub(crate) async fn judged(
     match head.method {
         Method::POST => {}
         Method::GET => {
-            return legacy::get(&caller, only, &head.headers, &holder())
+            return legacy::get(caller, only, &head.headers, &holder())
                 .unwrap_or_else(|error| error.respond(None));
         }
         Method::DELETE => return legacy::delete(inner, &head.headers, &holder()),
         _ => return method_not_allowed("POST, GET, DELETE").respond(None),
     }
+    // Counted before the body, which may be anything, and told with the id that is in it.
+    let admitted = inner.limits.admit(caller).await;
     let (accepts, body) = match body::transport(inner, &head.headers, body).await {
         Ok(ready) => ready,
         Err(error) => return error.respond(None),
@@ -182,16 +208,28 @@ pub(crate) async fn judged(
     let message = match envelope::parse(&body) {
         Ok(message) => message,
         Err(malformed) => {
+            let word = if malformed.code == code::PARSE { "parse_error" } else { "invalid_request" };
             return bad_request(malformed.code, format!("Not a valid request: {}.", malformed.reason))
+                .word(word)
                 .respond(malformed.id.as_deref());
         }
     };
-    let exchange =
-        Exchange { caller: &caller, endpoint, headers: &head.headers, only, accepts, message: &message };
-    match exchange.answer(holder).await {
-        Ok(response) => response,
-        Err(error) => error.respond(message.id),
-    }
+    let exchange = Exchange { caller, endpoint, headers: &head.headers, only, accepts, message: &message };
+    caller.trace.asked(&message, body.len());
+    let answer = match admitted {
+        Ok(()) => exchange.answer(holder).await,
+        Err(error) => Err(error),
+    };
+    let response = answer.unwrap_or_else(|error| {
+        caller.trace.failed(&error);
+        error.respond(message.id)
+    });
+    Arc::clone(&caller.trace).finish(response)
+}
+
+/// Where a request came from.
+fn address(head: &request::Parts) -> Option<IpAddr> {
+    head.extensions.get::<ClientIp>().map(|ip| ip.0)
 }
 
 /// Path, organisation, credential for that organisation (RSV-01). Nothing about the request's body or method is said
@@ -201,6 +239,7 @@ async fn authenticate(
     endpoint: Endpoint<'_>,
     head: &request::Parts,
 ) -> Result<Caller, RpcError> {
+    let started = Instant::now();
     let presented = auth::presented(&head.headers, head.uri.query(), &endpoint)?;
     let in_query = match presented {
         Presented::Nothing => return Err(endpoint.missing()),
@@ -232,21 +271,25 @@ async fn authenticate(
     let now = inner.clock.now();
     let access = credential.authenticate(&ready, tokens, now).map_err(refused)?;
     if ready.plane.suspended {
-        return Err(RpcError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, "This organisation is suspended.")
-            .word("org_suspended"));
+        return Err(suspended());
     }
     credential.check_scope(endpoint)?;
-    let address: Option<IpAddr> = head.extensions.get::<ClientIp>().map(|ip| ip.0);
     let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    inner.meter.used(&access, ready.plane.org, now, address, agent);
+    inner.meter.used(&access, ready.plane.org, now, address(head), agent);
     if let Credential::Token { token, .. } = &credential {
         let grant = token.grant.and_then(|grant| ready.plane.grants.get(&grant.grant));
         seen::called(inner, ready.plane.org, token, grant.map(|grant| grant.client_name.as_str()), head);
     }
-    Ok(Caller { inner: Arc::clone(inner), ready, access, credential })
+    let trace = Trace::new(inner, &ready.plane, &access, head, started);
+    Ok(Caller { inner: Arc::clone(inner), ready, access, credential, trace })
 }
 
-fn unavailable() -> RpcError {
+fn suspended() -> RpcError {
+    RpcError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, "This organisation is suspended.")
+        .word("org_suspended")
+}
+
+pub(crate) fn unavailable() -> RpcError {
     RpcError::new(
         StatusCode::SERVICE_UNAVAILABLE,
         code::UNAVAILABLE,

@@ -97,7 +97,7 @@ impl Exchange<'_> {
                 .filter_map(|uri| Some(json::string(uri)?.into_owned()))
                 .collect(),
         };
-        let permit = self.caller.inner.limits.stream(&self.caller.access.principal)?;
+        let permit = self.caller.inner.limits.stream(self.caller)?;
         let id = self.message.id.unwrap_or("null");
         let only = self.only.map(|only| only.plane.id);
         Ok(events::listen(self.caller.clone(), only, id, filter, permit).await)

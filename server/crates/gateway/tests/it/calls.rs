@@ -473,7 +473,14 @@ async fn the_demo_server_answers_like_any_other() {
         demo.tools = domain::mcp::demo::Demo::list_tools(6)
             .tools
             .into_iter()
-            .map(|tool| domain::dataplane::PlaneTool { name: tool.name, enabled: true, definition: tool.raw })
+            .map(|tool| domain::dataplane::PlaneTool {
+                published: tool.name.clone(),
+                name: tool.name,
+                enabled: true,
+                held: false,
+                timeout: None,
+                definition: tool.raw,
+            })
             .collect();
         plane.connectors.push(std::sync::Arc::new(demo));
     });

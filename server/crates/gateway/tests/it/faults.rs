@@ -379,3 +379,73 @@ async fn a_cancelled_call_says_nothing_about_the_server() {
     }
     assert_eq!(bench.upstreams.breaker(connector_id(1)), Some(BreakerState::Closed));
 }
+
+#[tokio::test]
+async fn ups_13_a_tool_that_waits_for_approval_is_neither_listed_nor_called() {
+    let bench = Bench::new(Speaks::Modern);
+    bench.directory.change(|plane| {
+        let mut alpha = connector(1, "alpha", &[("echo", true), ("drip", true)]);
+        alpha.tools[0].held = true;
+        plane.connectors[0] = Arc::new(alpha);
+    });
+    for (path, prefix) in [("/mcp/acme", "alpha__"), ("/mcp/acme/alpha", "")] {
+        let listed = bench.bare(path, 1, &rpc(1, "tools/list", json!({}))).await.json();
+        let names: Vec<_> =
+            listed["result"]["tools"].as_array().unwrap().iter().map(|t| t["name"].clone()).collect();
+        assert!(
+            names.contains(&json!(format!("{prefix}drip")))
+                && !names.contains(&json!(format!("{prefix}echo")))
+        );
+        let refused =
+            bench.bare(path, 1, &rpc(7, "tools/call", call_params(&format!("{prefix}echo"), "m"))).await;
+        assert_eq!((refused.status, refused.code(), &refused.json()["id"]), (200, -32014, &json!(7)));
+        assert_eq!(refused.word(), "tool_quarantined");
+    }
+    assert!(bench.upstream.seen("tools/call").is_empty());
+}
+
+#[tokio::test]
+async fn a_renamed_tool_is_listed_and_called_by_its_new_name_alone() {
+    let bench = Bench::new(Speaks::Modern);
+    bench.directory.change(|plane| {
+        let mut alpha = connector(1, "alpha", &[("echo", true)]);
+        alpha.tools[0].published = "say".to_owned();
+        plane.connectors[0] = Arc::new(alpha);
+    });
+    let listed = bench.bare("/mcp/acme", 1, &rpc(1, "tools/list", json!({}))).await.json();
+    assert_eq!(listed["result"]["tools"][0]["name"], "alpha__say");
+    let said = bench.bare("/mcp/acme", 1, &rpc(1, "tools/call", call_params("alpha__say", "m"))).await.json();
+    assert_eq!(said["result"]["content"][0]["future"], "m");
+    assert_eq!(bench.upstream.seen("tools/call")[0].body["params"]["name"], "echo");
+    assert_eq!(bench.upstream.seen("tools/call")[0].headers["mcp-name"], "echo");
+    let old = bench.bare("/mcp/acme", 1, &rpc(1, "tools/call", call_params("alpha__echo", "m"))).await;
+    assert_eq!(old.word(), "unknown_tool");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_with_a_time_out_of_its_own_has_it_and_progress_puts_it_off() {
+    let with_timeout = |bench: &Bench, seconds| {
+        bench.directory.change(|plane| {
+            let mut alpha = connector(1, "alpha", &[("echo", true)]);
+            alpha.tools[0].timeout = Some(Duration::from_secs(seconds));
+            plane.connectors[0] = Arc::new(alpha);
+        });
+        bench.gateway.invalidate(org_id(1));
+    };
+    // Shorter, and longer than the first byte may otherwise take.
+    for seconds in [3, 600] {
+        let (bench, _) = acting(|_| std::future::pending::<axum::response::Response>());
+        with_timeout(&bench, seconds);
+        let began = tokio::time::Instant::now();
+        let answer = bench.bare("/mcp/acme", 1, &call(1, "echo")).await;
+        assert_eq!((answer.code(), began.elapsed().as_secs()), (-32011, seconds));
+    }
+    // The client asked for no progress, and hears of none.
+    let (bench, _) = minutes(5);
+    with_timeout(&bench, 90);
+    let answer = bench.bare("/mcp/acme", 1, &call(1, "echo")).await;
+    assert_eq!(answer.json()["result"]["content"], json!([]), "{answer:?}");
+    let (bench, _) = minutes(5);
+    with_timeout(&bench, 50);
+    assert_eq!(bench.bare("/mcp/acme", 1, &call(1, "echo")).await.code(), -32011);
+}

@@ -3,9 +3,13 @@
 
 mod auth;
 mod calls;
+mod credentials;
 mod eras;
 mod faults;
 mod idp;
+mod journal;
+mod limits;
+mod rest;
 mod support;
 mod tokens;
 mod transport;

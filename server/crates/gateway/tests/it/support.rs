@@ -35,6 +35,7 @@ use domain::{
     tickets::Tickets,
     tokens::{AccessToken, Reader, Refused, TokenGrant},
     upstream_oauth::{Held, Holder, Keeper, NotAuthorized, PlaneAuth},
+    usage::{Ledger, PlanePolicy, Record, Reserved, Taken},
 };
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use gateway::{Gateway, Meter, Parts, Refresh, Settings, router};
@@ -114,7 +115,10 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
             );
             PlaneTool {
                 name: (*name).to_owned(),
+                published: (*name).to_owned(),
                 enabled: *enabled,
+                held: false,
+                timeout: None,
                 definition: serde_json::value::RawValue::from_string(definition).unwrap(),
             }
         })
@@ -215,6 +219,7 @@ pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
         revoked_tokens: HashSet::new(),
         connectors: connectors.into_iter().map(Arc::new).collect(),
         idp: None,
+        policy: PlanePolicy::default(),
         version: 1,
     }
 }
@@ -242,6 +247,13 @@ impl FakeDirectory {
 }
 
 impl Directory for FakeDirectory {
+    fn org_of_key<'a>(&'a self, hash: &'a [u8; 32]) -> BoxFuture<'a, Result<Option<OrgId>, Unavailable>> {
+        let planes = self.planes.lock().unwrap();
+        let found = planes.values().find(|plane| plane.keys.contains_key(hash)).map(|plane| plane.org);
+        let found = if self.broken.load(Ordering::Relaxed) { Err(Unavailable) } else { Ok(found) };
+        Box::pin(async move { found })
+    }
+
     fn lookup(&self, slug: &str) -> Option<OrgId> {
         self.lookups.fetch_add(1, Ordering::Relaxed);
         self.slugs.get(slug).copied()
@@ -266,11 +278,88 @@ impl Directory for FakeDirectory {
 }
 
 #[derive(Default)]
-pub(crate) struct FakeMeter(pub(crate) Mutex<Vec<(Principal, OrgId, Option<String>)>>);
+pub(crate) struct FakeMeter(
+    pub(crate) Mutex<Vec<(Principal, OrgId, Option<String>)>>,
+    pub(crate) Mutex<Vec<Record>>,
+);
 
 impl Meter for FakeMeter {
     fn used(&self, access: &Access, org: OrgId, _: i64, _: Option<IpAddr>, agent: Option<&str>) {
         self.0.lock().unwrap().push((access.principal.clone(), org, agent.map(str::to_owned)));
+    }
+
+    fn ended(&self, record: Record) {
+        self.1.lock().unwrap().push(record);
+    }
+}
+
+/// What nodes share, in memory.
+#[derive(Default)]
+pub(crate) struct FakeLedger {
+    /// Calls handed out of a month.
+    pub(crate) months: Mutex<HashMap<(OrgId, i64), u64>>,
+    /// Requests handed out of a rate, without any coming back.
+    pub(crate) rates: Mutex<HashMap<String, u32>>,
+    pub(crate) shared: AtomicBool,
+    pub(crate) broken: AtomicBool,
+    pub(crate) asked: AtomicUsize,
+}
+
+impl FakeLedger {
+    fn ask(&self) -> Result<(), Unavailable> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.broken.load(Ordering::SeqCst) { Err(Unavailable) } else { Ok(()) }
+    }
+}
+
+impl Ledger for FakeLedger {
+    fn shares_rates(&self) -> bool {
+        self.shared.load(Ordering::SeqCst)
+    }
+
+    fn reserve(
+        &self,
+        org: OrgId,
+        month: i64,
+        quota: u64,
+        want: u64,
+    ) -> BoxFuture<'_, Result<Reserved, Unavailable>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.ask()?;
+            let mut months = self.months.lock().unwrap();
+            let out = months.entry((org, month)).or_default();
+            let granted = want.min(quota.saturating_sub(*out));
+            *out += granted;
+            Ok(Reserved { granted, left: quota.saturating_sub(*out) })
+        })
+    }
+
+    fn give_back(&self, org: OrgId, month: i64, calls: u64) -> BoxFuture<'_, Result<(), Unavailable>> {
+        Box::pin(async move {
+            self.ask()?;
+            *self.months.lock().unwrap().entry((org, month)).or_default() -= calls;
+            Ok(())
+        })
+    }
+
+    fn take<'a>(
+        &'a self,
+        _: OrgId,
+        bucket: &'a str,
+        per_minute: u32,
+        want: u32,
+        _: i64,
+    ) -> BoxFuture<'a, Result<Taken, Unavailable>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.ask()?;
+            let mut rates = self.rates.lock().unwrap();
+            let out = rates.entry(bucket.to_owned()).or_default();
+            let granted = want.min(per_minute.saturating_sub(*out));
+            *out += granted;
+            Ok(Taken { granted, left: per_minute - *out, wait_us: if granted == 0 { 5_000_000 } else { 0 } })
+        })
     }
 }
 
@@ -685,6 +774,7 @@ pub(crate) struct Bench {
     pub(crate) upstream: Arc<FakeUpstream>,
     pub(crate) tokens: Arc<FakeTokens>,
     pub(crate) meter: Arc<FakeMeter>,
+    pub(crate) ledger: Arc<FakeLedger>,
 }
 
 impl Bench {
@@ -693,9 +783,18 @@ impl Bench {
     }
 
     pub(crate) fn with(speaks: Speaks, adjust: impl FnOnce(&mut Settings)) -> Self {
+        Self::patient(speaks, UpstreamSettings::default(), adjust)
+    }
+
+    /// With another patience with upstream servers.
+    pub(crate) fn patient(
+        speaks: Speaks,
+        patience: UpstreamSettings,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
         let upstream = FakeUpstream::new(speaks);
         let server = Router::new().fallback(self::upstream).with_state(Arc::clone(&upstream));
-        Self::build(Arc::new(InProcess(server)), upstream, UpstreamSettings::default(), adjust)
+        Self::build(Arc::new(InProcess(server)), upstream, patience, adjust)
     }
 
     /// With another way to upstream servers.
@@ -719,11 +818,12 @@ impl Bench {
         });
         let clock = ManualClock::at(1_795_219_200_000);
         let (meter, tokens) = (Arc::new(FakeMeter::default()), Arc::new(FakeTokens::default()));
+        let ledger = Arc::new(FakeLedger::default());
         let mut settings = Settings::new(PUBLIC.parse().unwrap());
         adjust(&mut settings);
         let now = Arc::clone(&clock);
         let now = Arc::new(move || domain::Clock::now(now.as_ref()));
-        let upstreams = Upstreams::new(exchange, now, patience);
+        let upstreams = Upstreams::new(gateway::clocked(exchange), now, patience);
         let gateway = Gateway::new(Parts {
             directory: directory.clone(),
             upstreams: upstreams.clone(),
@@ -731,6 +831,7 @@ impl Bench {
             tokens: tokens.clone(),
             judge: Arc::new(FakeJudge),
             journal: Arc::default(),
+            ledger: ledger.clone(),
             meter: meter.clone(),
             refresh: Arc::new(FakeRefresh),
             clock: clock.clone(),
@@ -739,7 +840,18 @@ impl Bench {
             settings,
         });
         let app = router(gateway.clone());
-        Self { app, gateway, upstreams, clock, directory, upstream, tokens, meter }
+        Self { app, gateway, upstreams, clock, directory, upstream, tokens, meter, ledger }
+    }
+
+    /// Gives acme these limits.
+    pub(crate) fn limit(&self, limits: model::Limits) {
+        self.directory.change(|plane| plane.policy.limits = limits);
+        self.gateway.invalidate(org_id(1));
+    }
+
+    /// The requests that have ended, and forgets them.
+    pub(crate) fn ended(&self) -> Vec<Record> {
+        std::mem::take(&mut *self.meter.1.lock().unwrap())
     }
 
     pub(crate) async fn send(&self, request: http::Request<Body>) -> Answer {

@@ -28,7 +28,7 @@ pub enum BreakerState {
         /// The last failure, in words for people.
         why: Box<str>,
     },
-    /// One call, which decides.
+    /// One call, which decides: it is under way, or the next one is it.
     HalfOpen {
         /// The last failure, in words for people.
         why: Box<str>,
@@ -113,8 +113,10 @@ impl Breaker {
                 self.state = Inner::Closed;
                 self.slices = [Slice::default(); SLICES];
             }
-            // A call from before it opened, or a check: worth a try, no more.
-            (Inner::Open { .. }, _) => self.state = Inner::Open { until: now },
+            // A call from before it opened, or a check. Within the rest that is worth a try, no more; after it there was
+            // nobody to try, and the check did.
+            (Inner::Open { until }, _) if now < *until => self.state = Inner::Open { until: now },
+            (Inner::Open { .. }, _) => self.state = Inner::Closed,
             _ => {}
         }
     }
@@ -148,10 +150,10 @@ impl Breaker {
     pub(super) fn state(&self, now: Instant) -> BreakerState {
         match self.state {
             Inner::Closed => BreakerState::Closed,
-            Inner::Open { until } => {
-                BreakerState::Open { wait: until.saturating_duration_since(now), why: self.why.clone() }
+            Inner::Open { until } if now < until => {
+                BreakerState::Open { wait: until - now, why: self.why.clone() }
             }
-            Inner::HalfOpen => BreakerState::HalfOpen { why: self.why.clone() },
+            Inner::Open { .. } | Inner::HalfOpen => BreakerState::HalfOpen { why: self.why.clone() },
         }
     }
 
@@ -264,7 +266,16 @@ mod tests {
         }
         assert!(b.admit(now + SECOND).is_err());
         b.good(Pass::Plain, now + SECOND);
+        assert!(matches!(b.state(now + SECOND), BreakerState::HalfOpen { .. }));
         assert_eq!(b.admit(now + SECOND), Ok(Pass::Trial));
+        // Where nobody calls, good checks close it.
+        let (mut b, now) = breaker();
+        for _ in 0..5 {
+            fail(&mut b, now);
+        }
+        b.good(Pass::Plain, now + SECOND);
+        b.good(Pass::Plain, now + SECOND * 60);
+        assert_eq!(b.state(now + SECOND * 60), BreakerState::Closed);
     }
 
     /// D16: whatever the order of events, at most one trial is under way, and after a rest somebody may always try.

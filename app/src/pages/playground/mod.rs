@@ -1,0 +1,6 @@
+//! Calling a tool from the dashboard.
+
+pub mod api;
+mod page;
+
+pub use page::PlaygroundPage;

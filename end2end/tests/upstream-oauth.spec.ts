@@ -1,0 +1,138 @@
+// A connector whose server wants OAuth, which is another Gatehouse: from the first refusal to a call, once for the
+// organisation and by each member.
+import { expect, expectAccessible, hydrated, test } from '../fixtures';
+import { type Gatehouse, startGatehouse } from '../processes';
+
+const PASSWORD = 'correct horse battery staple 9';
+
+test.describe.configure({ mode: 'serial' });
+
+let front: Gatehouse;
+let behind: Gatehouse;
+
+test.beforeAll(async () => {
+  [front, behind] = await Promise.all([startGatehouse({}, 'localhost'), startGatehouse()]);
+  for (const [server, slug] of [[front, 'acme'], [behind, 'beta']] as const) {
+    await server.cli(['setup', '--email', 'ada@example.com', '--password', PASSWORD, '--org-name', slug, '--org-slug', slug, '--json']);
+  }
+  await behind.cli(['connector', 'add', '--org', 'beta', '--slug', 'demo', '--name', 'Demo', '--url', 'gatehouse:demo', '--json']);
+});
+
+test.afterAll(async () => {
+  await Promise.all([front?.stop(), behind?.stop()]);
+});
+
+type Page = import('@playwright/test').Page;
+
+async function logIn(page: Page) {
+  await page.getByLabel('Email').fill('ada@example.com');
+  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+  await page.getByRole('button', { name: 'Log in' }).click();
+}
+
+/** No findings, and nothing wider than the window. */
+async function fits(page: Page, name: string) {
+  const scripts = test.info().project.use.javaScriptEnabled !== false;
+  for (const width of [1440, 390]) {
+    await page.setViewportSize({ width, height: 900 });
+    if (!scripts) continue;
+    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    expect(wider, `${name} at ${width}`).toBeLessThanOrEqual(0);
+    await expectAccessible(page);
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+      if (process.env.GATEHOUSE_TEST_PICTURES) {
+        await page.screenshot({ path: `${process.env.GATEHOUSE_TEST_PICTURES}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+      }
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 1440, height: 900 });
+}
+
+/** What a tool call with a key comes to. */
+async function call(key: string) {
+  const headers = { 'Content-Type': 'application/json', 'X-API-Key': key };
+  const params = { name: 'beta__demo__echo', arguments: { text: 'through both' } };
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params });
+  return (await fetch(`${front.url}/mcp/acme`, { method: 'POST', headers, body })).text();
+}
+
+test('a server that wants a sign-in is added, authorised, called and disconnected', async ({ page }) => {
+  test.setTimeout(240_000);
+  await page.goto(`${front.url}/sign-in`);
+  await hydrated(page);
+  await logIn(page);
+  await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
+
+  await page.goto(`${front.url}/connectors/new`);
+  await hydrated(page);
+  await page.getByLabel('Name', { exact: true }).first().fill('Beta');
+  await page.getByLabel('Slug', { exact: true }).fill('beta');
+  await page.getByLabel('URL', { exact: true }).fill(`${behind.url}/mcp/beta`);
+  await page.getByRole('button', { name: 'Add connector' }).click();
+  await expect(page.getByText('This server wants a sign-in')).toBeVisible();
+  await fits(page, 'connector-wants-sign-in');
+  await page.getByRole('button', { name: 'Add it and set up the sign-in' }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'Credentials' })).toBeVisible();
+  await hydrated(page);
+  await fits(page, 'credentials-static');
+
+  await page.getByLabel('OAuth sign-in, once for the organisation').check();
+  await page.getByRole('button', { name: 'Save credentials' }).click();
+  await expect(page.getByText('Credentials saved.')).toBeVisible();
+  await expect(page.getByText('Not authorised')).toBeVisible();
+  await hydrated(page);
+  await fits(page, 'credentials-not-authorised');
+  await page.getByRole('button', { name: 'Authorise Beta' }).click();
+  const out = page.getByRole('link', { name: /^Continue to 127\.0\.0\.1/ });
+  await expect(out).toBeVisible();
+  await fits(page, 'credentials-on-the-way');
+  await out.click();
+
+  await expect(page).toHaveURL(new RegExp(`^${behind.url}`));
+  await hydrated(page);
+  await logIn(page);
+  await expect(page.getByRole('button', { name: 'Allow' })).toBeVisible();
+  await hydrated(page);
+  await page.getByRole('button', { name: 'Allow' }).click();
+  await expect(page.getByText('Authorised. Calls work from now on.')).toBeVisible();
+  await hydrated(page);
+  await fits(page, 'credentials-authorised');
+
+  const { key } = await front.cliJson<{ key: string }>(['api-key', 'create', '--org', 'acme', '--name', test.info().project.name]);
+  await expect.poll(() => call(key)).toContain('through both');
+
+  await page.getByRole('link', { name: 'Disconnect Beta' }).click();
+  await expect(page.getByText('Disconnect from this server?')).toBeVisible();
+  await hydrated(page);
+  await fits(page, 'credentials-disconnect');
+  await page.getByRole('button', { name: 'Disconnect', exact: true }).click();
+  await expect(page.getByText('Disconnected. The tokens are erased.')).toBeVisible();
+  await expect.poll(() => call(key)).toContain('upstream_needs_authorization');
+
+  // From now on each member signs in for themselves.
+  await hydrated(page);
+  await page.getByLabel('OAuth sign-in by each member').check();
+  await page.getByRole('button', { name: 'Save credentials' }).click();
+  await expect(page.getByText('Credentials saved.')).toBeVisible();
+  await expect.poll(() => call(key)).toContain('/profile/authorizations');
+  await page.getByRole('link', { name: 'Authorise yours' }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'My authorisations' })).toBeVisible();
+  await hydrated(page);
+  await fits(page, 'authorisations-none');
+  await page.getByRole('button', { name: 'Authorise Beta' }).click();
+  await page.getByRole('link', { name: /^Continue to 127\.0\.0\.1/ }).click();
+  await expect(page.getByRole('button', { name: 'Allow' })).toBeVisible();
+  await hydrated(page);
+  await page.getByRole('button', { name: 'Allow' }).click();
+  await expect(page.getByText('Authorised. Calls work from now on.')).toBeVisible();
+  await expect(page.getByRole('button', { name: 'Authorise again Beta' })).toBeVisible();
+  await hydrated(page);
+  await fits(page, 'authorisations');
+  await page.getByRole('link', { name: 'Remove your authorisation of Beta' }).click();
+  await hydrated(page);
+  await fits(page, 'authorisations-remove');
+  await page.getByRole('button', { name: 'Remove authorisation' }).click();
+  await expect(page.getByText('Authorisation removed. Your tokens are erased.')).toBeVisible();
+});

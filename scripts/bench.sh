@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Measures dist/gatehouse on SQLite and on a throwaway PostgreSQL. Arguments go to the benchmark: --quick, for one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo build --release -p bench
+bench=target/release/bench
+gatehouse=${GATEHOUSE_BENCH_BINARY:-dist/gatehouse}
+"$bench" run --gatehouse "$gatehouse" "$@"
+
+# On a server of one's own it makes a database and removes it again.
+exec scripts/with-postgres.sh bash -euo pipefail -c '
+  bench=$1 gatehouse=$2
+  shift 2
+  name=gatehouse_bench_$$
+  psql "$GATEHOUSE_TEST_POSTGRES_URL" -qc "CREATE DATABASE $name"
+  trap "psql \"$GATEHOUSE_TEST_POSTGRES_URL\" -qc \"DROP DATABASE $name WITH (FORCE)\"" EXIT
+  url=${GATEHOUSE_TEST_POSTGRES_URL%%\?*}
+  "$bench" run --gatehouse "$gatehouse" --postgres "${url%/*}/$name" "$@"
+' bench.sh "$bench" "$gatehouse" "$@"

@@ -1,0 +1,275 @@
+//! The log as a file, written row by row: memory does not grow with it.
+
+use std::fmt::Write as _;
+
+use model::{
+    OrgId,
+    audit::{AuditQuery, readable},
+    permissions::can,
+};
+use serde_json::{Value, json};
+use store::audit::Row;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{Filter, not_in_plan, plan};
+use crate::{Env, OrgActor, Result, change::Event};
+
+/// Rows that are read at once.
+const ROWS: i64 = 500;
+/// Which form of the rows this is; raised when a field changes its meaning.
+const VERSION: u32 = 1;
+
+/// What kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 4180, with a line of heads.
+    Csv,
+    /// One array of objects.
+    Json,
+}
+
+impl Format {
+    /// The format of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "csv" => Some(Self::Csv),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+
+    /// Its name, which is also how the file's name ends.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// An export under way.
+#[derive(Debug)]
+pub struct Export {
+    env: Env,
+    org: OrgId,
+    slug: String,
+    filter: Filter,
+    format: Format,
+    /// Between which sequence numbers, not included, rows are still to come; the newest first.
+    left: (i64, i64),
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Head,
+    Rows { first: bool },
+    Done,
+}
+
+impl Export {
+    /// Begins an export of what is wanted. It is itself an event, which is not in it.
+    ///
+    /// # Errors
+    /// `Forbidden` where the plan has no log; `Invalid` for a range that is none.
+    pub async fn begin(
+        env: &Env,
+        actor: &OrgActor<can::AuditExport>,
+        query: &AuditQuery,
+        format: Format,
+    ) -> Result<Self> {
+        let filter = Filter::of(query)?;
+        let mut change = env.change(actor).await?;
+        let org = store::orgs::find(change.tx(), actor.org()).await?;
+        let slug = org.map(|org| org.slug.to_string()).unwrap_or_default();
+        let plan = plan(change.tx(), actor.org()).await?;
+        if !readable(plan) {
+            return Err(not_in_plan(plan));
+        }
+        let end = store::orgs::version(change.tx(), actor.org()).await?.unwrap_or_default() + 1;
+        let bounds = filter.bounds(change.tx(), actor.org()).await?;
+        let mut event = Event::new("audit.exported").with("format", format.as_str());
+        for (name, value) in query.fields() {
+            event = event.with(name, value);
+        }
+        change.commit(event).await?;
+        let (low, high) = bounds.unwrap_or((0, 1));
+        Ok(Self {
+            env: env.clone(),
+            org: actor.org(),
+            slug,
+            filter,
+            format,
+            left: (low, high.min(end)),
+            state: State::Head,
+        })
+    }
+
+    /// What kind of file it is.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// What the file is called: `audit-acme.csv`.
+    pub fn file_name(&self) -> String {
+        format!("audit-{}.{}", self.slug, self.format.as_str())
+    }
+
+    /// The next piece of the file; `None` at its end.
+    pub async fn next(&mut self) -> Result<Option<String>> {
+        match self.state {
+            State::Head => {
+                self.state = State::Rows { first: true };
+                Ok(Some(match self.format {
+                    Format::Csv => format!("{}\r\n", HEADS.join(",")),
+                    Format::Json => "[\n".to_owned(),
+                }))
+            }
+            State::Rows { mut first } => {
+                let mut tx = self.env.db.read().await?;
+                let rows = self.filter.rows(&mut tx, self.org, self.left, ROWS, false).await?;
+                drop(tx);
+                let Some(last) = rows.last() else {
+                    self.state = State::Done;
+                    return Ok(Some(if self.format == Format::Json {
+                        "\n]\n".to_owned()
+                    } else {
+                        String::new()
+                    }));
+                };
+                self.left.1 = last.seq;
+                let mut text = String::new();
+                for row in &rows {
+                    match self.format {
+                        Format::Csv => csv(&mut text, row),
+                        Format::Json => {
+                            text.push_str(if first { "" } else { ",\n" });
+                            text.push_str(&object(row).to_string());
+                        }
+                    }
+                    first = false;
+                }
+                self.state = State::Rows { first };
+                Ok(Some(text))
+            }
+            State::Done => Ok(None),
+        }
+    }
+}
+
+const HEADS: [&str; 15] = [
+    "seq",
+    "id",
+    "occurred_at",
+    "action",
+    "result",
+    "actor_type",
+    "actor_id",
+    "actor_name",
+    "targets",
+    "changes",
+    "metadata",
+    "ip",
+    "user_agent",
+    "request_id",
+    "node",
+];
+
+fn time(micros: i64) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+fn parts(row: &Row) -> (Value, Value) {
+    (
+        serde_json::from_str(&row.detail).unwrap_or_default(),
+        serde_json::from_str(&row.context).unwrap_or_default(),
+    )
+}
+
+fn object(row: &Row) -> Value {
+    let (detail, context) = parts(row);
+    json!({
+        "version": VERSION,
+        "id": row.id,
+        "seq": row.seq,
+        "occurred_at": time(row.occurred_at),
+        "action": row.action,
+        "category": row.category,
+        "result": row.result,
+        "actor": {"type": row.actor_kind, "id": row.actor_id, "name": row.actor_name},
+        "targets": detail["targets"],
+        "changes": detail["changes"],
+        "metadata": detail["metadata"],
+        "context": context,
+    })
+}
+
+fn csv(out: &mut String, row: &Row) {
+    let (detail, context) = parts(row);
+    let texts = [
+        row.seq.to_string(),
+        row.id.clone(),
+        time(row.occurred_at),
+        row.action.clone(),
+        row.result.clone(),
+        row.actor_kind.clone(),
+        row.actor_id.clone(),
+        row.actor_name.clone(),
+        detail["targets"].to_string(),
+        detail["changes"].to_string(),
+        detail["metadata"].to_string(),
+        super::told(&context["ip"]),
+        super::told(&context["user_agent"]),
+        super::told(&context["request_id"]),
+        super::told(&context["node"]),
+    ];
+    for (at, text) in texts.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        cell(out, text);
+    }
+    out.push_str("\r\n");
+}
+
+/// A cell that no spreadsheet takes for a formula and no terminal for a command (AUD-06).
+fn cell(out: &mut String, text: &str) {
+    out.push('"');
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        out.push('\'');
+    }
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\"\""),
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() => _ = write!(out, "\\u{:04x}", u32::from(c)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> String {
+        let mut out = String::new();
+        cell(&mut out, text);
+        out
+    }
+
+    #[test]
+    fn aud_06_no_cell_is_a_formula_or_moves_a_terminal() {
+        for start in ["=", "+", "-", "@", "\t"] {
+            assert_eq!(told(&format!("{start}1")), format!("\"'{start}1\""));
+        }
+        assert_eq!(told("\r=1"), "\"'\\u000d=1\"");
+        assert_eq!(told("a\u{1b}[31m"), "\"a\\u001b[31m\"");
+        assert_eq!(told("say \"hi\",\nnow"), "\"say \"\"hi\"\",\nnow\"");
+        assert_eq!(told("claude-prod"), "\"claude-prod\"");
+    }
+}
