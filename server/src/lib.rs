@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod keys;
 pub mod middleware;
 pub mod operate;
+pub mod refresh;
 pub mod routes;
 pub mod serve;
 pub mod session;

@@ -35,6 +35,7 @@ pub mod team;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod throttle;
+pub mod tickets;
 pub mod tokens;
 pub mod upstream_oauth;
 pub mod usage;
