@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod admin;
+pub mod audit_export;
 pub mod cli;
 pub mod config;
 pub mod jobs;
@@ -18,4 +19,5 @@ pub mod session;
 pub mod signing_keys;
 pub mod site;
 pub mod usage;
+pub mod verify_audit;
 pub mod watch;

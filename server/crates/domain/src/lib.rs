@@ -31,6 +31,7 @@ pub mod request;
 pub mod sealer;
 pub mod sessions;
 pub mod signing;
+pub mod team;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod throttle;

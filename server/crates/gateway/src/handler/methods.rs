@@ -50,7 +50,7 @@ impl Exchange<'_> {
         let name = self.tool_name()?;
         let (connector, ready) =
             tools::find(&self.caller.ready, &self.caller.access.scope, self.only, &name, self.endpoint)?;
-        self.caller.trace.goes_to(&connector.plane, tool);
+        self.caller.trace.goes_to(&connector.plane, &ready.name);
         let arguments = arguments.filter(|a| *a != "null");
         if arguments.is_some_and(|a| !a.starts_with('{')) {
             return Err(invalid_params("params.arguments must be an object."));
