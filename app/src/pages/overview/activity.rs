@@ -107,7 +107,7 @@ fn sentence(line: &Activity) -> (String, String, String) {
         // Nobody was recognised, so there is no name to tell.
         return match line.times {
             0 | 1 => ("Somebody".to_owned(), "failed to log in".to_owned(), String::new()),
-            many => (many.to_string(), "failed log-ins, the last one".to_owned(), String::new()),
+            many => (many.to_string(), "failed log-ins, most recently".to_owned(), String::new()),
         };
     }
     let (did, named) = match words(&line.action) {
@@ -169,7 +169,7 @@ mod tests {
         assert!(!is_failure(&line("oauth.consent_denied", "Cursor", false)));
         assert!(is_failure(&line("auth.signed_in", "", false)));
         let many = Activity { times: 8, ..line("auth.signed_in", "", false) };
-        assert_eq!(sentence(&many).0 + " " + &sentence(&many).1, "8 failed log-ins, the last one");
+        assert_eq!(sentence(&many).0 + " " + &sentence(&many).1, "8 failed log-ins, most recently");
     }
 
     /// Every name of an event that the code writes, as it stands in the sources.
