@@ -129,10 +129,10 @@ test('a call is seen, opened, and told where its time went; and one is made from
     await page.goto(`${gatehouse.url}/playground`);
     await settled(page, 'Playground');
     if (scripts()) await expectAccessible(page);
-    await page.getByLabel('Tool').selectOption('ev/echo');
+    await page.getByRole('combobox').selectOption('ev/echo');
     await page.getByRole('button', { name: 'Choose' }).click();
     await settled(page, 'Playground');
-    await page.getByLabel('message').fill('from the <b>Playground</b>');
+    await page.getByRole('textbox', { name: 'message' }).fill('from the <b>Playground</b>');
     await page.getByRole('button', { name: 'Run echo' }).click();
     await expect(page.locator('.play-text').first()).toContainText('from the <b>Playground</b>');
     await page.getByText('Copy as curl').click();

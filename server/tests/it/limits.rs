@@ -123,7 +123,7 @@ async fn rlm_03_a_stop_loses_no_call_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rlm_03_a_stop_loses_no_call_on_postgres() {
     let db = store::testing::TestDb::new(store::Kind::Postgres).await;
-    let master = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    let master = "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=";
     let place = Place::new().with("GATEHOUSE_DATABASE_URL", &db.url).with("GATEHOUSE_MASTER_KEY", master);
     let url = db.url.clone();
     a_stop_loses_no_call(place, &url).await;
