@@ -78,6 +78,7 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "sso.enabled" => ("switched on identity provider", true),
         "sso.updated" => ("changed identity provider", true),
         "team.member_added" => ("added member", true),
+        "team.member_left" => ("left the organisation", false),
         "team.member_removed" => ("removed member", true),
         "team.role_changed" => ("changed the role of", true),
         "usage.threshold" => ("noticed that a share of the monthly calls is used up", false),
