@@ -280,7 +280,7 @@ fn org_switcher(me: &Me) -> AnyView {
     let current = me.org.as_ref();
     let name = current.map(|org| me.label(org)).unwrap_or_default();
     let button = view! {
-        <Avatar name=name.clone() />
+        <Avatar name=current.map(|org| org.name.clone()).unwrap_or_default() />
         <span class="truncate">{name.clone()}</span>
         <Icon name="chevrons-up-down" />
     }

@@ -367,6 +367,8 @@ pub struct ConsentOrg {
     pub slug: String,
     /// Why access cannot be given there, in words; `None` when it can.
     pub refused: Option<String>,
+    /// Whether another organisation of the person has the same name.
+    pub namesake: bool,
     /// Whether the person may change which clients it gives access to.
     pub may_change: bool,
     /// What a connection would reach: the connectors that are asked for and exist.

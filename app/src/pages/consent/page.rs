@@ -3,7 +3,6 @@ use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{
     AppError,
     oauth::{ClientKind, Connection, Consent, ConsentConnector, ConsentOrg},
-    orgs::told_apart,
     paths,
 };
 
@@ -82,7 +81,7 @@ fn ask(consent: &Consent, chosen: Option<&str>, flaw: Option<&str>, sign_out: Fo
         many => many.iter().find(|org| Some(org.id.to_string().as_str()) == chosen),
     };
     let title = match org {
-        Some(org) => format!("{client} wants to use the tools of {}", called(consent, org)),
+        Some(org) => format!("{client} wants to use the tools of {}", called(org)),
         None => format!("{client} wants to use your tools"),
     };
     let body = match org {
@@ -115,8 +114,8 @@ fn ask(consent: &Consent, chosen: Option<&str>, flaw: Option<&str>, sign_out: Fo
 }
 
 /// The organisation's name, and its slug where another has the same.
-fn called(consent: &Consent, org: &ConsentOrg) -> String {
-    told_apart(&org.name, org.slug.as_str(), consent.orgs.iter().map(|org| org.name.as_str()))
+fn called(org: &ConsentOrg) -> String {
+    if org.namesake { format!("{} ({})", org.name, org.slug) } else { org.name.clone() }
 }
 
 /// Who asks, and where the answer goes: never folded away.
@@ -191,7 +190,7 @@ fn choose(consent: &Consent) -> AnyView {
         .iter()
         .map(|org| {
             let href = format!("{}&org={}", paths::consent(&consent.request), org.id);
-            let name = called(consent, org);
+            let name = called(org);
             let about = match (&org.refused, org.connectors.len()) {
                 (Some(_), _) => "Not possible here".to_owned(),
                 (None, 1) => "1 connector".to_owned(),

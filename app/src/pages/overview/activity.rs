@@ -78,6 +78,7 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "sso.enabled" => ("switched on identity provider", true),
         "sso.updated" => ("changed identity provider", true),
         "team.member_added" => ("added member", true),
+        "team.member_left" => ("left the organisation", false),
         "team.member_removed" => ("removed member", true),
         "team.role_changed" => ("changed the role of", true),
         "usage.threshold" => ("noticed that a share of the monthly calls is used up", false),
@@ -108,7 +109,7 @@ fn sentence(line: &Activity) -> (String, String, String) {
         // Nobody was recognised, so there is no name to tell.
         return match line.times {
             0 | 1 => ("Somebody".to_owned(), "failed to log in".to_owned(), String::new()),
-            many => (many.to_string(), "failed log-ins, the last one".to_owned(), String::new()),
+            many => (many.to_string(), "failed log-ins, most recently".to_owned(), String::new()),
         };
     }
     let (did, named) = match words(&line.action) {
@@ -170,7 +171,7 @@ mod tests {
         assert!(!is_failure(&line("oauth.consent_denied", "Cursor", false)));
         assert!(is_failure(&line("auth.signed_in", "", false)));
         let many = Activity { times: 8, ..line("auth.signed_in", "", false) };
-        assert_eq!(sentence(&many).0 + " " + &sentence(&many).1, "8 failed log-ins, the last one");
+        assert_eq!(sentence(&many).0 + " " + &sentence(&many).1, "8 failed log-ins, most recently");
     }
 
     /// Every name of an event that the code writes, as it stands in the sources.

@@ -64,6 +64,8 @@ pub async fn view(ctx: &RequestContext, request: &str) -> Result<Consent> {
     let mut tx = ctx.env.db.read().await?;
     let Open { request: stored, asked, client, .. } = open(&mut tx, ctx, request).await?;
     let user = store::users::find(&mut tx, stored.user).await?.ok_or_else(unauthenticated)?;
+    let names: Vec<String> =
+        store::orgs::list_of_user(&mut tx, user.id).await?.into_iter().map(|org| org.name).collect();
     let mut orgs = Vec::new();
     for org in candidates(&mut tx, &stored, &asked, &client).await? {
         let role = store::members::find_role(&mut tx, org.id, user.id).await?;
@@ -75,6 +77,7 @@ pub async fn view(ctx: &RequestContext, request: &str) -> Result<Consent> {
         };
         orgs.push(ConsentOrg {
             refused: refusal(&mut tx, &org, role, &client).await?,
+            namesake: names.iter().filter(|name| **name == org.name).count() > 1,
             may_change: role.is_some_and(|role| role.allows(Permission::OauthClientsWrite)),
             connectors: connectors(&mut tx, org.id, &asked.scope).await?,
             id: org.id,
