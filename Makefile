@@ -44,7 +44,7 @@ sizes: site ## what a visitor downloads, against the budgets
 
 check: setup-test lint native ## the quick subset: formatting, lints, native tests
 
-test: setup-test lint native sizes build end2end ## everything
+test: setup-test lint native sizes build end2end conformance ## everything
 
 lint:
 	cargo fmt --all --check
@@ -57,6 +57,9 @@ native: setup-test
 
 end2end: setup-test build ## browser flows against dist/gatehouse
 	cd end2end && npx --no-install playwright test
+
+conformance: setup-test build ## the official MCP conformance suite through dist/gatehouse
+	@node end2end/conformance/run.mjs
 
 lighthouse: setup-test build ## Lighthouse figures of some pages, as on a phone
 	@node end2end/lighthouse.mjs
@@ -78,4 +81,4 @@ dist/gatehouse: target/site.stamp $(SERVER_INPUTS)
 	cargo build --release -p server --features embed-site
 	install -D target/release/gatehouse $@
 
-.PHONY: help setup setup-test run build dev site sizes check test lint native end2end lighthouse bench audit
+.PHONY: help setup setup-test run build dev site sizes check test lint native end2end conformance lighthouse bench audit

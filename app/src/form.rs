@@ -48,7 +48,7 @@ impl PostOutcome {
 
 /// The hidden field with the organisation that a form was made in: it changes that one or, if another is in view by
 /// then, none.
-pub(crate) const MADE_IN: &str = "made_in_org";
+pub const MADE_IN: &str = "made_in_org";
 
 /// Whether what was typed into the field `name` must not travel back: passwords, secrets and header values.
 pub fn is_secret_field(name: &str) -> bool {

@@ -20,7 +20,8 @@ use crate::{
 };
 
 /// Paths below these are for signed-in people. (Also `/` itself.)
-const AREAS: &[&str] = &["/connectors", "/playground", "/activity", "/settings", "/profile", "/orgs"];
+const AREAS: &[&str] =
+    &["/connectors", "/team", "/playground", "/activity", "/settings", "/profile", "/orgs"];
 /// Pages that stand alone even for signed-in people.
 const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new", "/oauth"];
 const CONSENT: &str = "/oauth/consent";
@@ -189,6 +190,8 @@ const OF_SETTINGS: &[&str] = &[
     paths::settings_oauth_clients(),
     paths::settings_connections(),
     paths::settings_sso(),
+    paths::settings_audit(),
+    paths::settings_security(),
 ];
 
 /// Whether a page belongs to a navigation entry.
@@ -223,6 +226,7 @@ fn side_bar(me: Me) -> AnyView {
                         icon="activity"
                         locked=!me.can(Permission::LogsRead)
                     />
+                    <NavLink href=paths::team() label="Team" icon="users" locked=!me.can(Permission::TeamRead) />
                     <p class="nav-group">"Settings"</p>
                     <NavLink href=paths::settings() label="General" icon="settings" />
                     <NavLink
@@ -248,6 +252,18 @@ fn side_bar(me: Me) -> AnyView {
                         label="Single sign-on"
                         icon="shield-check"
                         locked=!me.can(Permission::SsoRead)
+                    />
+                    <NavLink
+                        href=paths::settings_security()
+                        label="Security"
+                        icon="lock"
+                        locked=!me.can(Permission::SecurityRead)
+                    />
+                    <NavLink
+                        href=paths::settings_audit()
+                        label="Audit log"
+                        icon="scroll-text"
+                        locked=!me.can(Permission::AuditRead)
                     />
                 </nav>
                 <div class="side-end">

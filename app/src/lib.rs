@@ -108,6 +108,7 @@ use crate::{
     pages::{
         activity::{ActivityEntryPage, ActivityPage, ActivitySettingsPage},
         api_keys::{ApiKeysPage, ConnectAgentPage, DeleteApiKeyPage, EditApiKeyPage, NewApiKeyPage},
+        audit::{AuditEventPage, AuditPage},
         auth::{NewOrgPage, SetupPage, SignInPage},
         connections::{
             ConnectionsPage, HowToConnectPage, OwnConnectionsPage, RegenerateConnectionPage,
@@ -124,8 +125,10 @@ use crate::{
         overview::OverviewPage,
         playground::PlaygroundPage,
         profile::{ProfilePage, SessionsPage},
+        security::SecurityPage,
         settings::SettingsPage,
         sso::SsoPage,
+        team::{RemoveMemberPage, RolesPage, TeamPage},
     },
     route::At,
     state::{GivenError, MeResource, Refresh},
@@ -237,6 +240,12 @@ fn Pages() -> impl IntoView {
             />
             <Route path=At("/oauth/consent") view={Lazy::<ConsentPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/sso") view={Lazy::<SsoPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/team") view={Lazy::<TeamPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/team/roles") view={Lazy::<RolesPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/team/:id/remove") view={Lazy::<RemoveMemberPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/security") view={Lazy::<SecurityPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/audit") view={Lazy::<AuditPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/audit/:id") view={Lazy::<AuditEventPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/connections") view={Lazy::<OwnConnectionsPage>::new()} ssr=SsrMode::Async />

@@ -1,7 +1,7 @@
 // A connector whose server wants OAuth, which is another Gatehouse: from the first refusal to a call, once for the
 // organisation and by each member.
 import { expect, expectAccessible, hydrated, test } from '../fixtures';
-import { type Gatehouse, startGatehouse } from '../processes';
+import { type Everything, type Gatehouse, startEverything, startGatehouse } from '../processes';
 
 const PASSWORD = 'correct horse battery staple 9';
 
@@ -9,17 +9,18 @@ test.describe.configure({ mode: 'serial' });
 
 let front: Gatehouse;
 let behind: Gatehouse;
+let everything: Everything;
 
 test.beforeAll(async () => {
-  [front, behind] = await Promise.all([startGatehouse({}, 'localhost'), startGatehouse()]);
+  [front, behind, everything] = await Promise.all([startGatehouse({}, 'localhost'), startGatehouse(), startEverything()]);
   for (const [server, slug] of [[front, 'acme'], [behind, 'beta']] as const) {
     await server.cli(['setup', '--email', 'ada@example.com', '--password', PASSWORD, '--org-name', slug, '--org-slug', slug, '--json']);
   }
-  await behind.cli(['connector', 'add', '--org', 'beta', '--slug', 'demo', '--name', 'Demo', '--url', 'gatehouse:demo', '--json']);
+  await behind.cli(['connector', 'add', '--org', 'beta', '--slug', 'ev', '--name', 'Everything', '--url', everything.url, '--json']);
 });
 
 test.afterAll(async () => {
-  await Promise.all([front?.stop(), behind?.stop()]);
+  await Promise.all([front?.stop(), behind?.stop(), everything?.stop()]);
 });
 
 type Page = import('@playwright/test').Page;
@@ -53,7 +54,7 @@ async function fits(page: Page, name: string) {
 /** What a tool call with a key comes to. */
 async function call(key: string) {
   const headers = { 'Content-Type': 'application/json', 'X-API-Key': key };
-  const params = { name: 'beta__demo__echo', arguments: { text: 'through both' } };
+  const params = { name: 'beta__ev__echo', arguments: { message: 'through both' } };
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params });
   return (await fetch(`${front.url}/mcp/acme`, { method: 'POST', headers, body })).text();
 }

@@ -166,9 +166,18 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             monthly_quota,
             key_visibility,
             url_keys,
+            audit_days,
+            session_timeout,
             output,
         }) => {
             let found = orgs::find_by_slug(env, &org).await?;
+            if let Some(minutes) = session_timeout {
+                domain::sessions::set_timeout(env, &OrgActor::operator(found.id), minutes).await?;
+            }
+            if let Some(days) = audit_days {
+                let operator = OrgActor::<can::OrgUpdate>::operator(found.id);
+                domain::audit::set_days(env, &operator, Some(days).filter(|days| *days != 0)).await?;
+            }
             // All of it is read before any of it is written.
             let rate = limit("--rate-per-minute", rate_per_minute.as_deref(), 1)?;
             let quota = limit("--monthly-quota", monthly_quota.as_deref(), 0)?;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     admin,
     config::{self, Config, LogFormat},
-    operate, serve, signing_keys,
+    operate, serve, signing_keys, verify_audit,
 };
 
 /// Self-hosted, multi-tenant MCP gateway with a dashboard.
@@ -33,6 +33,16 @@ pub enum Command {
     Keys(KeysCommand),
     /// Check settings, database, keys, egress and clock.
     Doctor,
+    /// Check that no event of the audit log was changed, removed or put in. Exits non-zero and names the first that does
+    /// not fit.
+    VerifyAudit {
+        /// Only the log of the organisation with this slug.
+        #[arg(long)]
+        org: Option<String>,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Write a consistent copy of the SQLite database to a new file, also while the server runs.
     Backup {
         /// The file to write.
@@ -189,6 +199,12 @@ pub enum OrgCommand {
         /// Whether keys that are marked for it work in URLs.
         #[arg(long)]
         url_keys: Option<Switch>,
+        /// For how many days its audit log is kept; 0 is as its plan says.
+        #[arg(long)]
+        audit_days: Option<i64>,
+        /// After how many minutes without a request its members are logged out: 15 to 43200.
+        #[arg(long)]
+        session_timeout: Option<i64>,
         /// How to answer.
         #[command(flatten)]
         output: Output,
@@ -348,6 +364,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
             Command::Admin(command) => admin::run(&config, command).await.map(|()| ExitCode::SUCCESS),
             Command::Keys(command) => signing_keys::run(&config, command).await.map(|()| ExitCode::SUCCESS),
             Command::Doctor => operate::doctor(&config).await,
+            Command::VerifyAudit { org, output } => verify_audit::run(&config, org.as_deref(), output).await,
             Command::Backup { file } => operate::backup(&config, &file).await.map(|()| ExitCode::SUCCESS),
             Command::Restore { file } => operate::restore(&config, &file).await.map(|()| ExitCode::SUCCESS),
         }

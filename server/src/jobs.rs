@@ -39,6 +39,8 @@ const WRITABLE: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(5);
 /// How often old rows are cleared away.
 const CLEAN: Duration = Duration::from_hours(1);
+/// How often it is signed where the chains of the audit log end.
+const CHECKPOINTS: Duration = Duration::from_hours(1);
 /// Connectors that are checked in one go.
 const CHECKS_AT_ONCE: i64 = 64;
 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -120,6 +122,9 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     }));
     jobs.spawn(repeated("write path", WRITABLE, |w| {
         Box::pin(async move { w.write_path.check(&w.env).await })
+    }));
+    jobs.spawn(repeated("audit checkpoints", CHECKPOINTS, |w| {
+        Box::pin(async move { domain::audit::take_checkpoints(&w.env).await })
     }));
     jobs.spawn(repeated("cleaning", CLEAN, |w| Box::pin(async move { clean(&w.env).await })));
     jobs.spawn(repeated("steps of clients", FLUSH, |w| {
@@ -222,6 +227,7 @@ pub async fn clean(env: &Env) -> domain::Result<()> {
     store::sign_in_failures::delete_stale(&mut tx, now - throttle::FORGOTTEN_AFTER).await?;
     store::outbox::delete_before(&mut tx, now - 30 * DAY).await?;
     tx.commit().await?;
+    domain::audit::retain(env).await?;
     domain::connectors::purge(env).await?;
     domain::upstream_oauth::purge(env).await?;
     domain::oauth::purge(env).await

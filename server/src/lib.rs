@@ -6,16 +6,19 @@
 
 pub mod accept;
 pub mod admin;
+pub mod audit_export;
 pub mod cli;
 pub mod config;
 pub mod jobs;
 pub mod keys;
 pub mod middleware;
 pub mod operate;
+pub mod refresh;
 pub mod routes;
 pub mod serve;
 pub mod session;
 pub mod signing_keys;
 pub mod site;
 pub mod usage;
+pub mod verify_audit;
 pub mod watch;

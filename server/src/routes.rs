@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 use crate::{
+    audit_export,
     jobs::WritePath,
     middleware::{
         body,
@@ -73,6 +74,7 @@ fn pages(env: &Env, watching: Router, plane: Arc<dyn Playground>) -> Router {
     let pages = app::ssr::router(context)
         .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request))
         .merge(oauth::decision(env.clone(), error_page(env)))
+        .merge(audit_export::router(error_page(env)))
         .merge(watching);
     signed_in(pages, env)
         .layer(from_fn(limits::forms))

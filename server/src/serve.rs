@@ -122,6 +122,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
     let meter = Arc::new(UsageMeter::default());
     let mut settings = gateway::Settings::new(config.public_url.clone());
     settings.max_body = config.max_body;
+    let tickets = Arc::new(domain::tickets::Tickets::new(&env.sealer));
     let gateway = Gateway::new(gateway::Parts {
         directory: planes.clone(),
         upstreams: env.upstreams.clone(),
@@ -131,8 +132,10 @@ pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) ->
         journal: env.journal.clone(),
         ledger: Arc::new(env.clone()),
         meter: meter.clone(),
+        refresh: Arc::new(crate::refresh::Refresher(env.clone())),
         clock: env.clock.clone(),
         rng: env.rng.clone(),
+        tickets,
         settings,
     });
     let write_path = WritePath::default();

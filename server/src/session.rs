@@ -74,7 +74,11 @@ impl SessionStore for Sessions {
         while store::sessions::find(&mut tx, &hash(&record.id)).await.map_err(backend)?.is_some() {
             record.id = Id::default();
         }
-        store::sessions::upsert(&mut tx, &self.row(record)?).await.map_err(backend)?;
+        let row = self.row(record)?;
+        store::sessions::upsert(&mut tx, &row).await.map_err(backend)?;
+        if let Some(user) = row.user {
+            domain::sessions::end_surplus(&mut tx, user).await.map_err(backend)?;
+        }
         tx.commit().await.map_err(backend)
     }
 
@@ -87,13 +91,17 @@ impl SessionStore for Sessions {
 
     async fn load(&self, id: &Id) -> Result<Option<Record>> {
         let token = hash(id);
-        let row = {
+        let (row, idle) = {
             let mut tx = self.env.db.read().await.map_err(backend)?;
-            store::sessions::find(&mut tx, &token).await.map_err(backend)?
+            let Some(row) = store::sessions::find(&mut tx, &token).await.map_err(backend)? else {
+                return Ok(None);
+            };
+            // Asked each time: a shorter setting ends sessions that are idle already, on every node (SES-04).
+            let idle = domain::sessions::idle_ms(&self.env, &mut tx, row.user).await.map_err(backend)?;
+            (row, idle)
         };
-        let Some(row) = row else { return Ok(None) };
         let now = self.env.now();
-        if now >= row.expires_at || now >= row.last_seen_at + self.env.settings.session_idle_ms {
+        if now >= row.expires_at || now >= row.last_seen_at + idle {
             self.delete(id).await?;
             return Ok(None);
         }

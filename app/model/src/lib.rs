@@ -22,6 +22,7 @@ pub mod playground;
 pub mod scope;
 pub mod slug;
 pub mod sso;
+pub mod team;
 pub mod text;
 
 pub use error::{AppError, ErrorKind, FieldError};

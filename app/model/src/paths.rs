@@ -1,6 +1,6 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId};
+use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, UserId};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -159,6 +159,18 @@ pub const fn connection_doctor() -> &'static str {
 pub const fn settings_sso() -> &'static str {
     "/settings/sso"
 }
+/// The members.
+pub const fn team() -> &'static str {
+    "/team"
+}
+/// What each role may do.
+pub const fn team_roles() -> &'static str {
+    "/team/roles"
+}
+/// Ask before a member goes.
+pub fn remove_member(user: UserId) -> String {
+    format!("/team/{user}/remove")
+}
 /// How the organisation protects its accounts.
 pub const fn settings_security() -> &'static str {
     "/settings/security"
@@ -171,9 +183,9 @@ pub const fn settings_audit() -> &'static str {
 pub fn audit_event(id: AuditEventId) -> String {
     format!("/settings/audit/{id}")
 }
-/// The filtered log as a file; POST only.
+/// The filtered log as a file; POST only. Not below the log, where it would be an event.
 pub const fn audit_export() -> &'static str {
-    "/settings/audit/export"
+    "/settings/audit-export"
 }
 /// The connections of the signed-in person.
 pub const fn profile_connections() -> &'static str {

@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod api_keys;
+pub mod audit;
 pub mod auth;
 pub mod connections;
 pub mod connectors;
@@ -14,5 +15,7 @@ pub mod oauth_clients;
 pub mod overview;
 pub mod playground;
 pub mod profile;
+pub mod security;
 pub mod settings;
 pub mod sso;
+pub mod team;

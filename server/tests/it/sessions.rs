@@ -164,6 +164,91 @@ async fn ses_04_an_idle_session_ends_and_a_used_one_ends_after_thirty_days() {
 }
 
 #[tokio::test]
+async fn ses_04_the_timeout_of_an_organisation_counts_for_running_sessions() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let app = TestApp::new(kind).await;
+        let member = app.org("acme").await;
+        let mut browser = app.signed_in(&member).await;
+        let page = browser.get("/settings/security").await;
+        assert_eq!(page.status, StatusCode::OK);
+        assert_eq!(input_value(&page.text, "minutes").as_deref(), Some("480"), "8 hours are the default");
+        for wrong in ["14", "43201", "soon", ""] {
+            let answer =
+                browser.post("/settings/security?do=set_session_timeout", &[("minutes", wrong)]).await;
+            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
+            assert!(answer.text.contains("Choose between 15 minutes and 30 days"));
+        }
+        // Longer: a session outlives the default, and the hourly cleaning.
+        let set = |minutes: &'static str| [("minutes", minutes)];
+        let saved = browser.post("/settings/security?do=set_session_timeout", &set("43200")).await;
+        assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.text);
+        app.test.clock.advance(9 * HOUR);
+        server::jobs::clean(&app.test.env).await.unwrap();
+        assert_eq!(browser.get("/").await.status, StatusCode::OK);
+        // Shorter: whoever is idle for longer already is logged out at once.
+        let mut idle = app.signed_in(&member).await;
+        app.test.clock.advance(20 * 60 * 1000);
+        assert_eq!(
+            browser.post("/settings/security?do=set_session_timeout", &set("15")).await.status,
+            StatusCode::SEE_OTHER
+        );
+        assert!(idle.get("/").await.status.is_redirection());
+        assert_eq!(browser.get("/").await.status, StatusCode::OK);
+        app.test.clock.advance(15 * 60 * 1000);
+        assert!(browser.get("/").await.status.is_redirection());
+        let mut tx = app.test.env.db.read().await.unwrap();
+        let events = store::audit::list_actions(&mut tx, Some(member.org_id())).await.unwrap();
+        assert_eq!(events.iter().filter(|(action, _)| action == "settings.security_updated").count(), 2);
+    }
+}
+
+#[tokio::test]
+async fn ses_04_of_two_organisations_the_stricter_counts() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    let beta = app.org("beta").await;
+    let env = &app.test.env;
+    domain::orgs::put_member(env, &OrgActor::operator(beta.org_id()), "owner@acme.example", Role::Viewer)
+        .await
+        .unwrap();
+    domain::sessions::set_timeout(env, &OrgActor::operator(acme.org_id()), 24 * 60).await.unwrap();
+    domain::sessions::set_timeout(env, &OrgActor::operator(beta.org_id()), 30).await.unwrap();
+    let mut both = app.signed_in(&acme).await;
+    app.test.clock.advance(HOUR / 2);
+    assert!(both.get("/").await.status.is_redirection());
+}
+
+#[tokio::test]
+async fn ses_10_a_person_has_fifty_sessions_at_most() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    let mut first = app.signed_in(&acme).await;
+    for _ in 0..domain::sessions::MOST {
+        app.test.clock.advance(1000);
+        app.signed_in(&acme).await;
+    }
+    let mut tx = app.test.env.db.read().await.unwrap();
+    let sessions = store::sessions::list_of_user(&mut tx, acme.user).await.unwrap();
+    drop(tx);
+    assert_eq!(sessions.len(), domain::sessions::MOST);
+    assert!(first.get("/").await.status.is_redirection(), "the one that was idle longest ended");
+}
+
+#[tokio::test]
+async fn ten_04_security_settings_are_for_those_who_manage_them() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    app.test.member(&acme, "eve", Role::Viewer).await;
+    let mut eve = app.browser();
+    eve.log_in("eve@acme.example", domain::testing::PASSWORD).await;
+    let page = eve.get("/settings/security").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text.contains("8 hours") && input_value(&page.text, "minutes").is_none());
+    let answer = eve.post("/settings/security?do=set_session_timeout", &[("minutes", "15")]).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
 async fn ses_08_a_session_cookie_opens_no_mcp_endpoint() {
     let app = TestApp::new(Kind::Sqlite).await;
     let member = app.org("acme").await;

@@ -21,9 +21,11 @@ pub async fn load_activity(search: String) -> Result<LogPage, AppError> {
     domain::usage::list(&ctx.env, &actor, &wanted).await.map_err(&told)
 }
 
-/// Does nothing: whoever sends it gets the page anew, with and without scripts.
+/// Only looks whether there is still somebody who may: whoever sends it gets the page anew, with and without scripts.
 #[server(prefix = "/api", endpoint = "refresh_activity")]
 pub async fn refresh_activity() -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
     Ok(())
 }
 

@@ -28,7 +28,6 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "connection.created" => ("connected", true),
         "connection.key_regenerated" => ("regenerated the key of the connection of", true),
         "connection.renewed" => ("renewed the connection of", true),
-        "connection.reuse_detected" => ("noticed a refresh token used twice by", true),
         "connection.revoked" => ("revoked the connection of", true),
         "mcp.authorization_lost" => ("lost the authorisation at connector", true),
         "mcp.authorization_removed" => ("removed the authorisation at connector", true),
@@ -53,7 +52,9 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "oauth.consent_granted" => ("allowed access to", true),
         "oauth.grant_revoked" => ("ended an authorisation of", true),
         "oauth.refresh_refused" => ("refused a refresh token that belongs to another client", false),
-        "oauth.refresh_reuse_detected" => ("noticed a refresh token used twice by", true),
+        "connection.reuse_detected" | "oauth.refresh_reuse_detected" => {
+            ("noticed a refresh token used twice by", true)
+        }
         "oauth.token_revoked" => ("ended an access token of", true),
         "oauth_client.access_revoked" => ("revoked all connections of", true),
         "oauth_client.authentication_failed" => ("refused a wrong secret for OAuth client", true),
@@ -66,6 +67,7 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "profile.updated" => ("changed their profile", false),
         "settings.activity_updated" => ("changed what the request log keeps", false),
         "settings.limits_updated" => ("changed the limits of", true),
+        "settings.security_updated" => ("changed the security settings of", true),
         "settings.updated" => ("changed the settings of", true),
         "signing_key.activated" => ("put into use signing key", true),
         "signing_key.created" => ("made signing key", true),

@@ -2,7 +2,7 @@
 
 #![expect(missing_docs, reason = "the fields that #[server] makes are the arguments")]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use leptos::prelude::*;
 use model::{
@@ -23,8 +23,8 @@ pub async fn load_playground(tool: String) -> Result<PlayPage, AppError> {
 #[server(prefix = "/api", endpoint = "run_tool")]
 pub async fn run_tool(
     tool: String,
-    #[server(default)] names: HashMap<String, String>,
-    #[server(default)] args: HashMap<String, String>,
+    #[server(default)] names: BTreeMap<String, String>,
+    #[server(default)] args: BTreeMap<String, String>,
 ) -> Result<PlayResult, AppError> {
     use std::sync::Arc;
 

@@ -31,9 +31,11 @@ pub mod request;
 pub mod sealer;
 pub mod sessions;
 pub mod signing;
+pub mod team;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod throttle;
+pub mod tickets;
 pub mod tokens;
 pub mod upstream_oauth;
 pub mod usage;

@@ -129,19 +129,18 @@ async fn tools(env: &Env, org: OrgId) -> Result<Vec<Found>> {
     let mut tx = env.db.read().await?;
     let connectors = store::connectors::list(&mut tx, org).await?;
     let mut found = Vec::new();
-    let all = store::connectors::list_tools(&mut tx, org).await?;
-    for tool in all.into_iter().filter(|tool| tool.enabled) {
-        let Some(connector) = connectors.iter().find(|c| c.id == tool.connector && c.enabled) else {
-            continue;
-        };
-        let definition: Value = serde_json::from_str(&tool.definition).unwrap_or_default();
-        let choice = PlayChoice {
-            connector: connector.slug.clone(),
-            connector_name: connector.name.clone(),
-            title: text(&definition, "title"),
-            tool: tool.name,
-        };
-        found.push(Found { choice, definition });
+    for connector in connectors.iter().filter(|connector| connector.enabled) {
+        let tools = store::connectors::list_tools_of(&mut tx, org, connector.id).await?;
+        for (name, definition) in crate::connectors::offered(connector, tools) {
+            let definition: Value = serde_json::from_str(&definition).unwrap_or_default();
+            let choice = PlayChoice {
+                connector: connector.slug.clone(),
+                connector_name: connector.name.clone(),
+                title: text(&definition, "title"),
+                tool: name,
+            };
+            found.push(Found { choice, definition });
+        }
     }
     found.sort_by(|a, b| (&a.choice.connector, &a.choice.tool).cmp(&(&b.choice.connector, &b.choice.tool)));
     Ok(found)

@@ -241,7 +241,7 @@ impl Aad<'_> {
 }
 
 /// Associated data without ambiguity: every part with its length before it.
-fn associated(purpose: &str, parts: &[&str], version: u32) -> Vec<u8> {
+pub(crate) fn associated(purpose: &str, parts: &[&str], version: u32) -> Vec<u8> {
     let mut bytes = b"gatehouse/1".to_vec();
     for part in core::iter::once(&purpose).chain(parts) {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());

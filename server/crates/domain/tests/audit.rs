@@ -438,7 +438,9 @@ async fn a_million_rows(kind: store::Kind) {
         store::Kind::Sqlite => {
             format!("WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})")
         }
-        store::Kind::Postgres => format!("WITH n AS (SELECT generate_series({first}, {last}) AS i)"),
+        store::Kind::Postgres => {
+            format!("WITH n AS (SELECT generate_series(CAST({first} AS BIGINT), {last}) AS i)")
+        }
     };
     let id = match kind {
         store::Kind::Sqlite => "'evt_' || printf('%026d', i)",

@@ -9,22 +9,37 @@
 //! (method, headers, body, era), `tools` (scope, routing), and comes back through `reply` or `stream`.
 
 mod auth;
+mod events;
 mod guard;
 mod handler;
+mod held;
 mod journal;
 mod limits;
 mod metadata;
+mod old;
+mod outbox;
+mod owned;
 mod planes;
+mod questions;
 mod reply;
 mod seen;
 mod sessions;
+mod state;
 mod stream;
 mod tools;
-
-pub use journal::clocked;
+mod uris;
+mod watch;
+mod watchful;
 mod ways;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+pub use journal::clocked;
+
+use std::{
+    collections::HashSet,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -36,14 +51,19 @@ use domain::{
     doctor::Journal,
     idp::Judge,
     mcp::upstream::Upstreams,
+    tickets::Tickets,
     tokens::Reader,
     upstream_oauth::Keeper,
     usage::{Ledger, Record},
 };
-use model::{OrgId, paths};
+use futures_util::future::BoxFuture;
+use model::{ConnectorId, OrgId, paths};
 use url::Url;
 
-use crate::{guard::Site, limits::Limits, planes::Planes, sessions::Sessions};
+use crate::{
+    guard::Site, held::HeldCalls, limits::Limits, old::Channels, planes::Planes, sessions::Sessions,
+    watch::Watchers,
+};
 
 /// Hears of every request with a valid credential. It is called on the path of each call, so it must be cheap: it notes, and
 /// writes later.
@@ -53,6 +73,12 @@ pub trait Meter: Send + Sync + 'static {
 
     /// A request has ended.
     fn ended(&self, record: Record);
+}
+
+/// Fetches what a connector offers, because its server says that it has changed.
+pub trait Refresh: Send + Sync + 'static {
+    /// Fetches the tools of a connector and keeps them. It ends when they are kept, or could not be fetched.
+    fn tools_changed(&self, org: OrgId, connector: ConnectorId) -> BoxFuture<'_, ()>;
 }
 
 /// What the operator decides about the data plane.
@@ -140,10 +166,14 @@ pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     /// Who hears of credentials being used and of requests that ended.
     pub meter: Arc<dyn Meter>,
+    /// What fetches tools that have changed.
+    pub refresh: Arc<dyn Refresh>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness, for session ids.
     pub rng: Arc<dyn Rng>,
+    /// What seals session ids and states of calls.
+    pub tickets: Arc<Tickets>,
     /// What the operator decided.
     pub settings: Settings,
 }
@@ -155,6 +185,13 @@ pub struct Gateway(Arc<Inner>);
 struct Inner {
     planes: Arc<Planes>,
     sessions: Sessions,
+    held: HeldCalls,
+    channels: Channels,
+    watchers: Arc<Watchers>,
+    /// Connectors that left the last question about all of them unanswered: the next one waits for them only briefly.
+    unwell: Mutex<HashSet<ConnectorId>>,
+    tickets: Arc<Tickets>,
+    rng: Arc<dyn Rng>,
     limits: Limits,
     tokens: Arc<dyn Reader>,
     judge: Arc<dyn Judge>,
@@ -177,13 +214,26 @@ impl Gateway {
             journal,
             ledger,
             meter,
+            refresh,
             clock,
             rng,
+            tickets,
             settings,
         } = parts;
+        let planes =
+            Arc::new(Planes::new(directory, upstreams, keeper, Arc::clone(&clock), settings.clone()));
+        let closing = Arc::clone(&planes);
+        let on_end = Box::new(move |org, session| closing.close_session(org, session));
+        let sessions = Sessions::new(Arc::clone(&clock), Arc::clone(&rng), Arc::clone(&tickets), on_end);
         Self(Arc::new(Inner {
-            planes: Arc::new(Planes::new(directory, upstreams, keeper, Arc::clone(&clock), settings.clone())),
-            sessions: Sessions::new(Arc::clone(&clock), rng),
+            planes,
+            sessions,
+            held: HeldCalls::default(),
+            channels: Channels::default(),
+            watchers: Arc::new(Watchers::new(refresh)),
+            unwell: Mutex::default(),
+            tickets,
+            rng,
             limits: Limits::new(&settings, Arc::clone(&clock), ledger),
             tokens,
             judge,
@@ -223,6 +273,8 @@ pub fn router(gateway: Gateway) -> Router {
     Router::new()
         .route("/mcp/{slug}", any(handler::org))
         .route("/mcp/{slug}/{connector}", any(handler::connector))
+        .route("/mcp/{slug}/sse", any(old::org))
+        .route("/mcp/{slug}/{connector}/sse", any(old::connector))
         .route(
             "/.well-known/oauth-protected-resource/mcp/{slug}",
             get(metadata::org).options(metadata::preflight),

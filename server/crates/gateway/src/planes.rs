@@ -229,6 +229,15 @@ impl Planes {
         }
     }
 
+    /// Gives up what was agreed with upstream servers for one client's session.
+    pub(crate) fn close_session(&self, org: OrgId, session: u128) {
+        let slot = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&org).cloned();
+        let ready = slot.and_then(|slot| slot.ready.read().unwrap_or_else(PoisonError::into_inner).clone());
+        for connector in ready.iter().flat_map(|ready| &ready.connectors) {
+            connector.upstream.close(session);
+        }
+    }
+
     pub(crate) fn invalidate_all(&self) {
         self.all.fetch_add(1, Ordering::SeqCst);
     }

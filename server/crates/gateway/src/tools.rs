@@ -75,6 +75,11 @@ impl Listing {
         Self { pages, checksum: checksum.finalize() }
     }
 
+    /// Differs when the list does.
+    pub(crate) const fn checksum(&self) -> u32 {
+        self.checksum
+    }
+
     /// A page, and the cursor of the next as a JSON string.
     ///
     /// # Errors

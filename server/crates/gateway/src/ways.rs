@@ -58,6 +58,25 @@ impl Ways {
             Self::Personal(personal) => personal.of(plane, person),
         }
     }
+
+    /// Whose way it is: nobody's own where everybody goes the same.
+    pub(crate) const fn owner(&self, person: Option<UserId>) -> Option<UserId> {
+        match self {
+            Self::One(_) => None,
+            Self::Personal(_) => person,
+        }
+    }
+
+    /// Gives up what was agreed for one client's session.
+    pub(crate) fn close(&self, session: u128) {
+        match self {
+            Self::One(upstream) => upstream.close(session),
+            Self::Personal(personal) => {
+                let made = personal.made.lock().unwrap_or_else(PoisonError::into_inner);
+                made.values().for_each(|(_, upstream)| upstream.close(session));
+            }
+        }
+    }
 }
 
 /// Connections to a server that each person has for themselves: sessions there are theirs.

@@ -21,8 +21,8 @@ statements! {
                 ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq, mac = excluded.mac, tag = excluded.tag";
     AFTER = rows!("org_id = $1", " AND seq > $2 ORDER BY seq LIMIT $3");
     AFTER_INSTANCE = rows!("org_id IS NULL", " AND seq > $1 ORDER BY seq LIMIT $2");
-    UNCHAINED = rows!("org_id = $1", " AND mac IS NULL ORDER BY seq LIMIT $2");
-    UNCHAINED_INSTANCE = rows!("org_id IS NULL", " AND mac IS NULL ORDER BY occurred_at, id LIMIT $1");
+    UNCHAINED = rows!("org_id = $1", " AND mac IS NULL AND seq > $2 ORDER BY seq LIMIT $3");
+    UNCHAINED_INSTANCE = rows!("org_id IS NULL", " AND mac IS NULL AND seq = 0 ORDER BY occurred_at, id LIMIT $1");
     COUNT_UNCHAINED_INSTANCE = "SELECT COUNT(*) FROM audit_events WHERE org_id IS NULL AND mac IS NULL";
     ADOPT = "UPDATE audit_events SET seq = $2, category = $3, mac = $4 WHERE id = $1 AND mac IS NULL";
     COUNT_TO = "SELECT COUNT(*) FROM audit_events WHERE org_id = $1 AND seq <= $2";
@@ -108,10 +108,13 @@ pub async fn list_after(tx: &mut Tx, chain: Chain, seq: i64, limit: i64) -> Resu
     })
 }
 
-/// Rows of before there was a chain, the oldest first.
-pub async fn list_unchained(tx: &mut Tx, chain: Chain, limit: i64) -> Result<Vec<Row>> {
+/// Rows of before there was a chain, the oldest first: of an organisation those after a sequence number, of the instance
+/// those that have none.
+pub async fn list_unchained(tx: &mut Tx, chain: Chain, after: i64, limit: i64) -> Result<Vec<Row>> {
     Ok(match chain.map(|org| org.to_string()) {
-        Some(org) => on!(tx, |c| sqlx::query_as(UNCHAINED).bind(org).bind(limit).fetch_all(c).await)?,
+        Some(org) => {
+            on!(tx, |c| sqlx::query_as(UNCHAINED).bind(org).bind(after).bind(limit).fetch_all(c).await)?
+        }
         None => on!(tx, |c| sqlx::query_as(UNCHAINED_INSTANCE).bind(limit).fetch_all(c).await)?,
     })
 }

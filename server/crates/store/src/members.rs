@@ -8,6 +8,9 @@ statements! {
     FIND_ROLE = "SELECT role FROM members WHERE org_id = $1 AND user_id = $2";
     LIST = "SELECT u.id, u.email, u.name, m.role FROM members m JOIN users u ON u.id = m.user_id \
             WHERE m.org_id = $1 ORDER BY u.name, u.id";
+    LIST_FULL = "SELECT u.id, u.email, u.name, m.role, m.created_at, \
+                 (SELECT MAX(s.last_seen_at) FROM sessions s WHERE s.user_id = u.id) \
+                 FROM members m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 ORDER BY u.name, u.id";
     INSERT = "INSERT INTO members (org_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)";
     SET_ROLE = "UPDATE members SET role = $3 WHERE org_id = $1 AND user_id = $2";
     DELETE = "DELETE FROM members WHERE org_id = $1 AND user_id = $2";
@@ -51,6 +54,36 @@ pub async fn list(tx: &mut Tx, org: OrgId) -> Result<Vec<Member>> {
     rows.into_iter()
         .map(|(id, email, name, role_name)| {
             Ok(Member { user: parsed(&id, "users", "id", &id)?, email, name, role: role(&role_name, org)? })
+        })
+        .collect()
+}
+
+/// A member with what the team's page tells of them.
+#[derive(Clone, Debug)]
+pub struct FullMember {
+    /// The person.
+    pub user: UserId,
+    /// Their address.
+    pub email: String,
+    /// Their name.
+    pub name: String,
+    /// Their role.
+    pub role: Role,
+    /// Since when, Unix milliseconds.
+    pub joined_at: i64,
+    /// When a browser of theirs was last seen, Unix milliseconds.
+    pub last_seen_at: Option<i64>,
+}
+
+/// Every member with what the team's page tells of them, by name.
+pub async fn list_full(tx: &mut Tx, org: OrgId) -> Result<Vec<FullMember>> {
+    type Row = (String, String, String, String, i64, Option<i64>);
+    let key = org.to_string();
+    let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST_FULL).bind(key).fetch_all(c).await)?;
+    rows.into_iter()
+        .map(|(id, email, name, role_name, joined_at, last_seen_at)| {
+            let user = parsed(&id, "users", "id", &id)?;
+            Ok(FullMember { user, email, name, role: role(&role_name, org)?, joined_at, last_seen_at })
         })
         .collect()
 }

@@ -157,7 +157,7 @@ pub(crate) async fn append(env: &Env, tx: &mut Tx, mut event: NewEvent<'_>) -> R
 async fn adopt(env: &Env, tx: &mut Tx, key: &ChainKey, chain: Chain) -> Result<Head> {
     let (mut seq, mut mac) = (0, key.genesis(chain));
     loop {
-        let rows = audit_chain::list_unchained(tx, chain, ROWS).await?;
+        let rows = audit_chain::list_unchained(tx, chain, seq, ROWS).await?;
         for row in &rows {
             // Those of the instance had no order but their time.
             seq = if chain.is_some() { row.seq } else { seq + 1 };

@@ -157,7 +157,7 @@ pub async fn list(env: &Env, actor: &OrgActor<can::AuditRead>, query: AuditQuery
     match Filter::of(&list.query) {
         Ok(filter) => fill(&mut tx, org, &filter, &mut list).await?,
         Err(error) => {
-            list.problem = Some(error.fields.first().map_or(error.message.clone(), |f| f.message.clone()))
+            list.problem = Some(error.fields.first().map_or(error.message.clone(), |f| f.message.clone()));
         }
     }
     drop(tx);

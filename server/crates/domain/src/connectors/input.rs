@@ -114,6 +114,15 @@ pub(super) fn parse_slug(input: &str) -> Result<ConnectorSlug> {
             AppError::field("slug", "slug", "Use single hyphens between the words of the slug").into()
         );
     }
+    // The path of the transport of 2024-11-05.
+    if input == "sse" {
+        return Err(AppError::field(
+            "slug",
+            "slug",
+            "Choose another slug: /mcp/…/sse has a meaning of its own",
+        )
+        .into());
+    }
     input.parse().map_err(|why: model::slug::InvalidSlug| {
         let message = match why {
             model::slug::InvalidSlug::Length => "Use 1 to 63 characters for the slug".to_owned(),

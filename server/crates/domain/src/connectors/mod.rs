@@ -37,6 +37,7 @@ pub use self::{
 pub(crate) use self::{
     definition::{held, review},
     names::publish,
+    policy::offered,
 };
 use crate::{
     Env, Error, OrgActor, Result, both,

@@ -21,7 +21,11 @@ use super::{
     names::{Published, publish, room},
     read,
 };
-use crate::{Env, Error, OrgActor, Result, change::Event, mcp::tools::SEPARATOR};
+use crate::{
+    Env, Error, OrgActor, Result,
+    change::Event,
+    mcp::tools::{SEPARATOR, with_description},
+};
 
 /// A tool as pages show it.
 fn shown(slug: &ConnectorSlug, policy: ToolPolicy, row: &Row, published: Published, others: &[&str]) -> Tool {
@@ -82,6 +86,27 @@ pub(super) async fn tools(tx: &mut Tx, org: OrgId, row: &ConnectorRow) -> Result
         .zip(published)
         .map(|(tool, published)| shown(&row.slug, row.tool_policy, tool, published, &others))
         .collect())
+}
+
+/// The tools of a connector that agents are offered: the name behind the prefix, and the definition.
+pub(crate) fn offered(connector: &ConnectorRow, rows: Vec<Row>) -> Vec<(String, String)> {
+    let published = publish(connector.slug.as_str(), &rows);
+    rows.into_iter()
+        .zip(published)
+        .filter(|(row, published)| {
+            row.enabled
+                && row.gone_at.is_none()
+                && published.clash.is_none()
+                && !held(review(row), connector.tool_policy)
+        })
+        .map(|(row, published)| {
+            let definition = match &row.description {
+                Some(description) => with_description(&row.definition, description),
+                None => row.definition,
+            };
+            (published.name, definition)
+        })
+        .collect()
 }
 
 fn one<'r>(rows: &'r [Row], name: &str) -> Result<&'r Row> {

@@ -24,7 +24,7 @@ pub(super) struct Accepts {
 }
 
 impl Accepts {
-    fn read(headers: &HeaderMap) -> Self {
+    pub(super) fn read(headers: &HeaderMap) -> Self {
         let mut accepts = Self { json: false, events: false };
         let mut values = headers.get_all(header::ACCEPT).iter().peekable();
         if values.peek().is_none() {

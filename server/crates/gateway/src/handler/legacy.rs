@@ -1,23 +1,28 @@
 //! 2025-03-26 to 2025-11-25: sessions that `initialize` opens; and bare calls, which need neither.
 
-use std::sync::Arc;
-
 use axum::response::Response;
-use domain::mcp::{ASSUMED, IMPLEMENTATION, LEGACY, MODERN, code, json, meta};
+use domain::mcp::{
+    ASSUMED, IMPLEMENTATION, LEGACY, MODERN,
+    asks::Asks,
+    code, json, meta,
+    upstream::{LEVELS, Method},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    CAPABILITIES, Era, Exchange, bad_request, invalid_params, method_not_allowed, methods::unknown_method,
+    Accepts, CAPABILITIES, Caller, Era, Exchange, bad_request, invalid_params, method_not_allowed,
     modern::missing_meta, single, unsupported_version,
 };
 use crate::{
-    Inner,
+    Inner, events,
+    planes::ReadyConnector,
     reply::{RpcError, empty},
-    sessions::Holder,
+    sessions::{Holder, Live},
 };
 
-const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+/// Resources that one session can be told of.
+const MAX_SUBSCRIPTIONS: usize = 256;
+pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
 fn session_not_found() -> RpcError {
     RpcError::new(
@@ -38,6 +43,29 @@ pub(super) fn delete(inner: &Inner, headers: &HeaderMap, holder: &Holder) -> Res
     }
 }
 
+/// Opens the stream of a session.
+pub(super) fn get(
+    caller: &Caller,
+    only: Option<&ReadyConnector>,
+    headers: &HeaderMap,
+    holder: &Holder,
+) -> Result<Response, RpcError> {
+    let inner = &caller.inner;
+    // The modern era has no such streams, and what is no session cannot have one.
+    let Some(id) = single(headers, &SESSION_ID)? else { return Err(method_not_allowed("POST, DELETE")) };
+    let live = inner.sessions.find(id, holder).ok_or_else(session_not_found)?;
+    if !Accepts::read(headers).events {
+        return Err(RpcError::new(
+            StatusCode::NOT_ACCEPTABLE,
+            code::INVALID_REQUEST,
+            "There is only an event stream to GET here: accept text/event-stream.",
+        ));
+    }
+    let last_seen = single(headers, &HeaderName::from_static("last-event-id"))?;
+    let permit = inner.limits.stream(caller)?;
+    Ok(events::get(caller.clone(), only.map(|only| only.plane.id), &live, last_seen, permit))
+}
+
 impl Exchange<'_> {
     /// With a session, or without any state.
     pub(super) async fn legacy(
@@ -47,11 +75,14 @@ impl Exchange<'_> {
     ) -> Result<Response, RpcError> {
         let inner = &*self.caller.inner;
         let Some(method) = self.message.method.as_deref() else {
-            // A response: nothing was asked, so there is nothing to do with it; in a session that is no mistake.
-            return match single(self.headers, &SESSION_ID)? {
-                Some(id) if inner.sessions.touch(id, &holder()) => Ok(empty(StatusCode::ACCEPTED)),
-                Some(_) => Err(session_not_found()),
-                None => Err(bad_request(code::INVALID_REQUEST, "Responses are not expected here.")),
+            // The answer to a question of ours, in the session where it was asked.
+            return match (single(self.headers, &SESSION_ID)?, self.message.answer) {
+                (Some(id), Some(outcome)) => {
+                    let live = inner.sessions.find(id, &holder()).ok_or_else(session_not_found)?;
+                    live.questions.answer(self.message.id.unwrap_or_default(), outcome);
+                    Ok(empty(StatusCode::ACCEPTED))
+                }
+                _ => Err(bad_request(code::INVALID_REQUEST, "Responses are not expected here.")),
             };
         };
         if version == Some(MODERN) {
@@ -70,25 +101,66 @@ impl Exchange<'_> {
             return Err(unsupported_version(version));
         }
         let session = match single(self.headers, &SESSION_ID)? {
-            Some(id) if inner.sessions.touch(id, &holder()) => Some(id),
-            Some(_) => return Err(session_not_found()),
+            Some(id) => Some(inner.sessions.find(id, &holder()).ok_or_else(session_not_found)?),
             None => None,
         };
+        let session = session.as_ref();
         let era = if session.is_some() { Era::Legacy } else { Era::Bare };
         if self.message.id.is_none() {
-            if let (Some(session), "notifications/cancelled", Some(request)) =
+            if let (Some(live), "notifications/cancelled", Some(request)) =
                 (session, method, self.message.params.request_id)
             {
-                inner.sessions.cancel(session, request);
+                live.cancel(request);
             }
             return Ok(empty(StatusCode::ACCEPTED));
         }
-        match method {
-            "ping" => Ok(self.result(era, "{}")),
-            "tools/list" => self.list(era),
-            "tools/call" => self.call(era, session).await,
-            _ => Err(unknown_method(era, method)),
+        match (method, session) {
+            ("ping", _) => Ok(self.result(era, "{}")),
+            ("logging/setLevel", Some(live)) => self.set_level(live),
+            ("resources/subscribe", Some(live)) => self.subscribe(live, true).await,
+            ("resources/unsubscribe", Some(live)) => self.subscribe(live, false).await,
+            ("logging/setLevel" | "resources/subscribe" | "resources/unsubscribe", None) => Err(bad_request(
+                code::INVALID_REQUEST,
+                "This needs a session. Send initialize first, and its Mcp-Session-Id with each request.",
+            )
+            .word("session_required")),
+            _ => self.common(era, session, method).await,
         }
+    }
+
+    /// From which level on the client wants log messages. It counts for the calls of its session, on the node that it is
+    /// used on.
+    fn set_level(&self, live: &Live) -> Result<Response, RpcError> {
+        let level = self.message.params.others.iter().find(|(key, _)| *key == "level");
+        let level = level.and_then(|(_, value)| json::string(value));
+        let level = level.and_then(|level| LEVELS.iter().position(|known| *known == level));
+        let level = level.ok_or_else(|| {
+            invalid_params(&format!("logging/setLevel needs params.level, one of {}.", LEVELS.join(", ")))
+        })?;
+        live.set_level(level);
+        Ok(self.result(Era::Legacy, "{}"))
+    }
+
+    /// Begins or ends to tell a session of changes of one resource.
+    async fn subscribe(&self, live: &Live, on: bool) -> Result<Response, RpcError> {
+        let method = if on { Method::Subscribe } else { Method::Unsubscribe };
+        let uri = self.subject(method)?;
+        if on {
+            self.find_resource(Era::Legacy, &uri).await?;
+            let mut subscriptions = live.subscriptions();
+            if subscriptions.len() >= MAX_SUBSCRIPTIONS {
+                return Err(RpcError::new(
+                    StatusCode::OK,
+                    code::LIMITED,
+                    format!("This session has {MAX_SUBSCRIPTIONS} subscriptions. End one first."),
+                ));
+            }
+            subscriptions.insert(uri.into_owned());
+        } else {
+            live.subscriptions().remove(uri.as_ref());
+        }
+        live.changed.notify_one();
+        Ok(self.result(Era::Legacy, "{}"))
     }
 
     fn initialize(&self, holder: impl FnOnce() -> Holder) -> Result<Response, RpcError> {
@@ -103,32 +175,12 @@ impl Exchange<'_> {
             r#"{{"protocolVersion":"{version}","capabilities":{CAPABILITIES},"serverInfo":{IMPLEMENTATION}}}"#
         );
         let mut response = self.result(Era::Legacy, &value);
-        let session = self.caller.inner.sessions.open(holder());
+        let capabilities = self.message.params.others.iter().find(|(key, _)| *key == "capabilities");
+        let asks = capabilities.map(|(_, value)| Asks::read(value)).unwrap_or_default();
+        let session = self.caller.inner.sessions.open(holder(), asks, version);
         if let Ok(session) = HeaderValue::try_from(session) {
             response.headers_mut().insert(SESSION_ID, session);
         }
         Ok(response)
-    }
-}
-
-/// A call that is noted in its session, so that it can be cancelled there.
-pub(crate) struct Running {
-    inner: Arc<Inner>,
-    session: String,
-    request: String,
-    pub(crate) token: CancellationToken,
-}
-
-impl Running {
-    pub(super) fn new(inner: &Arc<Inner>, session: &str, request: Option<&str>) -> Self {
-        let request = request.unwrap_or_default().to_owned();
-        let token = inner.sessions.run(session, &request);
-        Self { inner: Arc::clone(inner), session: session.to_owned(), request, token }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.inner.sessions.ended(&self.session, &self.request);
     }
 }

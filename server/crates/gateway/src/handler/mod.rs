@@ -2,7 +2,9 @@
 //! [`legacy`], what is asked that of [`methods`], and what came of it that of [`outcome`].
 
 mod body;
+mod find;
 mod legacy;
+mod lists;
 mod member;
 mod methods;
 mod modern;
@@ -26,14 +28,12 @@ use domain::{
     request::ClientIp,
     tokens::Refused,
 };
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
 use tokio::time::Instant;
 
 use self::body::Accepts;
-pub(crate) use self::{
-    legacy::Running,
-    outcome::{failed, render},
-};
+pub(crate) use self::{legacy::SESSION_ID, outcome::View};
 use crate::{
     Gateway, Inner,
     auth::{self, Credential, Endpoint, Presented},
@@ -48,15 +48,15 @@ use crate::{
 };
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-/// What is advertised: tools, without news of changes.
-const CAPABILITIES: &str = r#"{"tools":{"listChanged":false}}"#;
+/// What is advertised. It is the same whatever the connectors offer: a list of what none of them has is empty.
+const CAPABILITIES: &str = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},"completions":{},"logging":{}}"#;
 
 pub(crate) async fn org(
     State(gateway): State<Gateway>,
     Path(slug): Path<String>,
     request: Request,
 ) -> Response {
-    serve(&gateway, &slug, None, request).await
+    guarded(&gateway, &slug, None, request, streamable()).await
 }
 
 pub(crate) async fn connector(
@@ -64,11 +64,27 @@ pub(crate) async fn connector(
     Path((slug, connector)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    serve(&gateway, &slug, Some(&connector), request).await
+    guarded(&gateway, &slug, Some(&connector), request, streamable()).await
+}
+
+/// What answers a request that may be looked at.
+pub(crate) type Serve =
+    Box<dyn for<'e> FnOnce(Arc<Inner>, Endpoint<'e>, request::Parts, Body) -> BoxFuture<'e, Response> + Send>;
+
+fn streamable() -> Serve {
+    Box::new(|inner, endpoint, head, body| {
+        Box::pin(async move { judged(&inner, endpoint, head, body).await })
+    })
 }
 
 /// Host and Origin come before everything, and browsers' questions before authentication.
-async fn serve(gateway: &Gateway, slug: &str, connector: Option<&str>, request: Request) -> Response {
+pub(crate) async fn guarded(
+    gateway: &Gateway,
+    slug: &str,
+    connector: Option<&str>,
+    request: Request,
+    serve: Serve,
+) -> Response {
     let (head, body) = request.into_parts();
     let origin = match gateway.0.site.check(&head.uri, &head.headers) {
         Ok(origin) => origin.cloned(),
@@ -81,7 +97,7 @@ async fn serve(gateway: &Gateway, slug: &str, connector: Option<&str>, request: 
     }
     let mut response = if well_formed(slug) && connector.is_none_or(well_formed) {
         let endpoint = Endpoint { site: &gateway.0.site, slug, connector };
-        judged(&gateway.0, endpoint, head, body).await
+        serve(Arc::clone(&gateway.0), endpoint, head, body).await
     } else {
         not_found().respond(None)
     };
@@ -112,36 +128,60 @@ pub(crate) struct Caller {
     pub(crate) trace: Arc<Trace>,
 }
 
-async fn judged(inner: &Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts, body: Body) -> Response {
-    let caller = match authenticate(inner, endpoint, &head).await {
+/// The caller of a request whose credential is good and reaches the endpoint's connector.
+///
+/// # Errors
+/// The whole answer to any other.
+pub(crate) async fn admitted(
+    inner: &Arc<Inner>,
+    endpoint: Endpoint<'_>,
+    head: &request::Parts,
+) -> Result<Caller, Response> {
+    let caller = match authenticate(inner, endpoint, head).await {
         Ok(caller) => caller,
         Err(error) => {
             if error.status == StatusCode::UNAUTHORIZED
                 && let Ok(presented) = auth::presented(&head.headers, head.uri.query(), &endpoint)
             {
-                if let Err(standing) = address(&head).map_or(Ok(()), |from| inner.limits.failed(from)) {
+                if let Err(standing) = address(head).map_or(Ok(()), |from| inner.limits.failed(from)) {
                     let mut response = standing.refusal().respond(None);
                     tell(response.headers_mut(), [&standing]);
-                    return response;
+                    return Err(response);
                 }
-                seen::refused(inner, &endpoint, &head, &presented);
+                seen::refused(inner, &endpoint, head, &presented);
             }
-            return error.respond(None);
+            return Err(error.respond(None));
         }
+    };
+    match endpoint.connector.map(|slug| (slug, caller.ready.connector(slug))) {
+        Some((_, None)) => Err(not_found().respond(None)),
+        Some((slug, Some(connector))) if !caller.access.scope.includes(connector.plane.id) => {
+            Err(endpoint.insufficient_scope(slug).respond(None))
+        }
+        _ => Ok(caller),
+    }
+}
+
+pub(crate) async fn judged(
+    inner: &Arc<Inner>,
+    endpoint: Endpoint<'_>,
+    head: request::Parts,
+    body: Body,
+) -> Response {
+    let caller = match admitted(inner, endpoint, &head).await {
+        Ok(caller) => caller,
+        Err(response) => return response,
     };
     asked(&caller, endpoint, head, body).await
 }
 
-/// A request of somebody who was found to be who they say.
+/// A request of somebody who was found to be who they say, and whose scope reaches the endpoint's connector.
 async fn asked(caller: &Caller, endpoint: Endpoint<'_>, head: request::Parts, body: Body) -> Response {
     let inner = &caller.inner;
     let only = match endpoint.connector {
         None => None,
         Some(slug) => match caller.ready.connector(slug) {
             None => return not_found().respond(None),
-            Some(connector) if !caller.access.scope.includes(connector.plane.id) => {
-                return endpoint.insufficient_scope(slug).respond(None);
-            }
             some => some,
         },
     };
@@ -152,8 +192,12 @@ async fn asked(caller: &Caller, endpoint: Endpoint<'_>, head: request::Parts, bo
     };
     match head.method {
         Method::POST => {}
+        Method::GET => {
+            return legacy::get(caller, only, &head.headers, &holder())
+                .unwrap_or_else(|error| error.respond(None));
+        }
         Method::DELETE => return legacy::delete(inner, &head.headers, &holder()),
-        _ => return method_not_allowed("POST, DELETE").respond(None),
+        _ => return method_not_allowed("POST, GET, DELETE").respond(None),
     }
     // Counted before the body, which may be anything, and told with the id that is in it.
     let admitted = inner.limits.admit(caller).await;
@@ -255,11 +299,11 @@ pub(crate) fn unavailable() -> RpcError {
     .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-fn method_not_allowed(allow: &'static str) -> RpcError {
+pub(crate) fn method_not_allowed(allow: &'static str) -> RpcError {
     RpcError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         code::INVALID_REQUEST,
-        "Send messages with POST. There is no stream to GET here.",
+        "Send messages with POST. There is a stream to GET only in a session that initialize has opened.",
     )
     .word("method_not_allowed")
     .header(header::ALLOW, HeaderValue::from_static(allow))
@@ -333,8 +377,12 @@ impl Exchange<'_> {
     }
 
     fn respond(&self, era: Era, message: reply::Message) -> Response {
-        if self.accepts.json || era == Era::Bare {
-            message.json(StatusCode::OK)
+        self.respond_as(era, StatusCode::OK, message)
+    }
+
+    fn respond_as(&self, era: Era, status: StatusCode, message: reply::Message) -> Response {
+        if self.accepts.json || era == Era::Bare || status != StatusCode::OK {
+            message.json(status)
         } else {
             reply::events(Body::from(message.event()))
         }

@@ -260,6 +260,37 @@ impl Limits {
         Ok(CallSlot { slots, _permits: [own, of_connector, of_org] })
     }
 
+    /// The right to keep a stream open without a call (REQ-06).
+    ///
+    /// # Errors
+    /// 429.
+    pub(crate) fn stream(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, RpcError> {
+        let org = self.org(caller.ready.plane.org);
+        let slots = self.slots(&org, &caller.access.principal, self.clock.now_micros());
+        Arc::clone(&slots.streams).try_acquire_owned().map_err(|_| {
+            RpcError::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                code::LIMITED,
+                format!(
+                    "This credential has {} streams open. Close some first.",
+                    self.settings.streams_per_key
+                ),
+            )
+            .data(r#"{"code":"streams","retry_after":5}"#.to_owned())
+            .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+        })
+    }
+
+    /// Waits for the right to ask several connectors what they offer, which is no call of any of them.
+    ///
+    /// # Errors
+    /// 429.
+    pub(crate) async fn own_turn(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, RpcError> {
+        let org = self.org(caller.ready.plane.org);
+        let slots = self.slots(&org, &caller.access.principal, self.clock.now_micros());
+        self.turn(caller, &slots).await
+    }
+
     /// Waits until the principal may make one more call.
     async fn turn(&self, caller: &Caller, slots: &Arc<Slots>) -> Result<OwnedSemaphorePermit, RpcError> {
         if let Ok(permit) = Arc::clone(&slots.calls).try_acquire_owned() {

@@ -13,7 +13,10 @@ async fn a_modern_client_discovers_lists_and_calls() {
         assert_eq!(discovered.status, 200);
         let result = &discovered.json()["result"];
         assert_eq!(result["supportedVersions"], json!([MODERN, "2025-11-25", "2025-06-18", "2025-03-26"]));
-        assert_eq!(result["capabilities"], json!({"tools":{"listChanged":false}}));
+        assert_eq!(
+            result["capabilities"],
+            json!({"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},"completions":{},"logging":{}})
+        );
         assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "gatehouse");
         let listed = bench.modern("/mcp/acme", 1, "tools/list", json!({})).await.json();
         for result in [result, &listed["result"]] {
@@ -36,7 +39,7 @@ async fn a_modern_client_discovers_lists_and_calls() {
 #[tokio::test]
 async fn a_modern_request_for_a_removed_method_is_404() {
     let bench = Bench::new(Speaks::Modern);
-    for method in ["initialize", "ping", "logging/setLevel", "prompts/list", "nonsense"] {
+    for method in ["initialize", "ping", "logging/setLevel", "resources/subscribe", "nonsense"] {
         let answer = bench.modern("/mcp/acme", 1, method, json!({})).await;
         assert_eq!((answer.status, answer.code()), (404, -32601), "{method}");
         assert_eq!(answer.json()["id"], 1);
@@ -88,7 +91,7 @@ async fn rsv_12_a_legacy_session_lives_from_initialize_to_delete() {
             json!({"content":[{"type":"video","future":"m2"}],"isError":false}),
             "{speaks:?}"
         );
-        let unknown = within(1, "/mcp/acme", rpc(4, "resources/list", json!({}))).await;
+        let unknown = within(1, "/mcp/acme", rpc(4, "subscriptions/listen", json!({}))).await;
         assert_eq!((unknown.status, unknown.code()), (200, -32601));
         let responded = within(1, "/mcp/acme", json!({"jsonrpc":"2.0","id":1,"result":{}})).await;
         assert_eq!(responded.status, 202);

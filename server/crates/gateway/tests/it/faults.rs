@@ -80,7 +80,7 @@ fn call(id: u64, tool: &str) -> Value {
 }
 
 #[tokio::test]
-async fn ups_05_ups_06_ups_10_every_fault_is_an_error_of_the_call_and_of_nothing_else() {
+async fn ups_05_ups_06_ups_07_ups_10_every_fault_is_an_error_of_the_call_and_of_nothing_else() {
     let server = Unruly::start().await;
     let bench = bench(&server, UpstreamSettings::default());
     for (id, (tool, codes)) in (1..).zip(FAULTS) {

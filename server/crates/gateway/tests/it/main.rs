@@ -15,3 +15,4 @@ mod tokens;
 mod transport;
 mod unruly;
 mod upstream;
+mod wire;

@@ -31,12 +31,14 @@ use domain::{
         exchange::{BodyStream, Exchange, NetError},
         upstream::{UpstreamSettings, Upstreams},
     },
+    sealer::{MasterKey, Sealer},
+    tickets::Tickets,
     tokens::{AccessToken, Reader, Refused, TokenGrant},
     upstream_oauth::{Held, Holder, Keeper, NotAuthorized, PlaneAuth},
     usage::{Ledger, PlanePolicy, Record, Reserved, Taken},
 };
 use futures_util::{StreamExt as _, future::BoxFuture, stream};
-use gateway::{Gateway, Meter, Parts, Settings, router};
+use gateway::{Gateway, Meter, Parts, Refresh, Settings, router};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt as _;
 use model::{
@@ -361,6 +363,14 @@ impl Ledger for FakeLedger {
     }
 }
 
+struct FakeRefresh;
+
+impl Refresh for FakeRefresh {
+    fn tools_changed(&self, _: OrgId, _: ConnectorId) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
 /// Access tokens in clear text: `domain` proves that only those it signed are read.
 #[derive(Default)]
 pub(crate) struct FakeTokens {
@@ -504,6 +514,8 @@ pub(crate) struct FakeUpstream {
     pub(crate) answered: Notify,
     pub(crate) answer: Mutex<Option<Value>>,
     pub(crate) dropped: AtomicUsize,
+    /// Hosts that fail at whatever is no tool.
+    pub(crate) down: Mutex<HashSet<String>>,
     next: AtomicUsize,
 }
 
@@ -525,6 +537,7 @@ impl FakeUpstream {
             answered: Notify::new(),
             answer: Mutex::default(),
             dropped: AtomicUsize::new(0),
+            down: Mutex::default(),
             next: AtomicUsize::new(1),
         })
     }
@@ -558,7 +571,11 @@ async fn upstream(State(fake): State<Arc<FakeUpstream>>, request: Request) -> Re
     let bytes = body.collect().await.unwrap().to_bytes();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let host = head.uri.host().unwrap_or_default().to_owned();
-    fake.seen.lock().unwrap().push(Seen { host, headers: head.headers.clone(), body: body.clone() });
+    fake.seen.lock().unwrap().push(Seen {
+        host: host.clone(),
+        headers: head.headers.clone(),
+        body: body.clone(),
+    });
     if head.method != Method::POST {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
@@ -576,7 +593,7 @@ async fn upstream(State(fake): State<Arc<FakeUpstream>>, request: Request) -> Re
         (Speaks::Modern, "server/discover") => {
             return json_response(
                 200,
-                &json!({"jsonrpc":"2.0","id":id,"result":{"resultType":"complete","supportedVersions":[MODERN],"capabilities":{"tools":{}},
+                &json!({"jsonrpc":"2.0","id":id,"result":{"resultType":"complete","supportedVersions":[MODERN],"capabilities":{"tools":{},"prompts":{},"resources":{"subscribe":true}},
                     "ttlMs":0,"cacheScope":"private","_meta":{"io.modelcontextprotocol/serverInfo":{"name":"fake","version":"1.2"}}}}),
             );
         }
@@ -585,7 +602,7 @@ async fn upstream(State(fake): State<Arc<FakeUpstream>>, request: Request) -> Re
             fake.sessions.lock().unwrap().insert(session.clone());
             let mut response = json_response(
                 200,
-                &json!({"jsonrpc":"2.0","id":id,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"fake","version":"1.2"}}}),
+                &json!({"jsonrpc":"2.0","id":id,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"prompts":{},"resources":{"subscribe":true}},"serverInfo":{"name":"fake","version":"1.2"}}}),
             );
             response.headers_mut().insert("mcp-session-id", HeaderValue::try_from(session).unwrap());
             return response;
@@ -613,8 +630,35 @@ async fn upstream(State(fake): State<Arc<FakeUpstream>>, request: Request) -> Re
                 {"name":"bad name","inputSchema":{"type":"object"}}],"resultType":"complete","ttlMs":0,"cacheScope":"private"}}),
         ),
         "tools/call" => call(&fake, &id, &body["params"], modern).await,
+        "prompts/list" | "resources/list" | "prompts/get" | "resources/read" | "completion/complete" => {
+            if fake.down.lock().unwrap().contains(&host) {
+                return (StatusCode::INTERNAL_SERVER_ERROR, "").into_response();
+            }
+            primitive(&id, &host, &method, &body["params"])
+        }
         _ => rpc_error(404, &id, -32601),
     }
+}
+
+/// Prompts and resources: two pages of each list, with members that no model knows.
+fn primitive(id: &Value, host: &str, method: &str, params: &Value) -> Response {
+    let more = params["cursor"].is_null();
+    let number = if more { 1 } else { 2 };
+    let mut result = match method {
+        "prompts/list" => json!({"prompts":[{"name":format!("p{number}"),"vendor":host}]}),
+        "resources/list" => {
+            json!({"resources":[{"uri":format!("test://{host}/{number}"),"name":"r","vendor":1}]})
+        }
+        "resources/read" => json!({"contents":[{"uri":params["uri"],"text":host,"vendor":[1]}]}),
+        "prompts/get" => {
+            json!({"messages":[{"role":"user","content":{"type":"text","text":params["name"]}}]})
+        }
+        _ => json!({"completion":{"values":[params["ref"]["name"], host]}}),
+    };
+    if method.ends_with("/list") && more {
+        result["nextCursor"] = json!("second");
+    }
+    json_response(200, &json!({"jsonrpc":"2.0","id":id,"result":result}))
 }
 
 async fn call(fake: &Arc<FakeUpstream>, id: &Value, params: &Value, modern: bool) -> Response {
@@ -671,8 +715,11 @@ async fn call(fake: &Arc<FakeUpstream>, id: &Value, params: &Value, modern: bool
             let (fake, id) = (Arc::clone(fake), id.clone());
             let answer = stream::once(async move {
                 fake.answered.notified().await;
-                let code = fake.answer.lock().unwrap().take().unwrap_or_default()["error"]["code"].clone();
-                let text = format!("refused with {code}");
+                let answer = fake.answer.lock().unwrap().take().unwrap_or_default();
+                let text = match answer.get("result") {
+                    Some(result) => format!("told {result}"),
+                    None => format!("refused with {}", answer["error"]["code"]),
+                };
                 let result = json!({"content":[{"type":"text","text":text}]});
                 Ok(event(&json!({"jsonrpc":"2.0","id":id,"result":result})))
             });
@@ -786,8 +833,10 @@ impl Bench {
             journal: Arc::default(),
             ledger: ledger.clone(),
             meter: meter.clone(),
+            refresh: Arc::new(FakeRefresh),
             clock: clock.clone(),
             rng: Arc::new(SeededRng::new(7)),
+            tickets: Arc::new(Tickets::new(&Sealer::new(MasterKey::generate(&SeededRng::new(9))))),
             settings,
         });
         let app = router(gateway.clone());

@@ -209,3 +209,34 @@ async fn a_server_that_leaves_the_probe_unanswered_is_asked_in_the_old_way() {
     let report = probe(silent).await.unwrap();
     assert_eq!(report.protocol_version, "2025-03-26");
 }
+
+#[tokio::test(start_paused = true)]
+async fn ups_07_a_list_that_failed_is_asked_for_twice_more_and_no_further() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    for (failures, answered) in [(2, true), (3, false)] {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&lists);
+        let app = Router::new().fallback(move |request: Request| {
+            let lists = Arc::clone(&counted);
+            async move {
+                let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+                let message: Value = serde_json::from_slice(&body).unwrap();
+                let result = if message["method"] == "server/discover" {
+                    json!({"supportedVersions":["2026-07-28"]})
+                } else if lists.fetch_add(1, Ordering::SeqCst) < failures {
+                    return StatusCode::SERVICE_UNAVAILABLE.into_response();
+                } else {
+                    json!({"tools":[]})
+                };
+                let answer = json!({"jsonrpc":"2.0","id":message["id"],"result":result});
+                ([("content-type", "application/json")], answer.to_string()).into_response()
+            }
+        });
+        let began = tokio::time::Instant::now();
+        let found = probe(app).await;
+        assert_eq!(found.is_ok(), answered, "{failures}");
+        assert_eq!(lists.load(Ordering::SeqCst), 3);
+        assert!(began.elapsed() < std::time::Duration::from_secs(2));
+    }
+}

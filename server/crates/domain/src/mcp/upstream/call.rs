@@ -103,8 +103,14 @@ pub struct Call<'a> {
     pub progress_token: Option<&'a str>,
     /// The client's capabilities, for a server of the modern era. What it can be asked is in [`Call::session`].
     pub capabilities: Option<&'a str>,
-    /// From which level on log messages are wanted; none are without.
+    /// From which level on log messages are wanted.
     pub log_level: Option<&'a str>,
+    /// Whether log messages are wanted without a level too, as in the legacy era: those that the server thinks right.
+    pub logs: bool,
+    /// `requestState` of the server, for a second round in the modern era.
+    pub request_state: Option<&'a str>,
+    /// `inputResponses`, likewise.
+    pub input_responses: Option<&'a str>,
     /// Whose session is used, where there are sessions.
     pub session: Session,
     /// `Mcp-Param-*`.

@@ -116,6 +116,7 @@ impl HttpUpstream {
             asked: 0,
             asks: Asks::NONE,
             listening: true,
+            open: None,
             cancel: Cancel::default(),
             ticket: None,
         }))))

@@ -22,7 +22,7 @@ pub use self::{
     http::HttpUpstream,
     listen::{Listener, Wanted},
     pool::{Key, Upstreams},
-    stream::CallStream,
+    stream::{CallStream, LEVELS},
 };
 use super::{
     MODERN, code,

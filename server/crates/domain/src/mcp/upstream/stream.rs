@@ -1,6 +1,6 @@
 //! An answer that comes as an event stream, and what becomes of a call that nobody waits for any more.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -21,8 +21,10 @@ use crate::mcp::{
 
 /// Requests of a server in the middle of a call that are answered; the rest is dropped.
 const MAX_ASKED: u8 = 64;
+/// The answer to a question that is not passed on.
+const REFUSED: &str = r#""error":{"code":-32601,"message":"The client cannot be asked this"}"#;
 /// The levels of log messages, least severe first.
-pub(super) const LEVELS: [&str; 8] =
+pub const LEVELS: [&str; 8] =
     ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 
 /// Tells a legacy server that its answer is no longer wanted. In the modern era the end of the connection says so.
@@ -71,6 +73,8 @@ pub struct CallStream {
     pub(super) asks: Asks,
     /// Whether it is no call, but a stream of news: every notification is passed on, and silence is no fault.
     pub(super) listening: bool,
+    /// Questions that the client has not answered, and since when. Meanwhile no time runs out: a person is thinking.
+    pub(super) open: Option<(u16, Instant)>,
     pub(super) cancel: Cancel,
     /// Its place among the requests of its connector.
     pub(super) ticket: Option<Ticket>,
@@ -118,7 +122,7 @@ impl CallStream {
                 }
             }
             let idle = Instant::now() + self.patience.idle;
-            let chunk = if self.listening {
+            let chunk = if self.listening || self.open.is_some() {
                 Ok(self.body.next().await)
             } else {
                 timeout_at(idle.min(self.deadline), self.body.next()).await
@@ -187,26 +191,43 @@ impl CallStream {
             // The parameters are a part of the message, unless there are none.
             let params =
                 if params == "{}" { Bytes::from_static(b"{}") } else { data.slice_ref(params.as_bytes()) };
+            // While a person is thinking it takes no place among the requests to the server.
+            if let Some(mut ticket) = self.ticket.take() {
+                ticket.good();
+            }
+            let (count, since) = self.open.unwrap_or((0, Instant::now()));
+            self.open = Some((count + 1, since));
             return Some(CallEvent::Request(Question { id: id.to_owned(), method, params }));
         }
         tracing::info!(method, "request of an upstream server refused: the client did not declare it");
-        self.refuse(id);
+        self.reply(id, REFUSED);
         None
     }
 
     /// Answers a question of the server: `outcome` is the member `"result":…` or `"error":…`.
-    pub fn reply(&self, id: &str, outcome: &str) {
-        let Some(agreed) = &self.agreed else { return };
-        self.upstream.aside(agreed, "", format!(r#"{{"jsonrpc":"2.0","id":{id},{outcome}}}"#));
+    pub fn answer(&mut self, id: &str, outcome: &str) {
+        if let Some((count, since)) = self.open {
+            self.open = (count > 1).then_some((count - 1, since));
+            if self.open.is_none() {
+                self.deadline += since.elapsed();
+                self.last += since.elapsed();
+            }
+        }
+        self.reply(id, outcome);
     }
 
     /// Tells the server that its question is not answered.
-    pub fn refuse(&self, id: &str) {
-        self.reply(id, r#""error":{"code":-32601,"message":"The client cannot be asked this"}"#);
+    pub fn refuse(&mut self, id: &str) {
+        self.answer(id, REFUSED);
     }
 
-    /// Gives the call more time: that for which a person was waited for.
-    pub fn extend(&mut self, by: Duration) {
-        self.deadline += by;
+    /// With which token progress is told from now on.
+    pub fn set_progress_token(&mut self, token: Option<&str>) {
+        self.progress = token.map(str::to_owned);
+    }
+
+    fn reply(&self, id: &str, outcome: &str) {
+        let Some(agreed) = &self.agreed else { return };
+        self.upstream.aside(agreed, "", format!(r#"{{"jsonrpc":"2.0","id":{id},{outcome}}}"#));
     }
 }

@@ -119,6 +119,7 @@ impl Inner {
                 asked: 0,
                 asks: Asks::NONE,
                 listening: false,
+                open: None,
                 cancel: Cancel::default(),
                 ticket: None,
             })));

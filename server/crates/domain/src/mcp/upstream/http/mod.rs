@@ -269,7 +269,7 @@ impl HttpUpstream {
         let mut reply = self.request(call, level, ticket).await?;
         if let Reply::Stream(stream) = &mut reply {
             stream.progress = call.progress_token.map(str::to_owned);
-            stream.level = level;
+            stream.level = level.or(call.logs.then_some(0));
             stream.asks = call.session.asks;
         }
         Ok(reply)

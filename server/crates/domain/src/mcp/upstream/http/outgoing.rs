@@ -62,6 +62,14 @@ pub(super) fn write_call(call: &Call<'_>, agreed: &Agreed, id: u64) -> String {
     for (key, value) in call.others {
         let _ = write!(body, r#""{key}":{value},"#);
     }
+    if agreed.era == Era::Modern {
+        if let Some(state) = call.request_state {
+            let _ = write!(body, r#""requestState":{state},"#);
+        }
+        if let Some(responses) = call.input_responses {
+            let _ = write!(body, r#""inputResponses":{responses},"#);
+        }
+    }
     write_meta(&mut body, agreed, call, id);
     body.push_str("}}");
     body
@@ -81,7 +89,8 @@ pub(super) fn write_meta(body: &mut String, agreed: &Agreed, call: &Call<'_>, id
             meta::CLIENT_CAPABILITIES,
             carried(call.capabilities)
         );
-        if let Some(level) = call.log_level {
+        // Nothing is logged to whoever asks for nothing.
+        if let Some(level) = call.log_level.or(call.logs.then_some("\"info\"")) {
             let _ = write!(body, r#","{}":{level}"#, meta::LOG_LEVEL);
         }
     }

@@ -1,0 +1,6 @@
+//! How the organisation protects its accounts.
+
+pub mod api;
+mod page;
+
+pub use page::SecurityPage;

@@ -1,0 +1,132 @@
+use leptos::prelude::*;
+use leptos_router::{LazyRoute, lazy_route};
+use model::{Permission, Role, orgs::Me, paths, team::TeamMember};
+
+use super::api::{LoadTeam, SetMemberRole};
+use crate::{
+    components::{Badge, ButtonKind, DataTable, Day, Icon, PageHeader, SubmitButton, Time, Tone},
+    erase::Erase as _,
+    form::{ErrorSummary, Form, PostForm, use_form, use_form_for},
+    page::{Loaded, load, page},
+};
+
+/// The members.
+pub struct TeamPage {
+    team: Loaded<(Vec<TeamMember>, i64)>,
+}
+
+#[lazy_route]
+impl LazyRoute for TeamPage {
+    fn data() -> Self {
+        Self { team: load(LoadTeam {}) }
+    }
+
+    fn view(this: Self) -> AnyView {
+        // Without scripts, somebody who is gone already has no row any more to say so.
+        let gone = use_form::<SetMemberRole>();
+        page(this.team, move |(team, now), me| view_of(gone, &team, &me, now))
+    }
+}
+
+fn view_of(gone: Form<SetMemberRole>, team: &[TeamMember], me: &Me, now: i64) -> AnyView {
+    let may_set = me.can(Permission::TeamRoles);
+    let owner = me.org.as_ref().is_some_and(|org| org.role == Role::Owner);
+    let s = if team.len() == 1 { "" } else { "s" };
+    let about = format!("{} member{s}. A change of a role counts with the next request.", team.len());
+    let gone = gone
+        .value_of("id")
+        .is_some_and(|id| team.iter().all(|member| member.user.to_string() != id))
+        .then(|| view! { <ErrorSummary form=gone /> }.erase());
+    let (rows, failures): (Vec<_>, Vec<_>) = team
+        .iter()
+        .map(|member| {
+            let form = use_form_for::<SetMemberRole>("id", member.user);
+            // Owners are dealt with by owners alone.
+            let settable = may_set && !member.last_owner && (owner || member.role != Role::Owner);
+            let removable =
+                me.can(Permission::TeamRemove) && !member.last_owner && (owner || member.role != Role::Owner);
+            (row(member, form, settable, owner, removable, now), view! { <ErrorSummary form=form /> }.erase())
+        })
+        .unzip();
+    view! {
+        <PageHeader title="Team" about=about />
+        <div class="stack">
+            {gone}
+            {failures}
+            <DataTable caption="Members" columns=vec!["Member", "Role", "Joined", "Last active", ""]>{rows}</DataTable>
+            <p class="key-help">
+                <a href=paths::team_roles()>"What each role may do"</a> " · "
+                <a href=paths::settings_audit()>"Audit log"</a>
+            </p>
+        </div>
+    }
+    .erase()
+}
+
+fn row(
+    member: &TeamMember,
+    form: Form<SetMemberRole>,
+    settable: bool,
+    owner: bool,
+    removable: bool,
+    now: i64,
+) -> AnyView {
+    let you = member.you.then(|| view! { <Badge label="You" tone=Tone::Info /> }.erase());
+    let seen = match member.last_seen_at {
+        Some(at) => view! { <Time at=at now=now /> }.erase(),
+        None => "Logged out".into_any(),
+    };
+    let role = if settable {
+        let options = Role::ALL
+            .iter()
+            .filter(|role| owner || **role != Role::Owner)
+            .map(|role| {
+                let selected = *role == member.role;
+                view! { <option value=role.as_str() selected=selected>{role.as_str()}</option> }.erase()
+            })
+            .collect_view();
+        let label = format!("Role of {}", member.name);
+        let name = format!("Change the role of {}", member.name);
+        view! {
+            <PostForm form=form class="inline-form">
+                <select class="input" name="role" aria-label=label>{options}</select>
+                <SubmitButton form=form label="Change" name=name busy="Changing…" kind=ButtonKind::Secondary />
+            </PostForm>
+        }
+        .erase()
+    } else {
+        let why = member.last_owner.then(|| {
+            view! { <span class="fine">"The last owner stays one. Make another member an owner first."</span> }.erase()
+        });
+        view! { <span class="two-lines"><span>{member.role.as_str()}</span>{why}</span> }.erase()
+    };
+    let remove = (removable || (member.you && !member.last_owner)).then(|| {
+        let (label, name) = if member.you {
+            ("Leave", "Leave the organisation".to_owned())
+        } else {
+            ("Remove", format!("Remove {}, {}", member.name, member.email))
+        };
+        view! {
+            <a class="button quiet" href=paths::remove_member(member.user) title=label aria-label=name>
+                <Icon name="trash-2" />
+                <span class="on-card" aria-hidden="true">{label}</span>
+            </a>
+        }
+        .erase()
+    });
+    view! {
+        <tr>
+            <th scope="row" data-label="Member">
+                <span class="two-lines">
+                    <span>{member.name.clone()} " " {you}</span>
+                    <span class="fine">{member.email.clone()}</span>
+                </span>
+            </th>
+            <td data-label="Role">{role}</td>
+            <td data-label="Joined"><Day at=member.joined_at /></td>
+            <td data-label="Last active">{seen}</td>
+            <td><div class="row-actions">{remove}</div></td>
+        </tr>
+    }
+    .erase()
+}

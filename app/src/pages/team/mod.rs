@@ -1,0 +1,10 @@
+//! The people of the organisation: members, their roles, and what each role may do.
+
+pub mod api;
+mod list;
+mod remove;
+mod rights;
+
+pub use list::TeamPage;
+pub use remove::RemoveMemberPage;
+pub use rights::RolesPage;

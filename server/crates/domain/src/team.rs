@@ -1,0 +1,232 @@
+//! The people of an organisation: who they are, which role they have, and what becomes of what was theirs when they go.
+
+use std::collections::BTreeSet;
+
+use model::{
+    ApiKeyId, AppError, ErrorKind, OrgId, Permission, Role, UserId,
+    audit::category_of,
+    permissions::{Grant, can},
+    team::{Leaving, TeamKey, TeamMember},
+};
+use serde_json::{Value, json};
+use store::{Tx, audit::Wanted};
+
+use crate::{
+    Env, Error, OrgActor, Result,
+    authz::{self, Principal},
+    change::{Change, Event},
+    connections,
+    request::RequestContext,
+};
+
+/// Events that are looked through for the keys that somebody made.
+const LOOKED_THROUGH: i64 = 1000;
+const GONE: &str = "Its person is no member any more";
+
+fn not_a_member() -> Error {
+    Error::not_found("member")
+}
+
+/// The refusal to leave an organisation without an owner (TEN-04).
+pub(crate) fn last_owner() -> Error {
+    AppError::new(
+        ErrorKind::Conflict,
+        "last_owner",
+        "This is the last owner. Make another member an owner first; nothing was changed.",
+    )
+    .into()
+}
+
+/// All members, by name.
+pub async fn list(env: &Env, actor: &OrgActor<can::TeamRead>) -> Result<Vec<TeamMember>> {
+    let mut tx = env.db.read().await?;
+    let members = store::members::list_full(&mut tx, actor.org()).await?;
+    let owners = members.iter().filter(|member| member.role == Role::Owner).count();
+    Ok(members
+        .into_iter()
+        .map(|member| TeamMember {
+            you: actor.principal().id() == member.user.to_string(),
+            last_owner: member.role == Role::Owner && owners == 1,
+            user: member.user,
+            email: member.email,
+            name: member.name,
+            role: member.role,
+            joined_at: member.joined_at,
+            last_seen_at: member.last_seen_at,
+        })
+        .collect())
+}
+
+/// One member and what they would leave behind: the question before they go.
+pub async fn leaving(env: &Env, actor: &OrgActor<can::TeamRead>, user: UserId) -> Result<Leaving> {
+    let member = list(env, actor).await?.into_iter().find(|member| member.user == user);
+    let member = member.ok_or_else(not_a_member)?;
+    let mut tx = env.db.read().await?;
+    let sessions = store::sessions::list_of_user(&mut tx, user).await?.len();
+    let connections = store::connections::list_of_user(&mut tx, actor.org(), user).await?;
+    let keys = keys_of(&mut tx, actor.org(), user, &member.name).await?;
+    Ok(Leaving {
+        member,
+        sessions: i64::try_from(sessions).unwrap_or(i64::MAX),
+        connections: connections
+            .iter()
+            .filter(|row| row.revoked_at.is_none())
+            .count()
+            .try_into()
+            .unwrap_or(i64::MAX),
+        keys,
+    })
+}
+
+/// The API keys that somebody made and that are there still. They belong to the organisation, so they stay.
+async fn keys_of(tx: &mut Tx, org: OrgId, user: UserId, name: &str) -> Result<Vec<TeamKey>> {
+    const ACTION: &str = "api_key.created";
+    let who = user.to_string();
+    let wanted = Wanted {
+        after: 0,
+        before: i64::MAX,
+        from: i64::MIN,
+        to: i64::MAX,
+        action: ACTION,
+        actor_kind: "",
+        actor: Some(&who),
+        category: Some(category_of(ACTION)),
+        limit: LOOKED_THROUGH,
+        upwards: false,
+    };
+    let made: BTreeSet<ApiKeyId> = store::audit::list(tx, org, &wanted)
+        .await?
+        .iter()
+        .filter_map(|row| {
+            serde_json::from_str::<Value>(&row.detail).ok()?["targets"][0]["id"].as_str()?.parse().ok()
+        })
+        .collect();
+    // A key that is older than what the log keeps has the name of its maker.
+    Ok(store::api_keys::list(tx, org)
+        .await?
+        .into_iter()
+        .filter(|key| made.contains(&key.id) || key.created_by == name)
+        .map(|key| TeamKey { id: key.id, name: key.name, last_used_at: key.last_used_at })
+        .collect())
+}
+
+/// What somebody is at this moment, after the organisation was locked: meanwhile their own role may have changed.
+async fn still<P: Grant>(change: &mut Change, actor: &OrgActor<P>) -> Result<Option<Role>> {
+    let Principal::User { id, .. } = actor.principal() else { return Ok(None) };
+    let (org, id) = (actor.org(), *id);
+    let role = store::members::find_role(change.tx(), org, id).await?;
+    match role {
+        Some(role) if role.allows(P::PERMISSION) => Ok(Some(role)),
+        _ => Err(authz::denied(P::PERMISSION).into()),
+    }
+}
+
+/// Whether somebody with this role (`None` is the operator) may touch an owner, or make one.
+fn may_touch_owners(by: Option<Role>) -> Result<()> {
+    if by.is_none_or(|role| role == Role::Owner) {
+        return Ok(());
+    }
+    Err(AppError::new(
+        ErrorKind::Forbidden,
+        "owners_only",
+        "Only an owner can make somebody an owner, or change or remove one. Nothing was changed.",
+    )
+    .into())
+}
+
+/// Gives a member another role. Nobody raises their own, only owners deal with owners, and one owner stays (TEN-04).
+pub async fn set_role(env: &Env, actor: &OrgActor<can::TeamRoles>, user: UserId, role: Role) -> Result<()> {
+    let mut change = env.change(actor).await?;
+    let by = still(&mut change, actor).await?;
+    let org = actor.org();
+    let old = store::members::find_role(change.tx(), org, user).await?.ok_or_else(not_a_member)?;
+    if old == role {
+        return Ok(());
+    }
+    if [old, role].contains(&Role::Owner) {
+        may_touch_owners(by)?;
+    }
+    let own = actor.principal().id() == user.to_string();
+    if own && Permission::ALL.iter().any(|p| role.allows(*p) && !old.allows(*p)) {
+        let message =
+            "Nobody can give themself more rights. Ask another owner or admin; nothing was changed.";
+        return Err(AppError::new(ErrorKind::Forbidden, "own_role", message).into());
+    }
+    if old == Role::Owner && store::members::count_in_role(change.tx(), org, Role::Owner).await? < 2 {
+        return Err(last_owner());
+    }
+    let person = store::users::find(change.tx(), user).await?.ok_or_else(not_a_member)?;
+    store::members::set_role(change.tx(), org, user, role).await?;
+    let event = Event::new("team.role_changed").target("user", user, &person.email).changed(
+        "role",
+        old.as_str(),
+        role.as_str(),
+    );
+    change.commit(event).await
+}
+
+/// Removes a member: their sessions end and their connections are revoked at once; keys that they made stay.
+pub async fn remove(env: &Env, actor: &OrgActor<can::TeamRemove>, user: UserId) -> Result<()> {
+    let mut change = env.change(actor).await?;
+    let by = still(&mut change, actor).await?;
+    let old = store::members::find_role(change.tx(), actor.org(), user).await?.ok_or_else(not_a_member)?;
+    if old == Role::Owner {
+        may_touch_owners(by)?;
+    }
+    let name = actor.principal().name().to_owned();
+    let event = take_out(env, &mut change, actor.org(), user, old, &name, "team.member_removed").await?;
+    change.commit(event).await
+}
+
+/// Leaves the organisation that is in view.
+pub async fn leave(ctx: &RequestContext, org: OrgId) -> Result<()> {
+    let env = &ctx.env;
+    let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
+    let mut tx = env.db.write().await?;
+    let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
+    store::orgs::lock(&mut tx, org).await?;
+    let old = store::members::find_role(&mut tx, org, user.id).await?.ok_or_else(not_a_member)?;
+    let principal = Principal::User { id: user.id, name: user.name.clone() };
+    let mut change = Change::within(env, tx, org, principal, ctx.origin.clone());
+    let event = take_out(env, &mut change, org, user.id, old, &user.name, "team.member_left").await?;
+    change.commit(event).await
+}
+
+async fn take_out(
+    env: &Env,
+    change: &mut Change,
+    org: OrgId,
+    user: UserId,
+    old: Role,
+    by: &str,
+    action: &'static str,
+) -> Result<Event> {
+    if old == Role::Owner && store::members::count_in_role(change.tx(), org, Role::Owner).await? < 2 {
+        return Err(last_owner());
+    }
+    let person = store::users::find(change.tx(), user).await?.ok_or_else(not_a_member)?;
+    let keys = keys_of(change.tx(), org, user, &person.name).await?;
+    let mut cut = 0_i64;
+    for row in store::connections::list_of_user(change.tx(), org, user).await? {
+        if row.revoked_at.is_none() {
+            let event = connections::cut(env, change, org, &row, by, GONE).await?;
+            change.record(&event).await?;
+            cut += 1;
+        }
+    }
+    store::members::delete(change.tx(), org, user).await?;
+    // Somebody who leaves by themself stays logged in for their other organisations.
+    let ended = if action == "team.member_left" {
+        0
+    } else {
+        store::sessions::delete_all_of_user(change.tx(), user).await?
+    };
+    let data = json!({"user_id": user, "email": person.email, "role": old.as_str()});
+    Ok(Event::new(action)
+        .target("user", user, &person.email)
+        .with("role", old.as_str())
+        .with("sessions_ended", ended)
+        .with("connections_revoked", cut)
+        .with("keys_kept", keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>())
+        .publish("team.member_removed", data))
+}

@@ -1,0 +1,119 @@
+//! The audit log's page and its export.
+
+use axum::http::{StatusCode, header};
+use model::{Plan, Role};
+use store::Kind;
+
+use crate::support::{Browser, TestApp, input_value};
+
+async fn log_in<'a>(app: &'a TestApp, email: &str) -> Browser<'a> {
+    let mut browser = app.browser();
+    let answer = browser.log_in(email, domain::testing::PASSWORD).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    browser
+}
+
+#[tokio::test]
+async fn the_log_is_read_filtered_and_exported_without_scripts() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    let mut browser = app.signed_in(&acme).await;
+    let fields = [("name", "=Acme <b>two</b>"), ("description", "")];
+    assert_eq!(browser.post("/settings?do=update_org", &fields).await.status, StatusCode::SEE_OTHER);
+
+    let page = browser.get("/settings/audit").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text.contains("settings.updated") && page.text.contains("logged in"), "{}", page.text);
+    assert!(!page.text.contains("<b>two</b>"), "names are inert");
+    let filtered = browser.get("/settings/audit?action=settings&from=2020-01-01").await;
+    assert!(filtered.text.contains("settings.updated") && !filtered.text.contains("auth.signed_in"));
+    let none = browser.get("/settings/audit?to=2020-01-01").await;
+    assert!(none.text.contains("No events match these filters"));
+    let wrong = browser.get("/settings/audit?from=yesterday").await;
+    assert!(wrong.text.contains("Write a day as year, month and day"), "{}", wrong.text);
+
+    let at = filtered.text.find("/settings/audit/evt_").expect("a link to the event");
+    let path: String = filtered.text[at..].chars().take_while(|c| *c != '"').collect();
+    let event = browser.get(&path).await;
+    assert_eq!(event.status, StatusCode::OK);
+    assert!(event.text.contains("=Acme &lt;b&gt;two"), "{}", event.text);
+    assert_eq!(
+        browser.get("/settings/audit/evt_00000000000000000000000007").await.status,
+        StatusCode::NOT_FOUND
+    );
+
+    let made_in = input_value(&page.text, "made_in_org").expect("the form says where it was made");
+    for (format, kind) in [("csv", "text/csv; charset=utf-8"), ("json", "application/json")] {
+        let fields = [("made_in_org", made_in.as_str()), ("action", "settings"), ("format", format)];
+        let file = browser.post("/settings/audit-export", &fields).await;
+        assert_eq!(file.status, StatusCode::OK, "{}", file.text);
+        assert_eq!(file.header("content-type"), kind);
+        assert_eq!(
+            file.header("content-disposition"),
+            format!("attachment; filename=\"audit-acme.{format}\"")
+        );
+        assert_eq!(file.header("cache-control"), "no-store");
+        assert!(
+            file.text.contains("settings.updated") && !file.text.contains("auth.signed_in"),
+            "{}",
+            file.text
+        );
+    }
+    assert_eq!(
+        browser.post("/settings/audit-export", &[("format", "exe")]).await.status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    assert_eq!(
+        browser.get("/settings/audit-export").await.status,
+        StatusCode::METHOD_NOT_ALLOWED,
+        "a GET exports nothing"
+    );
+    let page = browser.get("/settings/audit?action=export").await;
+    assert!(page.text.contains("audit.exported"), "an export is an event");
+}
+
+#[tokio::test]
+async fn ses_06_an_export_is_not_made_for_another_site() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    let mut browser = app.signed_in(&acme).await;
+    let request = axum::http::Request::post("/settings/audit-export")
+        .header("sec-fetch-site", "cross-site")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let answer = browser.send(request, axum::body::Body::from("format=csv")).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn ten_04_who_may_not_read_the_log_is_told_who_can() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    app.test.member(&acme, "dev", Role::Developer).await;
+    let mut dev = log_in(&app, "dev@acme.example").await;
+    let page = dev.get("/settings/audit").await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    assert!(page.text.contains("audit:read"));
+    assert_eq!(dev.post("/settings/audit-export", &[("format", "csv")]).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(dev.post("/api/load_audit", &[("search", "")]).await.status, StatusCode::FORBIDDEN);
+    let mut nobody = app.browser();
+    let refused = nobody.post("/settings/audit-export", &[("format", "csv")]).await;
+    assert_eq!(refused.status, StatusCode::SEE_OTHER);
+    assert_eq!(refused.header("location"), "/sign-in?next=/settings/audit");
+}
+
+#[tokio::test]
+async fn a_plan_without_the_log_says_which_has_it() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    let changes = domain::orgs::OperatorChanges { plan: Some(Plan::Free), ..Default::default() };
+    domain::orgs::set_by_operator(&app.test.env, acme.org_id(), changes).await.unwrap();
+    let mut browser = app.signed_in(&acme).await;
+    let page = browser.get("/settings/audit").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text.contains("Included in the plans Pro, Team and Enterprise"));
+    assert!(!page.text.contains("org.created"));
+    assert_eq!(
+        browser.post("/settings/audit-export", &[("format", "csv")]).await.status,
+        StatusCode::FORBIDDEN
+    );
+}
