@@ -233,7 +233,7 @@ impl Behind {
         let path = link.strip_prefix(self.url.strip_suffix("/mcp/beta").unwrap()).expect("its own page");
         let asked = browser.get(path).await;
         assert_eq!(asked.status, StatusCode::SEE_OTHER, "{}", asked.text);
-        let page = browser.get(&asked.header("location").to_owned()).await;
+        let page = browser.get(asked.header("location")).await;
         assert!(page.text.contains("Gatehouse"), "{}", page.text);
         let request = input_value(&page.text, "request").expect("a form");
         let org = self.owner.org_id().to_string();
