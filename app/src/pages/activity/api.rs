@@ -25,7 +25,9 @@ pub async fn load_activity(search: String) -> Result<LogPage, AppError> {
 #[server(prefix = "/api", endpoint = "refresh_activity")]
 pub async fn refresh_activity() -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
-    domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    domain::OrgActor::<model::permissions::can::LogsRead>::require(&ctx)
+        .await
+        .map_err(crate::ssr::told(&ctx))?;
     Ok(())
 }
 

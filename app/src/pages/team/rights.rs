@@ -19,7 +19,7 @@ impl LazyRoute for RolesPage {
         Self
     }
 
-    fn view(_this: Self) -> AnyView {
+    fn view(RolesPage: Self) -> AnyView {
         page_for_me(|me| {
             let role = me.org.as_ref().map(|org| org.role);
             let about = role.map(|role| format!("Your role is {role}.")).unwrap_or_default();

@@ -26,7 +26,7 @@ impl Events {
     async fn next(&mut self) -> Option<(String, String, String)> {
         loop {
             while let Some((event, rest)) = self.read.clone().split_once("\n\n") {
-                self.read = rest.to_owned();
+                rest.clone_into(&mut self.read);
                 let field = |name: &str| {
                     event
                         .lines()
