@@ -82,6 +82,7 @@ env_test!(a_connection_that_was_revoked_is_not_told_as_connected, |t| async {
     assert_eq!((told[0].outcome, revoked.at), (Outcome::Revoked, t.env.now()));
     assert!(!revoked.by.is_empty() && told[0].diagnosis.is_empty());
     // It signs in again: that attempt is connected, the one before stays revoked.
+    t.clock.advance(2 * 60 * 1000);
     note(Stage::Authorize);
     note(Stage::Consent);
     t.grant(&acme, "ours", "mcp:call").await;
