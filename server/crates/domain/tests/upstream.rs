@@ -8,7 +8,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use domain::{
-    Clock as _, Env, Error,
+    Env, Error,
     connectors::{self, NewConnector, ToolChanges},
     dataplane::{Directory as _, PlaneTool, Planes},
     env_test,
@@ -135,8 +135,10 @@ env_test!(ups_15_two_processes_check_once_and_tell_of_a_change_once, |t| async {
     let minute = 60_000;
     let round = async || {
         t.clock.advance(minute + minute / 4);
-        let (one, two) =
-            tokio::join!(connectors::check_due(&here, minute, 64), connectors::check_due(&there, minute, 64));
+        let (one, two) = tokio::join!(
+            Box::pin(connectors::check_due(&here, minute, 64)),
+            Box::pin(connectors::check_due(&there, minute, 64))
+        );
         assert_eq!(one.unwrap() + two.unwrap(), 1);
     };
     assert_eq!(connectors::check_due(&here, minute, 64).await.unwrap(), 0, "it was just looked at");
