@@ -27,8 +27,10 @@ try {
   } while (cursor);
   const result = tool ? await client.callTool({ name: tool, arguments: JSON.parse(args) }) : undefined;
   console.log(JSON.stringify({ server: client.getServerVersion(), protocol: transport.protocolVersion, tools, result }));
-  await client.close();
 } catch (error) {
   console.log(JSON.stringify({ error: { name: error.name, code: error.code, message: error.message } }));
   process.exitCode = 1;
+} finally {
+  // Its stream of the server's messages would keep the process.
+  await client.close();
 }

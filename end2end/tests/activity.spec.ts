@@ -39,7 +39,7 @@ test('a call is seen, opened, and told where its time went; and one is made from
   await settled(page, 'Overview');
 
   await page.goto(`${gatehouse.url}/connectors/new`);
-  await settled(page, 'Add a connector');
+  await settled(page, 'Add connector');
   await page.getByLabel('Name', { exact: true }).fill('Everything');
   await page.getByLabel('Slug').fill('ev');
   await page.getByLabel('URL').fill(everything.url);

@@ -106,7 +106,7 @@ test.describe('clients that sign in', () => {
     const endpoint = `${gatehouse.url}/mcp/acme`;
     const back = await callback();
     const provider = new Provider(back.url, 'Claude Desktop');
-    let client: Client;
+    let client: Client | undefined;
 
     await test.step('without a credential it is sent to the browser', async () => {
       await expect(connect(endpoint, provider)).rejects.toThrow(UnauthorizedError);
@@ -138,13 +138,15 @@ test.describe('clients that sign in', () => {
     });
 
     const finish = async () => {
+      // One that was cut off would go on asking for its stream, and begin a sign-in of its own.
+      await client?.close();
       await allow(page, provider.opened.at(-1)!, 'Claude Desktop');
       await expect(page.getByRole('heading', { name: 'Back at the client' })).toBeVisible();
       expect(back.last().get('iss')).toBe(gatehouse.url);
       await new StreamableHTTPClientTransport(new URL(endpoint), { authProvider: provider }).finishAuth(back.last().get('code')!);
       return connect(endpoint, provider);
     };
-    const echo = async (message: string) => JSON.stringify(await client.callTool({ name: 'ev__echo', arguments: { message } }));
+    const echo = async (message: string) => JSON.stringify(await client!.callTool({ name: 'ev__echo', arguments: { message } }));
 
     await test.step('allowing connects it, and it calls tools', async () => {
       client = await finish();
@@ -193,7 +195,8 @@ test.describe('clients that sign in', () => {
       await expect(row(page, 'Claude Desktop', 'revoked')).toHaveCount(1);
       const opened = provider.opened.length;
       await expect(echo('too late')).rejects.toThrow(UnauthorizedError);
-      expect(provider.opened).toHaveLength(opened + 1);
+      // Its stream has ended as well, and may ask before or after the call does.
+      expect(provider.opened.length).toBeGreaterThan(opened);
     });
 
     await test.step('it connects again: a new row beside the revoked one', async () => {
@@ -203,7 +206,7 @@ test.describe('clients that sign in', () => {
       await settled(page, 'MCP connections');
       await expect(row(page, 'Claude Desktop', 'active')).toHaveCount(1);
       await expect(row(page, 'Claude Desktop', 'revoked')).toHaveCount(1);
-      await client.close();
+      await client?.close();
     });
     back.stop();
   });
