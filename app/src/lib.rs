@@ -109,7 +109,7 @@ use crate::{
         activity::{ActivityEntryPage, ActivityPage, ActivitySettingsPage},
         api_keys::{ApiKeysPage, ConnectAgentPage, DeleteApiKeyPage, EditApiKeyPage, NewApiKeyPage},
         audit::{AuditEventPage, AuditPage},
-        auth::{NewOrgPage, SetupPage, SignInPage},
+        auth::{AskPage, LinkPage, NewOrgPage, SetupPage, SignInPage},
         connections::{
             ConnectionsPage, HowToConnectPage, OwnConnectionsPage, RegenerateConnectionPage,
             RevokeConnectionPage,
@@ -124,11 +124,11 @@ use crate::{
         oauth_clients::{DeleteOauthClientPage, NewOauthClientPage, OauthClientPage, OauthClientsPage},
         overview::OverviewPage,
         playground::PlaygroundPage,
-        profile::{ProfilePage, SessionsPage},
+        profile::{AccountPage, ProfilePage, SessionsPage},
         security::SecurityPage,
         settings::SettingsPage,
         sso::SsoPage,
-        team::{RemoveMemberPage, RolesPage, TeamPage},
+        team::{InvitationsPage, RemoveMemberPage, RolesPage, TeamPage},
     },
     route::At,
     state::{GivenError, MeResource, Refresh},
@@ -191,6 +191,12 @@ fn Pages() -> impl IntoView {
             <Route path=At("/") view={Lazy::<OverviewPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/sign-in") view={Lazy::<SignInPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/setup/:token") view={Lazy::<SetupPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/forgot-password") view={Lazy::<AskPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/sign-up") view={Lazy::<AskPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/sign-up/:token") view={Lazy::<LinkPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/invite/:token") view={Lazy::<LinkPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/reset-password/:token") view={Lazy::<LinkPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/confirm-address/:token") view={Lazy::<LinkPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/orgs/new") view={Lazy::<NewOrgPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors") view={Lazy::<ConnectorsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/connectors/new") view={Lazy::<NewConnectorPage>::new()} ssr=SsrMode::Async />
@@ -241,12 +247,15 @@ fn Pages() -> impl IntoView {
             <Route path=At("/oauth/consent") view={Lazy::<ConsentPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/sso") view={Lazy::<SsoPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/team") view={Lazy::<TeamPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/team/invitations") view={Lazy::<InvitationsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/team/roles") view={Lazy::<RolesPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/team/:id/remove") view={Lazy::<RemoveMemberPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/security") view={Lazy::<SecurityPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/audit") view={Lazy::<AuditPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/audit/:id") view={Lazy::<AuditEventPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/profile/account") view={Lazy::<AccountPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/profile/account/delete") view={Lazy::<AccountPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/connections") view={Lazy::<OwnConnectionsPage>::new()} ssr=SsrMode::Async />
             <Route

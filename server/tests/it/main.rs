@@ -11,6 +11,7 @@ mod limits;
 mod mcp;
 mod nodes;
 mod oauth;
+mod people;
 mod process;
 mod sessions;
 mod set_up;
