@@ -8,6 +8,7 @@ mod doctor;
 mod documents;
 mod idp;
 mod limits;
+mod mails;
 mod mcp;
 mod nodes;
 mod oauth;
