@@ -14,9 +14,10 @@ use super::{
     modern::missing_meta, single, unsupported_version,
 };
 use crate::{
-    Inner, events,
+    Inner, attend, events,
     planes::ReadyConnector,
     reply::{RpcError, empty},
+    resume,
     sessions::{Holder, Live},
 };
 
@@ -43,8 +44,8 @@ pub(super) fn delete(inner: &Inner, headers: &HeaderMap, holder: &Holder) -> Res
     }
 }
 
-/// Opens the stream of a session.
-pub(super) fn get(
+/// Opens the stream of a session, or goes on with one that answers a call.
+pub(super) async fn get(
     caller: &Caller,
     only: Option<&ReadyConnector>,
     headers: &HeaderMap,
@@ -63,6 +64,9 @@ pub(super) fn get(
     }
     let last_seen = single(headers, &HeaderName::from_static("last-event-id"))?;
     let permit = inner.limits.stream(caller)?;
+    if let Some(id) = last_seen.filter(|id| resume::is_of_call(id)) {
+        return Ok(resume::resume(caller.clone(), &live, id, permit).await);
+    }
     Ok(events::get(caller.clone(), only.map(|only| only.plane.id), &live, last_seen, permit))
 }
 
@@ -111,6 +115,11 @@ impl Exchange<'_> {
                 (session, method, self.message.params.request_id)
             {
                 live.cancel(request);
+            }
+            if let (Some(live), "notifications/roots/list_changed") = (session, method) {
+                for connector in self.reachable() {
+                    self.upstream(connector).roots_changed(attend::session(live));
+                }
             }
             return Ok(empty(StatusCode::ACCEPTED));
         }

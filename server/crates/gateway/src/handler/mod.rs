@@ -194,6 +194,7 @@ async fn asked(caller: &Caller, endpoint: Endpoint<'_>, head: request::Parts, bo
         Method::POST => {}
         Method::GET => {
             return legacy::get(caller, only, &head.headers, &holder())
+                .await
                 .unwrap_or_else(|error| error.respond(None));
         }
         Method::DELETE => return legacy::delete(inner, &head.headers, &holder()),

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicU8},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8},
+    },
 };
 
 use super::session::ServerSession;
@@ -29,6 +32,8 @@ pub(in super::super) struct Agreed {
     pub(super) capabilities: String,
     /// The level of log messages that the session was set to, as a place among the levels; 255 for the server's own.
     pub(super) level: AtomicU8,
+    /// Whether the server has asked for the client's roots, so that it wants to hear when they change.
+    pub(in super::super) asked_roots: AtomicBool,
 }
 
 impl Agreed {

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, PoisonError,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use bytes::Bytes;
@@ -133,6 +133,7 @@ impl Inner {
             server_version,
             capabilities: "{}".to_owned(),
             level: AtomicU8::new(u8::MAX),
+            asked_roots: AtomicBool::new(false),
         };
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let mut params = String::new();
@@ -212,6 +213,7 @@ impl Inner {
             server_version: label(info, "version"),
             capabilities: capabilities(text),
             level: AtomicU8::new(u8::MAX),
+            asked_roots: AtomicBool::new(false),
         };
         let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
         let request = self.post(Some(&agreed), "notifications/initialized", None, body);
