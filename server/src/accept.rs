@@ -129,11 +129,12 @@ pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: Sto
     drain.cancel();
     tracker.close();
     let finished = tokio::select! {
-        done = tokio::time::timeout(DRAIN, tracker.wait()) => done.is_ok(),
+        biased;
         () = stop.answering.cancelled() => false,
+        done = tokio::time::timeout(DRAIN, tracker.wait()) => done.is_ok(),
     };
     if !finished {
-        tracing::warn!(connections = tracker.len(), "some requests did not finish in time and were cut off");
+        tracing::warn!("some requests did not finish in time and were cut off");
         stop.answering.cancel();
         tracker.wait().await;
     }

@@ -13,7 +13,7 @@ use domain::mcp::{IMPLEMENTATION, json, meta, sse};
 use futures_util::{future::join_all, stream};
 use model::ConnectorId;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::mpsc,
     time::{Instant, Interval, timeout},
 };
 
@@ -21,6 +21,7 @@ use crate::{
     attend::Attending,
     ending::Ending,
     handler::Caller,
+    limits::StreamSlot,
     outbox::Position,
     planes::ReadyConnector,
     reply,
@@ -124,6 +125,9 @@ impl Ears {
                     .and_then(|(slug, own)| Some((caller.ready.connector(slug)?, own)))
                 {
                     Some((connector, own)) => Some((connector.plane.id, own)),
+                    None if caller.ready.unprefixed().is_some() => {
+                        caller.ready.unprefixed().map(|connector| (connector.plane.id, uri.as_str()))
+                    }
                     // Without a prefix it can only be of the one connector that there is.
                     None if connectors.len() == 1 => Some((connectors[0].plane.id, uri.as_str())),
                     None => None,
@@ -234,7 +238,7 @@ struct Listen {
     since: Instant,
     sent_at: Instant,
     ending: Ending,
-    _permit: OwnedSemaphorePermit,
+    _permit: StreamSlot,
 }
 
 impl Listen {
@@ -315,9 +319,10 @@ pub(crate) async fn listen(
     only: Option<ConnectorId>,
     id: &str,
     filter: Filter,
-    permit: OwnedSemaphorePermit,
+    permit: StreamSlot,
 ) -> Response {
     let ending = caller.inner.streams.ending();
+    caller.trace.given();
     let ears = Ears::new(caller, only, filter);
     ears.ready().await;
     let now = Instant::now();
@@ -391,7 +396,7 @@ struct Get {
     since: Instant,
     sent_at: Instant,
     ending: Ending,
-    _permit: OwnedSemaphorePermit,
+    _permit: StreamSlot,
 }
 
 impl Get {
@@ -455,7 +460,7 @@ pub(crate) fn get(
     only: Option<ConnectorId>,
     live: &Arc<Live>,
     last_seen: Option<&str>,
-    permit: OwnedSemaphorePermit,
+    permit: StreamSlot,
 ) -> Response {
     let ending = caller.inner.streams.ending();
     let watch = Watchful::new(caller);

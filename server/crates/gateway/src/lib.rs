@@ -117,6 +117,8 @@ pub struct Settings {
     pub turn: Duration,
     /// Event streams of one principal at once (REQ-06). A call over it is answered without a stream.
     pub streams_per_key: usize,
+    /// Event streams of one organisation at once.
+    pub streams_per_org: usize,
     /// Between two signs of life on a stream.
     pub heartbeat: Duration,
     /// How often a stream asks whether its credential still works (APK-05: at most 5 s).
@@ -144,6 +146,7 @@ impl Settings {
             waiting_per_key: 256,
             turn: Duration::from_secs(2),
             streams_per_key: 16,
+            streams_per_org: 1000,
             heartbeat: Duration::from_secs(15),
             recheck: Duration::from_secs(2),
             page: 1000,

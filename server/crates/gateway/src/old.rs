@@ -21,7 +21,7 @@ use http::{HeaderValue, Method, StatusCode, header, request};
 use http_body_util::BodyExt as _;
 use model::paths;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc, watch},
+    sync::{mpsc, watch},
     time::{Instant, Interval},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -32,6 +32,7 @@ use crate::{
     ending::Ending,
     events::LEAVING,
     handler::{self, SESSION_ID, method_not_allowed},
+    limits::StreamSlot,
     reply::{self, RpcError, empty},
     sessions::Holder,
     watchful::Watchful,
@@ -126,10 +127,14 @@ async fn serve(inner: Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts, 
         connector: endpoint.connector.map(str::to_owned),
     };
     match head.method {
-        Method::GET => match inner.limits.stream(&caller) {
-            Ok(permit) => open(&inner, endpoint, caller, holder, permit),
-            Err(error) => error.respond(None),
-        },
+        Method::GET => {
+            let admitted = inner.limits.admit(&caller).await;
+            let trace = Arc::clone(&caller.trace);
+            trace.tell(match admitted.and_then(|()| inner.limits.stream(&caller)) {
+                Ok(permit) => open(&inner, endpoint, caller, holder, permit),
+                Err(error) => error.respond(None),
+            })
+        }
         Method::POST => match find(&inner, &head, &holder) {
             Some(channel) => {
                 let (slug, connector) = (endpoint.slug.to_owned(), endpoint.connector.map(str::to_owned));
@@ -155,7 +160,7 @@ fn open(
     endpoint: Endpoint<'_>,
     caller: handler::Caller,
     holder: Holder,
-    permit: OwnedSemaphorePermit,
+    permit: StreamSlot,
 ) -> Response {
     let mut bytes = [0; 16];
     inner.rng.fill(&mut bytes);
@@ -202,7 +207,7 @@ struct Reading {
     /// How many messages are being answered.
     quiet: watch::Receiver<usize>,
     _open: Open,
-    _permit: OwnedSemaphorePermit,
+    _permit: StreamSlot,
 }
 
 impl Reading {

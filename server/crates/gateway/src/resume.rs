@@ -25,13 +25,14 @@ use futures_util::stream;
 use http::StatusCode;
 use tokio::{
     runtime::Handle,
-    sync::{Notify, OwnedSemaphorePermit},
+    sync::Notify,
     time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
     Inner,
     handler::Caller,
+    limits::StreamSlot,
     reply::{self, RpcError},
     sessions::Live,
     stream::{Piece, Streaming},
@@ -357,7 +358,7 @@ struct Reading {
     inner: Arc<Inner>,
     at: u64,
     reader: u64,
-    _permit: OwnedSemaphorePermit,
+    _permit: StreamSlot,
 }
 
 impl Drop for Reading {
@@ -396,7 +397,7 @@ pub(crate) fn open(
     inner: &Arc<Inner>,
     request: Option<&str>,
     streaming: Streaming,
-    permit: OwnedSemaphorePermit,
+    permit: StreamSlot,
 ) -> Body {
     let kept = live.calls.add(live, &inner.room, request, streaming);
     let first =
@@ -407,12 +408,7 @@ pub(crate) fn open(
 }
 
 /// Goes on with a stream behind the event with this id, which [`is_of_call`].
-pub(crate) async fn resume(
-    caller: Caller,
-    live: &Arc<Live>,
-    id: &str,
-    permit: OwnedSemaphorePermit,
-) -> Response {
+pub(crate) async fn resume(caller: Caller, live: &Arc<Live>, id: &str, permit: StreamSlot) -> Response {
     let place = place(id);
     let here = place.as_ref().filter(|place| place.life == live.outbox.life());
     let Some((kept, event)) = here.and_then(|place| Some((live.calls.find(place.number)?, place.event)))

@@ -27,16 +27,13 @@ use domain::{
 use futures_util::{future::BoxFuture, stream};
 use http::StatusCode;
 use tokio::{
-    sync::{
-        OwnedSemaphorePermit,
-        mpsc::{self, UnboundedReceiver, UnboundedSender},
-    },
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     time::{Instant, Interval, timeout},
 };
 
 use crate::{
     handler::{Caller, Era, View},
-    limits::CallSlot,
+    limits::{CallSlot, StreamSlot},
     owned::OwnedCall,
     questions::{Asked, Told, request},
     reply::{Message, RpcError},
@@ -201,7 +198,7 @@ impl Streaming {
     }
 
     /// A body that is the stream, and ends the call when it is dropped.
-    pub(crate) fn into_body(self, permit: OwnedSemaphorePermit) -> Body {
+    pub(crate) fn into_body(self, permit: StreamSlot) -> Body {
         Body::from_stream(stream::unfold(Some((self, permit)), |state| async move {
             let (mut streaming, permit) = state?;
             let (piece, last) = streaming.step().await?;
@@ -441,6 +438,7 @@ pub(crate) async fn hold(
             CallEvent::Notification(message) => notifications.push(message),
             // It did not wait for what it asked.
             CallEvent::Answer(answer) => {
+                view.caller.trace.answered(&answer);
                 let (status, message) = view.render(answer)?;
                 return Ok((notifications, status, message));
             }
@@ -452,5 +450,6 @@ pub(crate) async fn hold(
     let message = view.questions(id, &questions);
     let owner = (view.caller.ready.plane.org, view.caller.access.principal.clone());
     inner.held.put(id, owner, stream, questions);
+    view.caller.trace.given();
     Ok((notifications, StatusCode::OK, message))
 }

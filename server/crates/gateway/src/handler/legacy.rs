@@ -155,7 +155,8 @@ impl Exchange<'_> {
         let method = if on { Method::Subscribe } else { Method::Unsubscribe };
         let uri = self.subject(method)?;
         if on {
-            self.find_resource(Era::Legacy, &uri).await?;
+            let (connector, own) = self.find_resource(Era::Legacy, &uri).await?;
+            self.caller.trace.goes_to(&connector.plane, &own);
             let mut subscriptions = live.subscriptions();
             if subscriptions.len() >= MAX_SUBSCRIPTIONS {
                 return Err(RpcError::new(
@@ -181,7 +182,8 @@ impl Exchange<'_> {
             requested.ok_or_else(|| invalid_params("initialize needs params.protocolVersion."))?;
         let version = LEGACY.iter().find(|known| **known == requested).unwrap_or(&LEGACY[0]);
         let value = format!(
-            r#"{{"protocolVersion":"{version}","capabilities":{CAPABILITIES},"serverInfo":{IMPLEMENTATION}}}"#
+            r#"{{"protocolVersion":"{version}","capabilities":{CAPABILITIES},"serverInfo":{IMPLEMENTATION}{}}}"#,
+            self.instructions()
         );
         let mut response = self.result(Era::Legacy, &value);
         let capabilities = self.message.params.others.iter().find(|(key, _)| *key == "capabilities");

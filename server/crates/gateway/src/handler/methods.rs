@@ -258,7 +258,7 @@ impl Exchange<'_> {
             method: target.method,
             connector: &target.connector.plane,
             name: &target.name,
-            prefixed: self.only.is_none(),
+            prefixed: self.only.is_none() && !target.connector.plane.unprefixed,
             asks: upstream_session.asks,
         };
         if params.input_responses.is_some_and(|responses| !responses.starts_with('{')) {
@@ -266,7 +266,9 @@ impl Exchange<'_> {
         }
         let state = self.state(&view)?;
         self.caller.trace.goes_to(&target.connector.plane, &target.name);
-        let slot = self.caller.inner.limits.call(self.caller, target.connector).await?;
+        // The further rounds of a call that is held open send nothing new.
+        let paid = !matches!(state, Some(State::Held(_)));
+        let slot = self.caller.inner.limits.call(self.caller, target.connector, paid).await?;
         let call = Call {
             method: target.method,
             name: &target.name,

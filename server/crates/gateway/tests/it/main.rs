@@ -2,8 +2,10 @@
 //! requirements they prove.
 
 mod auth;
+mod bounds;
 mod calls;
 mod credentials;
+mod endpoint;
 mod eras;
 mod events;
 mod faults;

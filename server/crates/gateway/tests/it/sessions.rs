@@ -430,3 +430,48 @@ async fn pages_to_open_first_are_asked_for_in_the_words_of_each_era() {
     let refused = bench.send(modern("/mcp/acme", 1, "tools/call", call_params("alpha__slow", "m"))).await;
     assert_eq!((refused.code(), refused.word().as_str()), (-32012, "input_not_supported"));
 }
+
+/// A server of 2026-07-28 that wants a page opened before each call.
+async fn modern_pages(request: Request) -> Response {
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let result = if body["method"] == "server/discover" {
+        json!({"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"})
+    } else if body["params"]["inputResponses"]["a"]["action"] == "accept" {
+        json!({"resultType":"complete","content":[{"type":"text","text":"opened"}]})
+    } else {
+        let params = json!({"mode":"url","url":"https://pages.test/","message":"Sign in"});
+        json!({"resultType":"input_required","inputRequests":{"a":{"method":"elicitation/create","params":params}},"requestState":"s"})
+    };
+    whole(&json!({"jsonrpc":"2.0","id":body["id"],"result":result}))
+}
+
+#[tokio::test]
+async fn a_modern_servers_pages_are_opened_by_legacy_clients() {
+    let router = Router::new().fallback(modern_pages);
+    let bench = Bench::over(Arc::new(InProcess(router)), UpstreamSettings::default());
+    let id = open_session(&bench, "2025-11-25", json!({"elicitation":{"url":{}}})).await;
+    let call = rpc(3, "tools/call", call_params("alpha__echo", "m"));
+    // On a stream it is a question with the id that this era wants.
+    let mut events = Events::new(bench.open(within(1, &id, &call)).await);
+    let question = events.message().await;
+    assert_eq!(
+        (&question["method"], &question["params"]["mode"]),
+        (&json!("elicitation/create"), &json!("url"))
+    );
+    assert_eq!(question["params"]["elicitationId"].as_str().map(str::len), Some(32), "{question}");
+    let told = json!({"jsonrpc":"2.0","id":question["id"],"result":{"action":"accept"}});
+    assert_eq!(bench.send(within(1, &id, &told)).await.status, 202);
+    assert_eq!(events.message().await["result"]["content"][0]["text"], "opened");
+    // Without a stream it is the error of that revision.
+    let mut request = within(1, &id, &call);
+    request.headers_mut().insert("accept", HeaderValue::from_static("application/json"));
+    let error = bench.send(request).await.json()["error"].clone();
+    assert_eq!(error["code"], -32042);
+    let page = &error["data"]["elicitations"][0];
+    assert_eq!((&page["url"], page["elicitationId"].is_string()), (&json!("https://pages.test/"), true));
+    // Who did not say that it can open pages is not asked to.
+    let other = open_session(&bench, "2025-11-25", json!({"elicitation":{}})).await;
+    let mut events = Events::new(bench.open(within(1, &other, &call)).await);
+    assert_eq!(events.message().await["error"]["data"]["code"], "input_not_supported");
+}

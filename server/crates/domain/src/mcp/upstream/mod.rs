@@ -337,6 +337,8 @@ pub struct ProbeReport {
     pub server_name: Option<String>,
     /// Its version; likewise.
     pub server_version: Option<String>,
+    /// What it says about how to use it; untrusted text of at most 4096 characters.
+    pub instructions: Option<String>,
     /// Its tools.
     pub list: ToolList,
 }
@@ -370,6 +372,7 @@ impl Upstream {
                 protocol_version: MODERN,
                 server_name: Some("Gatehouse demo".to_owned()),
                 server_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                instructions: None,
                 list: Demo::list_tools(prefix),
             }),
         }

@@ -28,6 +28,8 @@ pub(in super::super) struct Agreed {
     pub(super) session: Option<ServerSession>,
     pub(super) server_name: Option<String>,
     pub(super) server_version: Option<String>,
+    /// What the server says about how to use it; untrusted.
+    pub(super) instructions: Option<String>,
     /// The server's capabilities, a JSON object.
     pub(super) capabilities: String,
     /// The level of log messages that the session was set to, as a place among the levels; 255 for the server's own.

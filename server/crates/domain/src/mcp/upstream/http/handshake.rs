@@ -29,6 +29,16 @@ fn label(object: Option<&str>, name: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// What a server says about how to use it, without characters that hide something, and not too much of it.
+fn instructions(result: &str) -> Option<String> {
+    const LONGEST: usize = 4096;
+    let text = json::get(result, "instructions").and_then(json::string)?;
+    let text: String =
+        text.chars().filter(|c| *c == '\n' || model::text::printable(*c)).take(LONGEST).collect();
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 /// What a result of the handshake says that the server can do.
 fn capabilities(result: &str) -> String {
     json::get(result, "capabilities").filter(|c| c.starts_with('{')).unwrap_or("{}").to_owned()
@@ -131,6 +141,7 @@ impl Inner {
             session: None,
             server_name,
             server_version,
+            instructions: None,
             capabilities: "{}".to_owned(),
             level: AtomicU8::new(u8::MAX),
             asked_roots: AtomicBool::new(false),
@@ -164,6 +175,7 @@ impl Inner {
                     .or_else(|| json::get(text, "serverInfo"));
                 let mut agreed = modern(label(info, "name"), label(info, "version"));
                 agreed.capabilities = capabilities(text);
+                agreed.instructions = instructions(text);
                 Ok(Some((agreed, LEGACY.iter().any(|v| versions(supported, v)))))
             }
             Some(code::UNSUPPORTED_VERSION) => {
@@ -211,6 +223,7 @@ impl Inner {
             session: session.map(|id| ServerSession::new(self, id, version)),
             server_name: label(info, "name"),
             server_version: label(info, "version"),
+            instructions: instructions(text),
             capabilities: capabilities(text),
             level: AtomicU8::new(u8::MAX),
             asked_roots: AtomicBool::new(false),

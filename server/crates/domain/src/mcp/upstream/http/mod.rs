@@ -198,6 +198,7 @@ impl HttpUpstream {
             protocol_version: agreed.version,
             server_name: agreed.server_name.clone(),
             server_version: agreed.server_version.clone(),
+            instructions: agreed.instructions.clone(),
             list,
         })
     }
