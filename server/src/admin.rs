@@ -211,6 +211,7 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             url,
             transport: _,
             headers,
+            no_prefix,
             output,
         }) => {
             let found = orgs::find_by_slug(env, &org).await?;
@@ -231,8 +232,11 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
                 headers,
                 even_if_unreachable: true,
             };
-            let connector =
-                connectors::add(env, &OrgActor::<can::ConnectorsWrite>::operator(found.id), &new).await?;
+            let operator = OrgActor::<can::ConnectorsWrite>::operator(found.id);
+            let connector = connectors::add(env, &operator, &new).await?;
+            if no_prefix {
+                connectors::set_unprefixed(env, &operator, connector.id, true).await?;
+            }
             Ok((
                 json!({
                     "id": connector.id,

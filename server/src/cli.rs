@@ -257,6 +257,9 @@ pub enum ConnectorCommand {
         /// A header to send it, as `Name: value`. May be repeated.
         #[arg(long = "header")]
         headers: Vec<String>,
+        /// Leave the prefix out of its names. Only for the organisation's only connector.
+        #[arg(long)]
+        no_prefix: bool,
         /// How to answer.
         #[command(flatten)]
         output: Output,

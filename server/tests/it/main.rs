@@ -14,6 +14,7 @@ mod oauth;
 mod process;
 mod sessions;
 mod set_up;
+mod stopping;
 mod support;
 mod tokens;
 mod upstream_oauth;

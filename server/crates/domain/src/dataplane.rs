@@ -15,7 +15,9 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, Uri};
 use model::{
     ApiKeyId, ConnectionId, ConnectionKeyId, ConnectorId, ConnectorSlug, GrantId, OrgId, OrgSlug, Scope,
-    UserId, connectors::Transport, oauth::ClientKind,
+    UserId,
+    connectors::{ToolPolicy, Transport},
+    oauth::ClientKind,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
@@ -337,6 +339,11 @@ pub struct PlaneConnector {
     pub auth: PlaneAuth,
     /// Its tools as last seen, in the server's order.
     pub tools: Vec<PlaneTool>,
+    /// What its server says about how to use it. Where definitions wait for approval nobody has approved this either, so it
+    /// is not here.
+    pub instructions: Option<Box<str>>,
+    /// Whether its names stand on the organisation's endpoint without its slug before them. One connector at most.
+    pub unprefixed: bool,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
     pub version: i64,
 }
@@ -648,7 +655,10 @@ fn plane_connector(
         (version, &auth).hash(&mut both);
         version = both.finish().cast_signed();
     }
+    let said = row.instructions.as_deref().filter(|_| row.tool_policy == ToolPolicy::Alert);
     Ok(PlaneConnector {
+        instructions: said.map(Box::from),
+        unprefixed: row.unprefixed,
         tools: plane_tools(&row, tools.remove(&row.id).unwrap_or_default())?,
         version,
         id: row.id,
@@ -756,6 +766,8 @@ mod tests {
                 protocol_version: None,
                 auth: PlaneAuth::Headers,
                 tools: Vec::new(),
+                instructions: None,
+                unprefixed: false,
                 version: 1,
             })
         };

@@ -31,7 +31,10 @@ use self::{
 pub use self::{
     check::{check_due, test},
     history::{history, purge},
-    policy::{ToolChanges, approve_new, review_tool, set_tool, set_tool_enabled, set_tool_policy, tool},
+    policy::{
+        ToolChanges, approve_new, review_tool, set_tool, set_tool_enabled, set_tool_policy, set_unprefixed,
+        tool,
+    },
     secrets::seal_queries,
 };
 pub(crate) use self::{
@@ -171,6 +174,8 @@ fn new_row(env: &Env, slug: ConnectorSlug, name: String, description: String, ta
         created_at: now,
         updated_at: now,
         tool_policy: ToolPolicy::Alert,
+        instructions: None,
+        unprefixed: false,
     }
 }
 
@@ -251,6 +256,7 @@ fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) ->
         tools_enabled: u32::try_from(enabled).unwrap_or(u32::MAX),
         tools_total: u32::try_from(total).unwrap_or(u32::MAX),
         tool_policy: row.tool_policy,
+        unprefixed: row.unprefixed,
         id: row.id,
         slug: row.slug,
         name: row.name,

@@ -2,14 +2,18 @@
 //! requirements they prove.
 
 mod auth;
+mod bounds;
 mod calls;
 mod credentials;
+mod endpoint;
 mod eras;
+mod events;
 mod faults;
 mod idp;
 mod journal;
 mod limits;
 mod rest;
+mod sessions;
 mod support;
 mod tokens;
 mod transport;

@@ -137,6 +137,8 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
         ],
         auth: PlaneAuth::Headers,
         tools,
+        instructions: None,
+        unprefixed: false,
         protocol_version: None,
         version: 1,
     }
@@ -800,6 +802,15 @@ impl Bench {
     /// With another way to upstream servers.
     pub(crate) fn over(exchange: Arc<dyn Exchange>, settings: UpstreamSettings) -> Self {
         Self::build(exchange, FakeUpstream::new(Speaks::Modern), settings, |_| ())
+    }
+
+    /// The same with other settings of the gateway.
+    pub(crate) fn over_with(
+        exchange: Arc<dyn Exchange>,
+        patience: UpstreamSettings,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
+        Self::build(exchange, FakeUpstream::new(Speaks::Modern), patience, adjust)
     }
 
     fn build(

@@ -198,6 +198,7 @@ impl HttpUpstream {
             protocol_version: agreed.version,
             server_name: agreed.server_name.clone(),
             server_version: agreed.server_version.clone(),
+            instructions: agreed.instructions.clone(),
             list,
         })
     }
@@ -271,6 +272,7 @@ impl HttpUpstream {
             stream.progress = call.progress_token.map(str::to_owned);
             stream.level = level.or(call.logs.then_some(0));
             stream.asks = call.session.asks;
+            stream.completions = call.session.legacy && call.session.asks.has_url();
         }
         Ok(reply)
     }
@@ -368,7 +370,7 @@ impl Inner {
         self.agreed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn current(&self, session: Session) -> Option<Arc<Agreed>> {
+    pub(super) fn current(&self, session: Session) -> Option<Arc<Agreed>> {
         self.agreed.read().unwrap_or_else(PoisonError::into_inner).find(session)
     }
 
