@@ -9,6 +9,7 @@ mod faults;
 mod idp;
 mod journal;
 mod limits;
+mod old_upstream;
 mod rest;
 mod support;
 mod tokens;
