@@ -13,6 +13,7 @@ use domain::{
 use model::{
     Plan, Role, Scope,
     api_keys::KeyScope,
+    connectors::STDIO,
     orgs::{KeyVisibility, Org},
     permissions::can,
     plan::Override,
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{
         AdminCommand, ApiKeyCommand, ConnectorCommand, MemberCommand, OauthClientCommand, OrgCommand, Output,
-        SecretIn, Switch, UserCommand, Visibility,
+        SecretIn, Switch, TransportName, UserCommand, Visibility,
     },
     config::Config,
     serve,
@@ -32,7 +33,9 @@ use crate::{
 /// Does one step and prints what came of it.
 pub async fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
     let env = serve::environment(config).await?;
-    let (answer, output) = step(&env, command).await.map_err(words)?;
+    let done = step(&env, command).await.map_err(words);
+    env.upstreams.end().await;
+    let (answer, output) = done?;
     env.db.close().await;
     print(&answer, output);
     Ok(())
@@ -209,7 +212,7 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             slug,
             name,
             url,
-            transport: _,
+            transport,
             headers,
             no_prefix,
             output,
@@ -224,6 +227,10 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
                     Ok((name.trim().to_owned(), SecretString::from(value.trim().to_owned())))
                 })
                 .collect::<Result<Vec<_>, Error>>()?;
+            let url = match transport {
+                TransportName::Stdio => format!("{STDIO}{}", url.trim_start_matches(STDIO)),
+                TransportName::Http | TransportName::Sse => url,
+            };
             let new = NewConnector {
                 name,
                 slug,

@@ -8,7 +8,7 @@ use domain::{
     doctor::Journal,
     env::{Changes, SystemClock, SystemRng},
     idp::Jwks,
-    mcp::upstream::{UpstreamSettings, Upstreams},
+    mcp::upstream::{UpstreamSettings, Upstreams, stdio::Stdio},
     net::{Outbound, OutboundSettings},
     password::{PasswordSettings, Passwords},
     signing::KeyRing,
@@ -75,10 +75,12 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let upstreams = {
         let clock = clock.clone();
-        Upstreams::new(
+        let now: domain::mcp::demo::Now = Arc::new(move || clock.now());
+        Upstreams::with_stdio(
             gateway::clocked(Arc::new(outbound.clone())),
-            Arc::new(move || clock.now()),
+            now.clone(),
             UpstreamSettings::default(),
+            Stdio::new(config.stdio.clone(), now, gateway::clocked),
         )
     };
     Ok(Env {
@@ -204,7 +206,7 @@ pub async fn run(config: Config) -> Result<(), String> {
     }
     stop_jobs.cancel();
     let farewell = async {
-        env.upstreams.close();
+        env.upstreams.end().await;
         while jobs.join_next().await.is_some() {}
         env.db.close().await;
     };

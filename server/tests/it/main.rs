@@ -8,6 +8,7 @@ mod doctor;
 mod documents;
 mod idp;
 mod limits;
+mod local_servers;
 mod mcp;
 mod nodes;
 mod oauth;

@@ -329,10 +329,13 @@ pub struct PlaneConnector {
     pub name: String,
     /// How it is reached.
     pub transport: Transport,
-    /// Where, with the query that may hold a key; not looked at for [`Transport::Demo`].
+    /// Where, with the query that may hold a key; not looked at for [`Transport::Demo`]. For [`Transport::Stdio`] the host
+    /// is the server's name.
     pub url: Uri,
     /// What it is sent with every request.
     pub headers: Vec<(HeaderName, SecretString)>,
+    /// How long it may take to begin an answer, if not as long as others.
+    pub first_byte: Option<Duration>,
     /// The revision that it spoke when it was last checked.
     pub protocol_version: Option<String>,
     /// How it authenticates itself besides.
@@ -640,10 +643,14 @@ fn plane_connector(
 ) -> Result<PlaneConnector> {
     let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
     let target = connectors::Target::open(data_key, org, &row, headers)?;
-    let url: Uri = if row.transport == Transport::Demo {
-        Uri::default()
-    } else {
-        target.whole_url().expose_secret().parse().map_err(|_| wrong("URL"))?
+    let url: Uri = match row.transport {
+        Transport::Demo => Uri::default(),
+        Transport::Stdio => {
+            format!("stdio://{}/", connectors::local_name(&row.url)).parse().map_err(|_| wrong("name"))?
+        }
+        Transport::Http | Transport::Sse => {
+            target.whole_url().expose_secret().parse().map_err(|_| wrong("URL"))?
+        }
     };
     let mut own = Vec::with_capacity(target.headers.len());
     for (name, value) in target.headers {
@@ -665,6 +672,7 @@ fn plane_connector(
         slug: row.slug,
         name: row.name,
         transport: row.transport,
+        first_byte: connectors::first_byte(row.first_byte_seconds),
         protocol_version: row.protocol_version,
         url,
         headers: own,
@@ -763,6 +771,7 @@ mod tests {
                 transport: Transport::Demo,
                 url: Uri::default(),
                 headers: Vec::new(),
+                first_byte: None,
                 protocol_version: None,
                 auth: PlaneAuth::Headers,
                 tools: Vec::new(),

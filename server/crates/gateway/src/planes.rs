@@ -373,7 +373,7 @@ impl Planes {
             .connectors
             .iter()
             .map(|connector| {
-                let upstream = self.upstream(connector);
+                let upstream = self.upstream(plane.slug.as_str(), connector);
                 ReadyConnector { plane: Arc::clone(connector), upstream, tools: tools(connector) }
             })
             .collect();
@@ -397,11 +397,12 @@ impl Planes {
         }
     }
 
-    fn upstream(&self, connector: &PlaneConnector) -> Ways {
+    fn upstream(&self, org: &str, connector: &PlaneConnector) -> Ways {
         let key = Key { connector: connector.id, version: connector.version };
         match connector.transport {
             Transport::Demo => Ways::One(self.upstreams.get(key, || self.upstreams.demo())),
-            Transport::Http => Ways::http(&self.upstreams, &self.keeper, connector, key),
+            Transport::Stdio => Ways::local(&self.upstreams, org, connector, key),
+            Transport::Http | Transport::Sse => Ways::http(&self.upstreams, &self.keeper, connector, key),
         }
     }
 }

@@ -12,6 +12,7 @@ mod faults;
 mod idp;
 mod journal;
 mod limits;
+mod old_upstream;
 mod rest;
 mod sessions;
 mod support;

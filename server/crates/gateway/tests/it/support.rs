@@ -128,6 +128,7 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
         slug: slug.parse().unwrap(),
         name: slug.to_owned(),
         transport: Transport::Http,
+        first_byte: None,
         url: format!("http://{slug}.upstream.test/mcp").parse().unwrap(),
         headers: vec![
             (HeaderName::from_static("x-own"), format!("secret-of-{slug}").into()),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method as HttpMethod, StatusCode, header};
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{
@@ -156,10 +156,7 @@ impl HttpUpstream {
         asks: Asks,
     ) -> Result<Option<Listener>, UpstreamError> {
         let upstream = &self.0;
-        let mut request = upstream.post(Some(agreed), "", None, String::new());
-        *request.method_mut() = HttpMethod::GET;
-        request.headers_mut().remove(header::CONTENT_TYPE);
-        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let request = upstream.stream_request(agreed);
         let response = upstream.head(request, upstream.settings.first_byte).await?;
         if response.status() == StatusCode::NOT_FOUND && agreed.has_session() {
             upstream.forget(agreed);
@@ -186,6 +183,7 @@ impl HttpUpstream {
             listening: true,
             open: None,
             cancel: Cancel::default(),
+            broken: None,
             ticket: None,
         }))))
     }

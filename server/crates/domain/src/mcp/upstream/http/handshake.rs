@@ -16,10 +16,13 @@ use super::{
     outgoing::write_meta,
     session::ServerSession,
 };
-use crate::mcp::{
-    IMPLEMENTATION, LEGACY, MODERN, code, json, meta,
-    sse::Decoder,
-    upstream::{Call, Session, UpstreamError},
+use crate::{
+    mcp::{
+        IMPLEMENTATION, LEGACY, MODERN, code, json, meta,
+        sse::Decoder,
+        upstream::{Call, Session, UpstreamError},
+    },
+    net::{NetError, ProcessFault},
 };
 
 /// A short text of a server about itself.
@@ -78,6 +81,7 @@ impl Inner {
                     | UpstreamError::Protocol(_)
                     | UpstreamError::UnsupportedVersion,
                 ) => {
+                    self.set_old(false);
                     self.agreements().speaks_modern = None;
                     known = None;
                 }
@@ -85,7 +89,12 @@ impl Inner {
             }
         }
         if known != Some(true) {
-            match self.discover().await {
+            let found = match self.discover().await {
+                // It has named the very revision that it was asked in: once more, then.
+                Err(UpstreamError::Refused(code::UNSUPPORTED_VERSION)) => self.discover().await,
+                other => other,
+            };
+            match found {
                 Ok(Some((agreed, speaks_legacy))) => {
                     {
                         let mut agreements = self.agreements();
@@ -98,6 +107,8 @@ impl Inner {
                     let modern = Arc::new(agreed);
                     self.agreements().put(Session::default(), &modern);
                 }
+                // Some servers end when they are asked what they do not know. The next process is not.
+                Err(UpstreamError::Net(NetError::Process(ProcessFault::Ended(_)))) => {}
                 // These would be the same again.
                 Err(
                     error @ (UpstreamError::Net(_)
@@ -123,11 +134,16 @@ impl Inner {
                 | UpstreamError::Refused(_)
                 | UpstreamError::Protocol(_)),
             ) => {
-                if self.offers_old_transport().await {
-                    Err(UpstreamError::OldTransport)
-                } else {
-                    Err(error)
+                if !self.offers_old_transport().await {
+                    return Err(error);
                 }
+                self.set_old(true);
+                let agreed = self.initialize(session).await;
+                if agreed.is_err() {
+                    self.set_old(false);
+                    self.agreements().speaks_modern = None;
+                }
+                agreed
             }
             other => other,
         }
@@ -180,7 +196,9 @@ impl Inner {
             }
             Some(code::UNSUPPORTED_VERSION) => {
                 let supported = json::get(text, "data").and_then(|data| json::get(data, "supported"));
-                if LEGACY.iter().any(|v| versions(supported, v)) {
+                if versions(supported, MODERN) {
+                    Err(UpstreamError::Refused(code::UNSUPPORTED_VERSION))
+                } else if LEGACY.iter().any(|v| versions(supported, v)) {
                     Ok(None)
                 } else {
                     Err(UpstreamError::UnsupportedVersion)
@@ -199,7 +217,7 @@ impl Inner {
             session.asks.capabilities()
         );
         let request = self.post(None, "initialize", None, body);
-        let response = self.head(request, self.settings.first_byte).await?;
+        let response = self.head(request, self.settings.handshake).await?;
         let session = response.headers().get(&SESSION_ID).cloned();
         if session.as_ref().is_some_and(|id| !id.as_bytes().iter().all(u8::is_ascii_graphic)) {
             return Err(UpstreamError::Protocol("its session id has forbidden characters"));

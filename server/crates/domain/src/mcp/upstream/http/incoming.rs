@@ -73,6 +73,9 @@ impl Inner {
         if let Some(why) = head.extensions.remove::<NotAuthorized>() {
             return Err(UpstreamError::NotAuthorized(why).into());
         }
+        if let Some(why) = head.extensions.remove::<UpstreamError>() {
+            return Err(why.into());
+        }
         let status = head.status;
         if status.is_redirection() {
             return Err(UpstreamError::Redirect.into());
@@ -122,6 +125,7 @@ impl Inner {
                 listening: false,
                 open: None,
                 cancel: Cancel::default(),
+                broken: None,
                 ticket: None,
             })));
         }
