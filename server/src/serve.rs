@@ -8,6 +8,7 @@ use domain::{
     doctor::Journal,
     env::{Changes, SystemClock, SystemRng},
     idp::Jwks,
+    mail::{Mailer, Smtp, SmtpSettings},
     mcp::upstream::{UpstreamSettings, Upstreams, stdio::Stdio},
     net::{Outbound, OutboundSettings},
     password::{PasswordSettings, Passwords},
@@ -83,6 +84,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
             Stdio::new(config.stdio.clone(), now, gateway::clocked),
         )
     };
+    let mailer = mailer(config)?;
     Ok(Env {
         db,
         clock,
@@ -93,12 +95,14 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         journal: Arc::new(Journal::default()),
         passwords: Arc::new(Passwords::new(PasswordSettings::default())),
         outbound,
+        mailer,
         upstreams,
         settings: Arc::new(Settings {
             public_url: config.public_url.clone(),
             default_plan: config.default_plan,
             demo: config.demo,
             node: config.node.clone(),
+            sign_up: config.sign_up,
             session_idle_ms: SESSION_IDLE,
             registration: config.registration,
             cimd: config.cimd,
@@ -108,6 +112,14 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         oauth: Arc::default(),
         upstream: Arc::default(),
     })
+}
+
+/// Whoever sends mails, if the operator named a server for them.
+fn mailer(config: &Config) -> Result<Option<Arc<dyn Mailer>>, String> {
+    let Some(url) = config.smtp_url.clone() else { return Ok(None) };
+    let settings =
+        SmtpSettings { url, from: config.smtp_from.clone(), extra_ca_pem: config.extra_ca.clone() };
+    Ok(Some(Arc::new(Smtp::new(&settings)?)))
 }
 
 /// A server that is ready to accept: its routes and the work behind them.

@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod doctor;
 pub mod error;
 pub mod ids;
+pub mod links;
 pub mod oauth;
 pub mod orgs;
 pub mod paths;
@@ -28,7 +29,8 @@ pub mod text;
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
-    ConnectorId, GrantId, IdentityProviderId, LogEntryId, OrgId, OutboxId, SessionId, UserId,
+    ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, SessionId,
+    UserId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};

@@ -114,6 +114,8 @@ pub struct Overview {
     pub last_call_at: Option<i64>,
     /// Requests of the last 24 hours; `None` without `usage:read`.
     pub last_day: Option<crate::activity::LastDay>,
+    /// Members and open invitations.
+    pub people: u32,
     /// Whether the person closed the checklist.
     pub onboarding_dismissed: bool,
     /// Whether the built-in demo server can be added with one click.

@@ -12,6 +12,7 @@ mod local_servers;
 mod mcp;
 mod nodes;
 mod oauth;
+mod people;
 mod process;
 mod sessions;
 mod set_up;

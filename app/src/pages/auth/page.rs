@@ -41,7 +41,11 @@ impl LazyRoute for SignInPage {
             if start.signed_in && !again {
                 go(&next);
             }
-            if start.set_up { sign_in_form(form, start.csrf, start.client, next) } else { nobody_yet() }
+            if start.set_up {
+                sign_in_form(form, start.csrf, start.client, next, start.sign_up)
+            } else {
+                nobody_yet()
+            }
         })
     }
 }
@@ -52,7 +56,14 @@ fn next_of(asked: Option<&str>) -> String {
     if next.starts_with(paths::sign_in()) { paths::overview() } else { next }.to_owned()
 }
 
-fn sign_in_form(form: Form<SignIn>, csrf: String, client: Option<String>, next: String) -> AnyView {
+fn sign_in_form(
+    form: Form<SignIn>,
+    csrf: String,
+    client: Option<String>,
+    next: String,
+    sign_up: bool,
+) -> AnyView {
+    let sign_up = sign_up.then(|| view! { " · " <a href=paths::sign_up()>"Sign up"</a> }.erase());
     let client = client.map(|client| {
         view! { <p class="auth-client">"Log in to connect " <strong>{client}</strong> " to " {copy::PRODUCT} "."</p> }.erase()
     });
@@ -75,9 +86,7 @@ fn sign_in_form(form: Form<SignIn>, csrf: String, client: Option<String>, next: 
                 <PasswordField form=form name="password" label="Password" />
                 <SubmitButton form=form label="Log in" busy="Logging in…" />
             </PostForm>
-            <p class="auth-note muted">
-                "Forgot your password? Whoever operates this instance can set a new one for you."
-            </p>
+            <p class="auth-note"><a href=paths::forgot_password()>"Forgot your password?"</a> {sign_up}</p>
         </div>
     }
     .erase()

@@ -10,6 +10,7 @@ use model::{
 use crate::{
     Error, Result,
     request::{Origin, RequestContext, Wants},
+    suspension,
 };
 
 /// Who acts.
@@ -83,6 +84,7 @@ impl<P: Grant> OrgActor<P> {
         {
             return Err(other_org(&mut tx, &user, meant, org).await?.into());
         }
+        suspension::check(&mut tx, org).await?;
         Self::of_member(org, role, Principal::User { id: user.id, name: user.name }, ctx.origin.clone())
     }
 

@@ -546,12 +546,15 @@ impl Planes {
             })
             .collect();
         let now = self.env.now();
+        let suspended = store::orgs::suspended_at(&mut tx, id).await?.is_some();
         let grants = store::oauth_grants::list_live(&mut tx, id, now).await?;
+        // In a suspended organisation access tokens are worth nothing; keys are known, and refused (OAR-04).
+        let grants = grants.into_iter().filter(|_| !suspended);
         // Whoever lost the role that connections need has none that work (OAR-04).
-        let grants = grants.into_iter().filter(|grant| may_connect(grant.role));
+        let grants = grants.filter(|grant| may_connect(grant.role));
         let grants = grants.filter_map(plane_grant).collect();
         let clients = store::oauth_clients::list(&mut tx, id).await?;
-        let machines = clients.into_iter().filter_map(plane_machine).collect();
+        let machines = clients.into_iter().filter(|_| !suspended).filter_map(plane_machine).collect();
         // As long as a token may still be accepted, its revocation counts.
         let revoked = store::signing_keys::list_revoked(&mut tx, id, now - tokens::LEEWAY).await?;
         let headers = store::connectors::list_headers(&mut tx, id).await?;
@@ -590,7 +593,7 @@ impl Planes {
         Ok(Some(Arc::new(OrgPlane {
             org: id,
             slug: org.slug,
-            suspended: false,
+            suspended,
             url_keys,
             keys,
             grants,

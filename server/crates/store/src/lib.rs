@@ -11,6 +11,7 @@
 mod db;
 mod error;
 
+pub mod account_links;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_chain;
@@ -19,8 +20,11 @@ pub mod connection_alerts;
 pub mod connections;
 pub mod connector_health;
 pub mod connectors;
+pub mod erasures;
 pub mod identity_providers;
 pub mod instance_facts;
+pub mod invitations;
+pub mod mails;
 pub mod maintenance;
 pub mod members;
 pub mod oauth_clients;
@@ -47,6 +51,7 @@ pub type Result<T> = core::result::Result<T, Error>;
 
 /// Every statement with its name, for the test that prepares each of them on both databases.
 pub const STATEMENTS: &[&[db::Statement]] = &[
+    account_links::STATEMENTS,
     api_keys::STATEMENTS,
     audit::STATEMENTS,
     audit_chain::STATEMENTS,
@@ -56,7 +61,10 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     connector_health::STATEMENTS,
     connectors::STATEMENTS,
     identity_providers::STATEMENTS,
+    erasures::STATEMENTS,
     instance_facts::STATEMENTS,
+    invitations::STATEMENTS,
+    mails::STATEMENTS,
     members::STATEMENTS,
     oauth_clients::STATEMENTS,
     oauth_codes::STATEMENTS,

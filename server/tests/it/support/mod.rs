@@ -54,6 +54,7 @@ impl TestApp {
         let settings = Arc::make_mut(&mut test.env.settings);
         settings.public_url = config.public_url.clone();
         settings.registration = config.registration;
+        settings.sign_up = config.sign_up;
         settings.cimd = config.cimd;
         settings.native_schemes.clone_from(&config.native_schemes);
         let ready = serve::assemble(test.env.clone(), &config, Stopping::default()).await.expect("a server");
