@@ -15,6 +15,7 @@ use domain::{
 use model::{
     Plan, Scope,
     api_keys::KeyScope,
+    connectors::STDIO,
     orgs::{KeyVisibility, Org},
     permissions::can,
     plan::Override,
@@ -25,7 +26,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{
         AdminCommand, ApiKeyCommand, ConnectorCommand, OauthClientCommand, OrgCommand, Output, SecretIn,
-        Switch, Visibility,
+        Switch, TransportName, Visibility,
     },
     config::Config,
     serve,
@@ -34,7 +35,9 @@ use crate::{
 /// Does one step and prints what came of it.
 pub async fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
     let env = serve::environment(config).await?;
-    let (answer, output) = step(&env, command).await.map_err(words)?;
+    let done = step(&env, command).await.map_err(words);
+    env.upstreams.end().await;
+    let (answer, output) = done?;
     env.db.close().await;
     print(&answer, output);
     Ok(())
@@ -202,8 +205,9 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             slug,
             name,
             url,
-            transport: _,
+            transport,
             headers,
+            no_prefix,
             output,
         }) => {
             let found = orgs::find_by_slug(env, &org).await?;
@@ -216,6 +220,10 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
                     Ok((name.trim().to_owned(), SecretString::from(value.trim().to_owned())))
                 })
                 .collect::<Result<Vec<_>, Error>>()?;
+            let url = match transport {
+                TransportName::Stdio => format!("{STDIO}{}", url.trim_start_matches(STDIO)),
+                TransportName::Http | TransportName::Sse => url,
+            };
             let new = NewConnector {
                 name,
                 slug,
@@ -224,8 +232,11 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
                 headers,
                 even_if_unreachable: true,
             };
-            let connector =
-                connectors::add(env, &OrgActor::<can::ConnectorsWrite>::operator(found.id), &new).await?;
+            let operator = OrgActor::<can::ConnectorsWrite>::operator(found.id);
+            let connector = connectors::add(env, &operator, &new).await?;
+            if no_prefix {
+                connectors::set_unprefixed(env, &operator, connector.id, true).await?;
+            }
             Ok((
                 json!({
                     "id": connector.id,

@@ -224,7 +224,7 @@ pub enum ConnectorCommand {
         /// Its name.
         #[arg(long)]
         name: String,
-        /// Where it is.
+        /// Where it is: a URL, or with `--transport stdio` the name of a server in the configuration file.
         #[arg(long)]
         url: String,
         /// How it is reached.
@@ -233,6 +233,9 @@ pub enum ConnectorCommand {
         /// A header to send it, as `Name: value`. May be repeated.
         #[arg(long = "header")]
         headers: Vec<String>,
+        /// Leave the prefix out of its names. Only for the organisation's only connector.
+        #[arg(long)]
+        no_prefix: bool,
         /// How to answer.
         #[command(flatten)]
         output: Output,
@@ -321,8 +324,12 @@ pub enum Visibility {
 /// How a connector is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TransportName {
-    /// Streamable HTTP.
+    /// Over HTTP; that a server speaks only HTTP+SSE of 2024-11-05 is found out.
     Http,
+    /// The same: the transport of 2024-11-05 is found out.
+    Sse,
+    /// A command on this machine, listed in the configuration file.
+    Stdio,
 }
 
 /// Does what the arguments say. The text of an error is one sentence for the terminal.

@@ -15,7 +15,9 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, Uri};
 use model::{
     ApiKeyId, ConnectionId, ConnectionKeyId, ConnectorId, ConnectorSlug, GrantId, OrgId, OrgSlug, Scope,
-    UserId, connectors::Transport, oauth::ClientKind,
+    UserId,
+    connectors::{ToolPolicy, Transport},
+    oauth::ClientKind,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
@@ -327,16 +329,24 @@ pub struct PlaneConnector {
     pub name: String,
     /// How it is reached.
     pub transport: Transport,
-    /// Where, with the query that may hold a key; not looked at for [`Transport::Demo`].
+    /// Where, with the query that may hold a key; not looked at for [`Transport::Demo`]. For [`Transport::Stdio`] the host
+    /// is the server's name.
     pub url: Uri,
     /// What it is sent with every request.
     pub headers: Vec<(HeaderName, SecretString)>,
+    /// How long it may take to begin an answer, if not as long as others.
+    pub first_byte: Option<Duration>,
     /// The revision that it spoke when it was last checked.
     pub protocol_version: Option<String>,
     /// How it authenticates itself besides.
     pub auth: PlaneAuth,
     /// Its tools as last seen, in the server's order.
     pub tools: Vec<PlaneTool>,
+    /// What its server says about how to use it. Where definitions wait for approval nobody has approved this either, so it
+    /// is not here.
+    pub instructions: Option<Box<str>>,
+    /// Whether its names stand on the organisation's endpoint without its slug before them. One connector at most.
+    pub unprefixed: bool,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
     pub version: i64,
 }
@@ -636,10 +646,14 @@ fn plane_connector(
 ) -> Result<PlaneConnector> {
     let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
     let target = connectors::Target::open(data_key, org, &row, headers)?;
-    let url: Uri = if row.transport == Transport::Demo {
-        Uri::default()
-    } else {
-        target.whole_url().expose_secret().parse().map_err(|_| wrong("URL"))?
+    let url: Uri = match row.transport {
+        Transport::Demo => Uri::default(),
+        Transport::Stdio => {
+            format!("stdio://{}/", connectors::local_name(&row.url)).parse().map_err(|_| wrong("name"))?
+        }
+        Transport::Http | Transport::Sse => {
+            target.whole_url().expose_secret().parse().map_err(|_| wrong("URL"))?
+        }
     };
     let mut own = Vec::with_capacity(target.headers.len());
     for (name, value) in target.headers {
@@ -651,13 +665,17 @@ fn plane_connector(
         (version, &auth).hash(&mut both);
         version = both.finish().cast_signed();
     }
+    let said = row.instructions.as_deref().filter(|_| row.tool_policy == ToolPolicy::Alert);
     Ok(PlaneConnector {
+        instructions: said.map(Box::from),
+        unprefixed: row.unprefixed,
         tools: plane_tools(&row, tools.remove(&row.id).unwrap_or_default())?,
         version,
         id: row.id,
         slug: row.slug,
         name: row.name,
         transport: row.transport,
+        first_byte: connectors::first_byte(row.first_byte_seconds),
         protocol_version: row.protocol_version,
         url,
         headers: own,
@@ -756,9 +774,12 @@ mod tests {
                 transport: Transport::Demo,
                 url: Uri::default(),
                 headers: Vec::new(),
+                first_byte: None,
                 protocol_version: None,
                 auth: PlaneAuth::Headers,
                 tools: Vec::new(),
+                instructions: None,
+                unprefixed: false,
                 version: 1,
             })
         };
