@@ -72,6 +72,7 @@ async fn delete(env: &Env, user: &User, by: &Principal, origin: &Origin) -> Resu
             team::take_out(env, &mut change, *org, user.id, role, by.name(), "team.member_left").await?;
         change.record(&event).await?;
         tx = change.into_tx();
+        store::erasures::forget_name(&mut tx, *org, &user.name, audit::erasure::NOBODY).await?;
     }
     mail::notify(env, &mut tx, letters::account_deleted(&user.email)).await?;
     audit::erasure::queue(env, &mut tx, user).await?;

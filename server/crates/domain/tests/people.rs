@@ -509,6 +509,13 @@ env_test!(del_04_an_account_goes_and_its_name_leaves_the_log, |t| async move {
     t.grant(&dev, "gth_client_x", "mcp:call").await;
     begin(&t, &with_session(&t, &dev)).await;
     log_in(&t, email, PASSWORD).await.unwrap();
+    let new = domain::api_keys::NewKey {
+        name: "ci-bot".into(),
+        scope: model::api_keys::KeyScope::All,
+        expires_at: None,
+        url_key: false,
+    };
+    domain::api_keys::create(&t.env, &dev.actor().await, &new).await.unwrap();
     team::set_role(&t.env, &acme.actor().await, dev.user, Role::Developer).await.unwrap();
     assert_eq!(code(deletion::delete_own(&dev.ctx, "else@x.example", PASSWORD).await), "email/confirm");
     assert_eq!(code(deletion::delete_own(&dev.ctx, email, "wrong").await), "password/wrong_password");
@@ -526,6 +533,9 @@ env_test!(del_04_an_account_goes_and_its_name_leaves_the_log, |t| async move {
         t.mails().await.iter().any(|mail| mail.to == email && mail.subject == "Your account was deleted")
     );
 
+    let keys = domain::api_keys::page(&t.env, &acme.actor().await).await.unwrap().keys;
+    assert!(format!("{keys:?}").contains("ci-bot"), "keys belong to the organisation");
+    assert!(!format!("{keys:?}").contains("Deborah"), "and say no more who made them");
     assert_eq!(domain::audit::erasure::waiting(&t.env).await.unwrap(), [dev.user]);
     domain::audit::erasure::run(&t.env).await.unwrap();
     assert!(domain::audit::erasure::waiting(&t.env).await.unwrap().is_empty());
