@@ -120,12 +120,13 @@ use crate::{
         },
         consent::ConsentPage,
         doctor::DoctorPage,
+        factors::FactorsPage,
         help::{AuthenticationHelpPage, ClaudeAiHelpPage, QuickstartPage},
         oauth_clients::{DeleteOauthClientPage, NewOauthClientPage, OauthClientPage, OauthClientsPage},
         overview::OverviewPage,
         playground::PlaygroundPage,
         profile::{ProfilePage, SessionsPage},
-        security::SecurityPage,
+        security::{AllowlistPage, SecurityPage},
         settings::SettingsPage,
         sso::SsoPage,
         team::{RemoveMemberPage, RolesPage, TeamPage},
@@ -244,9 +245,11 @@ fn Pages() -> impl IntoView {
             <Route path=At("/team/roles") view={Lazy::<RolesPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/team/:id/remove") view={Lazy::<RemoveMemberPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/security") view={Lazy::<SecurityPage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/settings/security/allowlist") view={Lazy::<AllowlistPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/audit") view={Lazy::<AuditPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/settings/audit/:id") view={Lazy::<AuditEventPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
+            <Route path=At("/profile/security/:what") view={Lazy::<FactorsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
             <Route path=At("/profile/connections") view={Lazy::<OwnConnectionsPage>::new()} ssr=SsrMode::Async />
             <Route

@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        AdminCommand, ApiKeyCommand, ConnectorCommand, MemberCommand, OauthClientCommand, OrgCommand, Output,
-        SecretIn, Switch, UserCommand, Visibility,
+        AdminCommand, ApiKeyCommand, ConnectorCommand, MemberCommand, OauthClientCommand, OnlyOff,
+        OrgCommand, Output, SecretIn, Switch, UserCommand, Visibility,
     },
     config::Config,
     serve,
@@ -154,6 +154,10 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             domain::accounts::set_password_by_operator(env, &email, secret.expose_secret()).await?;
             Ok((json!({"email": email, "sessions": "ended"}), output))
         }
+        AdminCommand::User(UserCommand::ResetMfa { email, output }) => {
+            let had = domain::mfa::reset_by_operator(env, &email).await?;
+            Ok((json!({"email": email, "had_second_factor": had, "sessions": "ended"}), output))
+        }
         AdminCommand::Org(OrgCommand::Create { name, slug, owner, plan: wanted, output }) => {
             let wanted = plan(wanted.as_deref())?;
             let org = orgs::create_by_operator(env, &name, &slug, &owner, wanted).await?;
@@ -168,9 +172,18 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             url_keys,
             audit_days,
             session_timeout,
+            require_mfa,
+            ip_allowlist,
             output,
         }) => {
             let found = orgs::find_by_slug(env, &org).await?;
+            if let Some(OnlyOff::Off) = ip_allowlist {
+                domain::allowlist::turn_off_by_operator(env, found.id).await?;
+            }
+            if let Some(switch) = require_mfa {
+                let on = switch == Switch::On;
+                domain::org_security::set_require_mfa_by_operator(env, found.id, on).await?;
+            }
             if let Some(minutes) = session_timeout {
                 domain::sessions::set_timeout(env, &OrgActor::operator(found.id), minutes).await?;
             }

@@ -144,6 +144,15 @@ pub enum UserCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Take a user's second factor away, with the backup codes: for people who lost everything. Their sessions end.
+    ResetMfa {
+        /// The account's address.
+        #[arg(long)]
+        email: String,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Set a new password. The user's sessions end.
     SetPassword {
         /// The account's address.
@@ -193,6 +202,12 @@ pub enum OrgCommand {
         /// Calls in a month; `plan` for what the plan says, `unlimited` for none.
         #[arg(long)]
         monthly_quota: Option<String>,
+        /// `off` stops enforcing its IP allowlist: for whoever locked themselves out.
+        #[arg(long)]
+        ip_allowlist: Option<OnlyOff>,
+        /// Whether its members need a second factor.
+        #[arg(long)]
+        require_mfa: Option<Switch>,
         /// Whether keys can be read again.
         #[arg(long)]
         key_visibility: Option<Visibility>,
@@ -329,6 +344,13 @@ pub enum SecretIn {
 pub enum Switch {
     /// On.
     On,
+    /// Off.
+    Off,
+}
+
+/// What can only be switched off here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnlyOff {
     /// Off.
     Off,
 }

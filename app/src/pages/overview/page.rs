@@ -98,6 +98,13 @@ fn steps(overview: &Overview) -> Vec<Step> {
                 .to_owned(),
             href: paths::connect_agent().to_owned(),
         },
+        Step {
+            done: overview.second_factor,
+            title: "Turn on two-factor authentication".to_owned(),
+            about: "A code from your phone beside your password: a stolen password alone opens nothing."
+                .to_owned(),
+            href: paths::profile_two_factor().to_owned(),
+        },
     ]
 }
 
@@ -128,7 +135,7 @@ fn onboarding(
     });
     let next = steps.iter().find(|step| !step.done).map(|step| {
         // The only primary action of the page, until all is done.
-        let allowed = keys || step.href == paths::new_connector();
+        let allowed = keys || [paths::new_connector(), paths::profile_two_factor()].contains(&step.href.as_str());
         allowed.then(|| {
             view! { <LinkButton href=step.href.clone() label=step.title.clone() kind=ButtonKind::Primary /> }.erase()
         })
@@ -275,6 +282,7 @@ mod tests {
             active_keys: 0,
             connections: 0,
             last_call_at: None,
+            second_factor: false,
             onboarding_dismissed: false,
             demo_available: true,
             activity: Vec::new(),
@@ -291,5 +299,7 @@ mod tests {
         overview.connections = 0;
         overview.last_call_at = Some(1);
         assert_eq!(done(&overview), 3);
+        overview.second_factor = true;
+        assert_eq!(done(&overview), 4);
     }
 }

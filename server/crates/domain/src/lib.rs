@@ -7,6 +7,7 @@
 //! clients on their way to a connection ([`doctor`]); how connectors authenticate to their servers ([`upstream_oauth`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
 
 pub mod accounts;
+pub mod allowlist;
 pub mod api_keys;
 pub mod audit;
 pub mod authz;
@@ -21,16 +22,20 @@ pub mod idp;
 pub mod install;
 pub mod key_format;
 pub mod mcp;
+pub mod mfa;
 pub mod net;
 pub mod oauth;
 pub mod oauth_clients;
+pub mod org_security;
 pub mod orgs;
 pub mod password;
+pub mod pin;
 pub mod playground;
 pub mod request;
 pub mod sealer;
 pub mod sessions;
 pub mod signing;
+pub mod step_up;
 pub mod team;
 #[cfg(feature = "testing")]
 pub mod testing;
