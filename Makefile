@@ -8,7 +8,7 @@ SHELL := bash
 # Folders count too, so that a removed file is noticed.
 files = $(shell find $(1) -name node_modules -prune -o \( -type f -o -type d \) -print)
 BOTH_INPUTS := Cargo.toml Cargo.lock .cargo/config.toml $(call files,app)
-SITE_INPUTS := $(BOTH_INPUTS) $(call files,frontend style) $(addprefix scripts/,site.sh env.sh assets.mjs optimise.mjs pack.mjs pack-loader.js budgets.mjs compress.mjs)
+SITE_INPUTS := $(BOTH_INPUTS) $(call files,frontend style) $(addprefix scripts/,site.sh env.sh assets.mjs optimise.mjs pack.mjs pack-loader.js wasm.mjs budgets.mjs compress.mjs)
 SERVER_INPUTS := $(BOTH_INPUTS) $(call files,server migrations)
 
 # What `make run` starts with; each can be given on the command line.

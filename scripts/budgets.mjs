@@ -4,4 +4,4 @@
 export const budgets = { css: 14, js: 12, first: 230, further: 25, fonts: 53, requests: 8 };
 
 /** What the check holds us to: the same, or where we are not there yet, what it was at last. Lower these only. */
-export const ceilings = { ...budgets, first: 242 };
+export const ceilings = { ...budgets };

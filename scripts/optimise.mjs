@@ -22,25 +22,10 @@ if (isMainThread) {
   })));
   console.log(`wasm-opt: ${files.length} files, ${before} to ${total()}, ${((Date.now() - start) / 1000).toFixed(0)} s`);
 } else {
-  // It warns of names in each file, and drops them.
-  console.warn = console.error = () => {};
-  const { default: binaryen } = await import('../frontend/node_modules/binaryen/index.js');
-  const { BulkMemory, BulkMemoryOpt, MutableGlobals, Multivalue, NontrappingFPToInt, ReferenceTypes, SignExt } = binaryen.Features;
-  // What rustc emits for wasm32 and wasm-bindgen adds; anything more would have to be in every browser we support.
-  const features = BulkMemory | BulkMemoryOpt | MutableGlobals | Multivalue | NontrappingFPToInt | ReferenceTypes | SignExt;
-  binaryen.setOptimizeLevel(2);
-  binaryen.setShrinkLevel(2);
-  // The command does this by itself at -Oz, the library only when told.
-  binaryen.setGenerateStackIR(true);
-  binaryen.setOptimizeStackIR(true);
-  binaryen.setDebugInfo(false);
-
+  const { optimised } = await import('./wasm.mjs');
   parentPort.on('message', (file) => {
     if (file === null) return parentPort.close();
-    const module = binaryen.readBinary(fs.readFileSync(file), features);
-    module.optimize();
-    fs.writeFileSync(file, module.emitBinary());
-    module.dispose();
+    fs.writeFileSync(file, optimised(fs.readFileSync(file)));
     parentPort.postMessage(file);
   });
 }

@@ -25,10 +25,10 @@ async function wasmLoad(file) {
   await Promise.all([...shared, ...wasmStart(page, imports)]);
   await WebAssembly.instantiate(page, imports);
 }
-function wasmPage(file) {
+function wasmPage(name) {
   let loading;
   return async (callback, data) => {
-    const mine = (loading ??= wasmLoad(file));
+    const mine = (loading ??= wasmLoad(`${name}.wasm`));
     let success = true;
     try {
       await mine;

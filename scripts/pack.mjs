@@ -1,17 +1,21 @@
 // Turns what `cargo leptos build --split` leaves in the site's pkg/ into few files. It makes one chunk of wasm for every
 // set of pages that have code in common, so that a first page would ask for up to a hundred files. Here they become
-//   gatehouse.wasm   the core, with the chunks that many pages need in a custom section
+//   gatehouse.wasm   the core, merged with the chunks that many pages need
 //   split_….wasm     one page, with the rest of its chunks in a custom section, also where other pages have them too
 //   gatehouse.js     with the loader for that (pack-loader.js) instead of cargo-leptos's
-// Both stay plain wasm modules, so the browser compiles them while they arrive. The section is a row of
+// Both stay plain wasm modules, so the browser compiles them while they arrive. (A chunk that is part of several pages must
+// start once, so it stays a module of its own.) The section is a row of
 // [number of the chunk, its length, its bytes], the first two as 32 bit little-endian.
 //
 // It knows the output of cargo-leptos 0.3.7, and fails when that looks different.
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
 import { budgets } from './budgets.mjs';
+import { flags, leb, optimised, rename, rewritten } from './wasm.mjs';
 
 const pkg = path.join(process.argv[2], 'pkg');
 const at = (name) => path.join(pkg, name);
@@ -34,11 +38,6 @@ const chunks = [...new Set(pages.flatMap((p) => p.chunks))].sort((a, b) => numbe
 const bytes = new Map(chunks.map((chunk) => [chunk, read(chunk)]));
 const users = new Map(chunks.map((chunk) => [chunk, pages.filter((p) => p.chunks.includes(chunk)).length]));
 
-function leb(n) {
-  const out = [];
-  for (; n > 127; n >>>= 7) out.push((n & 127) | 128);
-  return Buffer.from([...out, n]);
-}
 function withChunks(file, list) {
   const name = Buffer.from('chunks');
   const rows = list.flatMap((chunk) => {
@@ -103,14 +102,82 @@ for (let share = 0.6; share <= 1.7; share += 0.1) {
   if (!best || score(sizes) < score(best.sizes)) best = { common, files, sizes };
 }
 
+// The core and its chunks as one module: they call each other without the table, and what they both have is there once.
+function merge(core, common) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pack-'));
+  try {
+    const put = (name, content) => {
+      const file = path.join(folder, `${name}.wasm`);
+      fs.writeFileSync(file, content);
+      return file;
+    };
+    const modules = [[core, '__wasm_split'], ...common.map((c) => [c, c])].flatMap(([name, module]) => [put(name, read(name)), module]);
+    const merged = path.join(folder, 'merged');
+    const merger = new URL('../frontend/node_modules/binaryen/bin/wasm-merge', import.meta.url).pathname;
+    execFileSync(process.execPath, [merger, ...modules, '-o', merged, ...flags, '--rename-export-conflicts'], { stdio: 'pipe' });
+    return fs.readFileSync(merged);
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+}
+
+/**
+ * What JavaScript may call on objects that only the wasm could have made, when it makes none: the streams of server
+ * functions. They keep alive all that they call.
+ */
+function dead(wasm) {
+  const module = new WebAssembly.Module(wasm);
+  const made = WebAssembly.Module.imports(module).map(({ name }) => name).filter((name) => /^__wbg_intounderlying\w+_new/.test(name));
+  if (made.length) throw new Error(`pack: the wasm makes streams now: ${made}`);
+  return WebAssembly.Module.exports(module).map(({ name }) => name).filter((name) => /^(__wbg_)?intounderlying/.test(name));
+}
+
+/**
+ * Makes plain calls of those through the table whose entry is known: what was in a chunk is called so. The entries that are
+ * there from the start are never written again; the other ones are for the pages. (The pass `directize` of Binaryen, told
+ * so, takes the others for traps.)
+ */
+function direct(text) {
+  const lines = text.split('\n');
+  const entries = new Map();
+  for (const line of lines) {
+    const [, start, list] = /^ \(elem \S+ (?:\(table \S+\) )?\(i32\.const (\d+)\) func(?:ref)? (.*)\)$/.exec(line) ?? [];
+    const items = list?.match(/\$[^\s()]+|ref\.null/g) ?? [];
+    items.forEach((item, i) => item !== 'ref.null' && entries.set(Number(start) + i, item));
+  }
+  const gone = new Set();
+  let left = 0;
+  lines.forEach((line, i) => {
+    const indent = /^( *)\(call_indirect \S+ \(type \S+\)$/.exec(line)?.[1];
+    if (indent === undefined) return;
+    const last = lines.indexOf(`${indent})`, i) - 1;
+    const entry = new RegExp(`^${indent} \\(i32\\.const (\\d+)\\)$`).exec(lines[last])?.[1];
+    if (entry === undefined) return;
+    const called = entries.get(Number(entry));
+    left += called === undefined;
+    if (called === undefined) return;
+    lines[i] = `${indent}(call ${called}`;
+    gone.add(last);
+  });
+  if (left !== pages.length || gone.size === 0) throw new Error(`pack: ${gone.size} direct calls, ${left} of pages`);
+  return lines.filter((_, i) => !gone.has(i)).join('\n');
+}
+
+function finish(wasm) {
+  const merged = optimised(wasm, (module) => dead(wasm).forEach((name) => module.removeExport(name)));
+  return optimised(rewritten(merged, direct));
+}
+
 // The loader. Of cargo-leptos's own one, only the names count; the rest must be what ours was written for.
 const link = fs.readFileSync(at(linker), 'utf8');
 expect('fetch of a module', link, /const src = fetch\(srcUrl\);/g);
 expect('import of the exports of the core', link, /Object\.assign\(sharedImports\.__wasm_split, \{[\w, ]+\}\);/g);
 expect('callback', link, /__indirect_function_table\.get\(callbackIndex\)\(callbackData, success\)/g);
+// split___api_keys_page_view_13891970685639581365 → split_api_keys
+const short = (file) => expect('name of a page', file, /^split___(\w+?)(?:_page)?_view_\d+$/g)[0].slice(1).map((name) => `split_${name}`)[0];
 const table = expect('loader of a page', link,
-  /^export const (__wasm_split_load_\w+) = wrapAsyncCb\(makeLoad\(new URL\("\.\/(split_\w+\.wasm)", import\.meta\.url\), \[[\w, ]*\]\)\);$/gm,
-  pages.length).map(([, name, file]) => `${name}:wasmPage('${file}')`).join(',');
+  /^export const (__wasm_split_load_\w+) = wrapAsyncCb\(makeLoad\(new URL\("\.\/(split_\w+)\.wasm", import\.meta\.url\), \[[\w, ]*\]\)\);$/gm,
+  pages.length).map(([, name, file]) => `${name}:wasmPage('${short(file)}')`).join(',');
 const loader = fs.readFileSync(new URL('pack-loader.js', import.meta.url), 'utf8')
   .replace(/^\s*(\/\/.*)?\n|^\s+/gm, '').replace('__PAGES__', () => table);
 
@@ -127,9 +194,27 @@ patch('use of the loaders', new RegExp(`${quoted}:[\\w$]+(?:,${quoted}:[\\w$]+)*
 patch('start of the core', /(function [\w$]+\(([\w$]+),([\w$]+)\)\{return )([\w$]+=\2\.exports,)/g, '$1wasmCore={exports:$2.exports,module:$3},$4');
 js += loader;
 
+// What the core imports and exports is named by hashes, which no compression makes smaller: here by numbers, on both sides.
+function renamed(wasm) {
+  const [module, known] = [new WebAssembly.Module(wasm), new Map()];
+  const names = [...WebAssembly.Module.imports(module), ...WebAssembly.Module.exports(module)].map(({ name }) => name);
+  for (const name of new Set(names)) {
+    if (!/[0-9a-f]{16}|_split_load_/.test(name)) continue;
+    const uses = new RegExp(`(?<![\\w$])${name}(?![\\w$])`, 'g');
+    expect(`use of ${name}`, js, uses, 1);
+    const number = `$${known.size.toString(36)}`;
+    js = js.replace(uses, () => number);
+    known.set(name, number);
+  }
+  return rename(wasm, (name) => known.get(name) ?? name);
+}
+
+const core = renamed(finish(merge('gatehouse', [...best.common])));
+
 // All is known to fit: now write.
-for (const chunk of chunks) fs.rmSync(at(`${chunk}.wasm`));
-for (const [file, content] of best.files) fs.writeFileSync(at(`${file}.wasm`), content);
+for (const file of [...chunks, ...pages.map((p) => p.file)]) fs.rmSync(at(`${file}.wasm`));
+for (const [file, content] of best.files) if (file !== 'gatehouse') fs.writeFileSync(at(`${short(file)}.wasm`), content);
+fs.writeFileSync(at('gatehouse.wasm'), core);
 fs.writeFileSync(at('gatehouse.js'), js);
 fs.rmSync(at(linker));
 fs.rmSync(at('__wasm_split_manifest.json'));

@@ -4,6 +4,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/env.sh
 
+# A panic tells the file it happened in. Where this machine keeps them is nobody's business, and would make every machine's
+# wasm another one. (This replaces the flags of .cargo/config.toml, so theirs are here as well.)
+sources=${CARGO_HOME:-$HOME/.cargo}/registry/src
+export RUSTFLAGS="--cfg erase_components --remap-path-prefix=$PWD/= --remap-path-prefix=$sources/="
+
 node scripts/assets.mjs
 # It empties target/site, copies target/assets there (assets-dir), and runs wasm-bindgen. It would also start wasm-opt
 # for each of its two hundred files; here it finds one that does nothing, and optimise.mjs does it in one go.

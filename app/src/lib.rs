@@ -73,7 +73,7 @@
 //! * What `view!` makes ends in `.erase()`, also inside an `Option`, a list or a closure: each type of view that is not
 //!   erased there is a kilobyte of wasm.
 //! * Several forms for one function (a row each): `use_form_for::<F>("id", row.id)`; it also adds the hidden input.
-//! * A route is added to `App` below, its path to `model::paths`, a notice to [`copy::notice`], and a signed-in area to
+//! * A route is a line of `PAGES` below, its path goes to `model::paths`, a notice to [`copy::notice`], and a signed-in area to
 //!   `frame::AREAS` if it is new.
 
 #![expect(unreachable_pub, reason = "#[component] puts a hidden public function beside each component")]
@@ -92,12 +92,9 @@ pub mod ssr;
 mod state;
 
 use crate::erase::Erase as _;
-use leptos::prelude::*;
+use leptos::{children::ToChildren as _, prelude::*};
 use leptos_meta::{Title, provide_meta_context};
-use leptos_router::{
-    Lazy, SsrMode,
-    components::{FlatRoutes, Route, Router},
-};
+use leptos_router::components::{FlatRoutes, RouteChildren, Router};
 #[cfg(feature = "ssr")]
 pub use shell::shell;
 pub use state::{SiteAssets, set_status, use_me};
@@ -131,7 +128,7 @@ use crate::{
         sso::SsoPage,
         team::{RemoveMemberPage, RolesPage, TeamPage},
     },
-    route::At,
+    route::{PageCode, gallery, lazy, routes},
     state::{GivenError, MeResource, Refresh},
 };
 
@@ -179,6 +176,58 @@ pub fn App() -> impl IntoView {
     }
 }
 
+/// Every page and its path.
+const PAGES: &[(&str, PageCode)] = &[
+    ("/", lazy::<OverviewPage>()),
+    ("/sign-in", lazy::<SignInPage>()),
+    ("/setup/:token", lazy::<SetupPage>()),
+    ("/orgs/new", lazy::<NewOrgPage>()),
+    ("/connectors", lazy::<ConnectorsPage>()),
+    ("/connectors/new", lazy::<NewConnectorPage>()),
+    ("/connectors/tools/:of", lazy::<ToolPage>()),
+    ("/connectors/:id", lazy::<ConnectorPage>()),
+    ("/connectors/:id/edit", lazy::<EditConnectorPage>()),
+    ("/connectors/:id/credentials", lazy::<CredentialsPage>()),
+    ("/connectors/:id/delete", lazy::<DeleteConnectorPage>()),
+    ("/playground", lazy::<PlaygroundPage>()),
+    ("/activity", lazy::<ActivityPage>()),
+    ("/activity/settings", lazy::<ActivitySettingsPage>()),
+    ("/activity/:id", lazy::<ActivityEntryPage>()),
+    ("/settings", lazy::<SettingsPage>()),
+    ("/settings/api-keys", lazy::<ApiKeysPage>()),
+    ("/settings/api-keys/new", lazy::<NewApiKeyPage>()),
+    ("/settings/api-keys/connect", lazy::<ConnectAgentPage>()),
+    ("/settings/api-keys/:id/edit", lazy::<EditApiKeyPage>()),
+    ("/settings/api-keys/:id/delete", lazy::<DeleteApiKeyPage>()),
+    ("/settings/mcp-connections/doctor", lazy::<DoctorPage>()),
+    ("/settings/oauth-clients", lazy::<OauthClientsPage>()),
+    ("/settings/oauth-clients/new", lazy::<NewOauthClientPage>()),
+    ("/settings/oauth-clients/:id", lazy::<OauthClientPage>()),
+    ("/settings/oauth-clients/:id/delete", lazy::<DeleteOauthClientPage>()),
+    ("/settings/mcp-connections", lazy::<ConnectionsPage>()),
+    ("/settings/mcp-connections/how-to", lazy::<HowToConnectPage>()),
+    ("/settings/mcp-connections/:id/revoke", lazy::<RevokeConnectionPage>()),
+    ("/settings/mcp-connections/:id/regenerate", lazy::<RegenerateConnectionPage>()),
+    ("/oauth/consent", lazy::<ConsentPage>()),
+    ("/settings/sso", lazy::<SsoPage>()),
+    ("/team", lazy::<TeamPage>()),
+    ("/team/roles", lazy::<RolesPage>()),
+    ("/team/:id/remove", lazy::<RemoveMemberPage>()),
+    ("/settings/security", lazy::<SecurityPage>()),
+    ("/settings/security/allowlist", lazy::<AllowlistPage>()),
+    ("/settings/audit", lazy::<AuditPage>()),
+    ("/settings/audit/:id", lazy::<AuditEventPage>()),
+    ("/profile", lazy::<ProfilePage>()),
+    ("/profile/security/:what", lazy::<FactorsPage>()),
+    ("/profile/sessions", lazy::<SessionsPage>()),
+    ("/profile/connections", lazy::<OwnConnectionsPage>()),
+    ("/profile/authorizations", lazy::<OwnAuthorizationsPage>()),
+    ("/help/authentication", lazy::<AuthenticationHelpPage>()),
+    ("/help/claude-ai", lazy::<ClaudeAiHelpPage>()),
+    ("/help/quickstart", lazy::<QuickstartPage>()),
+    ("/__ui", gallery()),
+];
+
 #[component]
 fn Pages() -> impl IntoView {
     let given = SharedValue::new(use_context::<GivenError>).into_inner();
@@ -186,86 +235,6 @@ fn Pages() -> impl IntoView {
         Some(GivenError(error)) => error_page(error),
         None => view! { <NotFound /> }.into_any(),
     };
-    // Everything is rendered whole before it is sent: only so are redirects, statuses and cookies real.
-    view! {
-        <FlatRoutes fallback=fallback>
-            <Route path=At("/") view={Lazy::<OverviewPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/sign-in") view={Lazy::<SignInPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/setup/:token") view={Lazy::<SetupPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/orgs/new") view={Lazy::<NewOrgPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/connectors") view={Lazy::<ConnectorsPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/connectors/new") view={Lazy::<NewConnectorPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/connectors/tools/:of") view={Lazy::<ToolPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/connectors/:id") view={Lazy::<ConnectorPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/connectors/:id/edit") view={Lazy::<EditConnectorPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/connectors/:id/credentials") view={Lazy::<CredentialsPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/connectors/:id/delete") view={Lazy::<DeleteConnectorPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/playground") view={Lazy::<PlaygroundPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/activity") view={Lazy::<ActivityPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/activity/settings") view={Lazy::<ActivitySettingsPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/activity/:id") view={Lazy::<ActivityEntryPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings") view={Lazy::<SettingsPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/api-keys") view={Lazy::<ApiKeysPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/api-keys/new") view={Lazy::<NewApiKeyPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/api-keys/connect") view={Lazy::<ConnectAgentPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/api-keys/:id/edit") view={Lazy::<EditApiKeyPage>::new()} ssr=SsrMode::Async />
-            <Route
-                path=At("/settings/api-keys/:id/delete")
-                view={Lazy::<DeleteApiKeyPage>::new()}
-                ssr=SsrMode::Async
-            />
-            <Route path=At("/settings/mcp-connections/doctor") view={Lazy::<DoctorPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/oauth-clients") view={Lazy::<OauthClientsPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/oauth-clients/new") view={Lazy::<NewOauthClientPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/oauth-clients/:id") view={Lazy::<OauthClientPage>::new()} ssr=SsrMode::Async />
-            <Route
-                path=At("/settings/oauth-clients/:id/delete")
-                view={Lazy::<DeleteOauthClientPage>::new()}
-                ssr=SsrMode::Async
-            />
-            <Route path=At("/settings/mcp-connections") view={Lazy::<ConnectionsPage>::new()} ssr=SsrMode::Async />
-            <Route
-                path=At("/settings/mcp-connections/how-to")
-                view={Lazy::<HowToConnectPage>::new()}
-                ssr=SsrMode::Async
-            />
-            <Route
-                path=At("/settings/mcp-connections/:id/revoke")
-                view={Lazy::<RevokeConnectionPage>::new()}
-                ssr=SsrMode::Async
-            />
-            <Route
-                path=At("/settings/mcp-connections/:id/regenerate")
-                view={Lazy::<RegenerateConnectionPage>::new()}
-                ssr=SsrMode::Async
-            />
-            <Route path=At("/oauth/consent") view={Lazy::<ConsentPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/sso") view={Lazy::<SsoPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/team") view={Lazy::<TeamPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/team/roles") view={Lazy::<RolesPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/team/:id/remove") view={Lazy::<RemoveMemberPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/security") view={Lazy::<SecurityPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/security/allowlist") view={Lazy::<AllowlistPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/audit") view={Lazy::<AuditPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/settings/audit/:id") view={Lazy::<AuditEventPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/profile") view={Lazy::<ProfilePage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/profile/security/:what") view={Lazy::<FactorsPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/profile/sessions") view={Lazy::<SessionsPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/profile/connections") view={Lazy::<OwnConnectionsPage>::new()} ssr=SsrMode::Async />
-            <Route
-                path=At("/profile/authorizations")
-                view={Lazy::<OwnAuthorizationsPage>::new()}
-                ssr=SsrMode::Async
-            />
-            <Route
-                path=At("/help/authentication")
-                view={Lazy::<AuthenticationHelpPage>::new()}
-                ssr=SsrMode::Async
-            />
-            <Route path=At("/help/claude-ai") view={Lazy::<ClaudeAiHelpPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/help/quickstart") view={Lazy::<QuickstartPage>::new()} ssr=SsrMode::Async />
-            <Route path=At("/__ui") view=pages::gallery::view ssr=SsrMode::Async />
-        </FlatRoutes>
-    }
-    .erase()
+    let pages = RouteChildren::to_children(|| routes(PAGES));
+    view! { <FlatRoutes fallback=fallback children=pages /> }.erase()
 }

@@ -15,10 +15,12 @@ use aws_lc_rs::{
     encoding::AsDer as _,
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
+    signature::{
+        KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair,
+        RsaPublicKeyComponents,
+    },
 };
 use data_encoding::BASE64URL_NOPAD;
-use jsonwebtoken::DecodingKey;
 use model::{AppError, ErrorKind};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -166,7 +168,8 @@ impl fmt::Debug for Signer {
 struct Known {
     /// The oldest first.
     rows: Vec<Row>,
-    public: HashMap<String, DecodingKey>,
+    /// Parsed once: building a key of its numbers takes as long as verifying with it.
+    public: HashMap<String, Arc<ParsedPublicKey>>,
 }
 
 impl Known {
@@ -180,13 +183,14 @@ impl Known {
     }
 }
 
-fn public_key(row: &Row) -> Result<DecodingKey> {
+fn public_key(row: &Row) -> Result<Arc<ParsedPublicKey>> {
     let jwk: Value = serde_json::from_str(&row.public_jwk).unwrap_or_default();
-    match (jwk["n"].as_str(), jwk["e"].as_str()) {
-        (Some(n), Some(e)) => DecodingKey::from_rsa_components(n, e).ok(),
-        _ => None,
-    }
-    .ok_or_else(|| Error::Internal(format!("the public key {} cannot be read", row.kid)))
+    let number = |name: &str| BASE64URL_NOPAD.decode(jwk[name].as_str()?.as_bytes()).ok();
+    let key = || {
+        let components = RsaPublicKeyComponents { n: number("n")?, e: number("e")? };
+        components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()
+    };
+    key().map(Arc::new).ok_or_else(|| Error::Internal(format!("the public key {} cannot be read", row.kid)))
 }
 
 /// The signing keys in memory.
@@ -306,7 +310,7 @@ impl KeyRing {
     }
 
     /// The public key of this id, if its tokens are accepted at this time. From memory: an id that is not known costs nothing.
-    pub fn public(&self, kid: &str, now: i64) -> Option<DecodingKey> {
+    pub fn public(&self, kid: &str, now: i64) -> Option<Arc<ParsedPublicKey>> {
         let known = self.known()?;
         known.accepts(kid, now).then(|| known.public.get(kid).cloned()).flatten()
     }

@@ -146,13 +146,9 @@ env_test!(aud_04_checkpoints_are_signed, |t| async move {
     assert_eq!(first.len(), 1);
     let text = audit::signed_text(Some(acme.org_id()), &first[0]);
     let key = t.env.keys.public(&first[0].kid, t.env.now()).expect("the key is published");
-    let good = jsonwebtoken::crypto::verify(
-        &first[0].signature,
-        text.as_bytes(),
-        &key,
-        jsonwebtoken::Algorithm::RS256,
-    );
-    assert!(good.unwrap(), "whoever keeps the checkpoint can prove it with the published key");
+    let signature = data_encoding::BASE64URL_NOPAD.decode(first[0].signature.as_bytes()).unwrap();
+    let good = key.verify_sig(text.as_bytes(), &signature).is_ok();
+    assert!(good, "whoever keeps the checkpoint can prove it with the published key");
     // Nothing happened since: there is nothing to sign.
     audit::take_checkpoints(&t.env).await.unwrap();
     assert_eq!(points(Some(acme.org_id())).await.len(), 1);
