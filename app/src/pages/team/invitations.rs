@@ -186,7 +186,7 @@ fn row(one: &Invitation, forms: Forms, may: bool, mails: bool, now: i64) -> AnyV
     let id = one.id.to_string();
     let actions = may.then(|| {
         let again = mails.then(|| {
-            let (name, id) = (format!("Send the invitation of {} again", one.email), id.clone());
+            let (name, id) = (format!("Send again to {}", one.email), id.clone());
             view! {
                 <PostForm form=renew class="inline-form">
                     <input type="hidden" name="id" value=id />
