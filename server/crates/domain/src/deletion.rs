@@ -82,6 +82,8 @@ async fn delete(env: &Env, user: &User, by: &Principal, origin: &Origin) -> Resu
     store::users::delete(&mut tx, user.id).await?;
     tx.commit().await?;
     changed.extend(ids);
-    changed.into_iter().for_each(|org| env.changes.notify(org));
+    for org in changed {
+        env.changes.notify(org);
+    }
     Ok(())
 }
