@@ -33,7 +33,7 @@ impl LazyRoute for InvitationsPage {
     fn view(this: Self) -> AnyView {
         // One for all rows: what it answers, a link that is shown once, must outlive the list.
         let forms = Forms { invite: use_form(), renew: use_form(), withdraw: use_form() };
-        page(this.data, move |data, _| view_of(forms, data))
+        page(this.data, move |data, _| view_of(&forms, data))
     }
 }
 
@@ -44,13 +44,13 @@ struct Forms {
     withdraw: Form<WithdrawInvitation>,
 }
 
-fn view_of(forms: Forms, data: Invitations) -> AnyView {
-    let Forms { invite, renew, withdraw } = forms;
+fn view_of(forms: &Forms, data: Invitations) -> AnyView {
+    let Forms { invite, renew, withdraw } = *forms;
     let may = !data.roles.is_empty();
     let about = match data.open.len() {
         0 => "Nobody is invited at the moment.".to_owned(),
         1 => "One invitation is open.".to_owned(),
-        many => format!("{many} invitations are open."),
+        count => format!("{count} invitations are open."),
     };
     let form = may.then(|| invite_form(invite, data.roles.clone(), data.mails));
     let results = move || invite.ok().get().map(results);
@@ -181,8 +181,8 @@ fn delivery(one: &Invitation, now: i64) -> AnyView {
     }
 }
 
-fn row(one: &Invitation, forms: Forms, may: bool, mails: bool, now: i64) -> AnyView {
-    let Forms { renew, withdraw, .. } = forms;
+fn row(one: &Invitation, forms: &Forms, may: bool, mails: bool, now: i64) -> AnyView {
+    let Forms { renew, withdraw, .. } = *forms;
     let id = one.id.to_string();
     let actions = may.then(|| {
         let again = mails.then(|| {
