@@ -6,6 +6,7 @@ mod clients;
 mod csrf_and_headers;
 mod doctor;
 mod documents;
+mod exhaustion;
 mod idp;
 mod limits;
 mod local_servers;
