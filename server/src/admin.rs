@@ -25,8 +25,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        AdminCommand, ApiKeyCommand, ConnectorCommand, OauthClientCommand, OrgCommand, Output, SecretIn,
-        Switch, TransportName, Visibility,
+        AdminCommand, ApiKeyCommand, ConnectorCommand, OauthClientCommand, OnlyOff, OrgCommand, Output,
+        SecretIn, Switch, TransportName, Visibility,
     },
     config::Config,
     serve,
@@ -163,9 +163,18 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             url_keys,
             audit_days,
             session_timeout,
+            require_mfa,
+            ip_allowlist,
             output,
         }) => {
             let found = orgs::find_by_slug(env, &org).await?;
+            if let Some(OnlyOff::Off) = ip_allowlist {
+                domain::allowlist::turn_off_by_operator(env, found.id).await?;
+            }
+            if let Some(switch) = require_mfa {
+                let on = switch == Switch::On;
+                domain::org_security::set_require_mfa_by_operator(env, found.id, on).await?;
+            }
             if let Some(minutes) = session_timeout {
                 domain::sessions::set_timeout(env, &OrgActor::operator(found.id), minutes).await?;
             }

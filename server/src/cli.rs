@@ -168,6 +168,12 @@ pub enum OrgCommand {
         /// Calls in a month; `plan` for what the plan says, `unlimited` for none.
         #[arg(long)]
         monthly_quota: Option<String>,
+        /// `off` stops enforcing its IP allowlist: for whoever locked themselves out.
+        #[arg(long)]
+        ip_allowlist: Option<OnlyOff>,
+        /// Whether its members need a second factor.
+        #[arg(long)]
+        require_mfa: Option<Switch>,
         /// Whether keys can be read again.
         #[arg(long)]
         key_visibility: Option<Visibility>,
@@ -308,6 +314,13 @@ pub enum SecretIn {
 pub enum Switch {
     /// On.
     On,
+    /// Off.
+    Off,
+}
+
+/// What can only be switched off here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnlyOff {
     /// Off.
     Off,
 }

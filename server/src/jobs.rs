@@ -125,6 +125,9 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     jobs.spawn(repeated("write path", WRITABLE, |w| {
         Box::pin(async move { w.write_path.check(&w.env).await })
     }));
+    jobs.spawn(repeated("allowlists on trial", TIDY, |w| {
+        Box::pin(async move { domain::allowlist::settle(&w.env).await })
+    }));
     jobs.spawn(repeated("audit checkpoints", CHECKPOINTS, |w| {
         Box::pin(async move { domain::audit::take_checkpoints(&w.env).await })
     }));

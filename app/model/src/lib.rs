@@ -6,12 +6,14 @@
 //! implemented beside the type).
 
 pub mod activity;
+pub mod allowlist;
 pub mod api_keys;
 pub mod audit;
 pub mod connectors;
 pub mod credentials;
 pub mod doctor;
 pub mod error;
+pub mod factors;
 pub mod ids;
 pub mod links;
 pub mod oauth;

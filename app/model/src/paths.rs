@@ -297,6 +297,22 @@ pub const fn help_claude_ai() -> &'static str {
 pub const fn profile_sessions() -> &'static str {
     "/profile/sessions"
 }
+/// The addresses that the organisation may be reached from.
+pub const fn settings_allowlist() -> &'static str {
+    "/settings/security/allowlist"
+}
+/// The second factor of the signed-in person.
+pub const fn profile_two_factor() -> &'static str {
+    "/profile/security/two-factor"
+}
+/// The same, on the way to `next`.
+pub fn profile_two_factor_then(next: &str) -> String {
+    format!("{}?next={}", profile_two_factor(), encode(next))
+}
+/// The PIN of the signed-in person in the organisation in view.
+pub const fn profile_pin() -> &'static str {
+    "/profile/security/pin"
+}
 /// Name and appearance of the signed-in person.
 pub const fn profile() -> &'static str {
     "/profile"

@@ -23,6 +23,10 @@ pub(super) async fn user(env: &Env, command: UserCommand) -> Done {
             own_account::set_password_by_operator(env, &email, secret.expose_secret()).await?;
             Ok((json!({"email": email, "sessions": "ended"}), output))
         }
+        UserCommand::ResetMfa { email, output } => {
+            let had = domain::mfa::reset_by_operator(env, &email).await?;
+            Ok((json!({"email": email, "had_second_factor": had, "sessions": "ended"}), output))
+        }
         UserCommand::ResetLink { email, output } => {
             let link = recovery::link_by_operator(env, &email).await?;
             Ok((json!({"email": email, "link": link}), output))
@@ -67,7 +71,7 @@ pub(super) async fn member(env: &Env, command: MemberCommand) -> Done {
         MemberCommand::Remove { org, email, output } => {
             let found = orgs::find_by_slug(env, &org).await?;
             let user = accounts::find_by_email(env, &email).await?;
-            team::remove(env, &OrgActor::operator(found.id), user).await?;
+            team::remove(env, &domain::pin::Guarded::operator(found.id), user).await?;
             Ok((json!({"org_id": found.id, "user_id": user, "email": email, "removed": true}), output))
         }
     }

@@ -22,6 +22,15 @@ pub enum UserCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Take a user's second factor away, with the backup codes: for people who lost everything. Their sessions end.
+    ResetMfa {
+        /// The account's address.
+        #[arg(long)]
+        email: String,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Set a new password. The user's sessions end, and so do the clients that they connected.
     SetPassword {
         /// The account's address.

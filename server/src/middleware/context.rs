@@ -58,6 +58,10 @@ fn device_cookie(env: &Env) -> &'static str {
     if is_https(env) { "__Host-gatehouse-device" } else { "gatehouse-device" }
 }
 
+fn step_cookie(env: &Env) -> &'static str {
+    if is_https(env) { "__Host-gatehouse-step" } else { "gatehouse-step" }
+}
+
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
@@ -117,6 +121,7 @@ pub async fn provide(
         wants: Wants::default(),
         form_token: form_token(&env, &form),
         device: cookie(headers, device_cookie(&env)).map(ToOwned::to_owned),
+        step: cookie(headers, step_cookie(&env)).map(ToOwned::to_owned),
         session: Arc::new(BrowserSession { session, env: env.clone(), origin: origin.clone() }),
         origin,
         env: env.clone(),

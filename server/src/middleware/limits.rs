@@ -22,6 +22,11 @@ const WITH_PASSWORD: &[&str] = &[
     "change_password",
     "ask_for_address",
     "delete_account",
+    "finish_sign_in",
+    "confirm_identity",
+    "turn_off_two_factor",
+    "set_pin",
+    "remove_pin",
 ];
 /// Their largest form: it is refused before anything is hashed.
 const CREDENTIALS: usize = 4 * 1024;

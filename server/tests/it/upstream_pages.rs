@@ -289,7 +289,7 @@ async fn one_behind_the_other(kind: Kind) {
     let connection =
         domain::connections::list(&behind.app.test.env, &behind.owner.actor().await).await.unwrap();
     assert_eq!(connection.len(), 1);
-    domain::connections::revoke(&behind.app.test.env, &behind.owner.actor().await, connection[0].id)
+    domain::connections::revoke(&behind.app.test.env, &behind.owner.guarded().await, connection[0].id)
         .await
         .unwrap();
     behind.app.settle().await;

@@ -24,6 +24,8 @@ pub struct SignInStart {
     pub csrf: String,
     /// Whether somebody is logged in already.
     pub signed_in: bool,
+    /// Whether the password was right and the second factor is waited for.
+    pub waiting: bool,
     /// Whether anybody has an account.
     pub set_up: bool,
     /// The client that is to be connected afterwards, as it named itself: untrusted text.
@@ -42,10 +44,11 @@ pub async fn load_sign_in(#[server(default)] next: String) -> Result<SignInStart
     let signed_in = ctx.signed_in.is_some() && domain::orgs::me(&ctx).await.is_ok();
     let set_up = domain::accounts::is_set_up(&ctx.env).await.map_err(crate::ssr::told(&ctx))?;
     let sign_up = ctx.env.settings.sign_up == model::links::SignUp::Open;
-    Ok(SignInStart { csrf: ctx.form_token, signed_in, set_up, client, sign_up })
+    let waiting = domain::mfa::waits(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    Ok(SignInStart { csrf: ctx.form_token, signed_in, waiting, set_up, client, sign_up })
 }
 
-/// Checks address and password, and begins a session.
+/// Checks address and password, and begins a session or the second step.
 #[server(prefix = "/api", endpoint = "sign_in")]
 pub async fn sign_in(
     email: String,
@@ -53,6 +56,8 @@ pub async fn sign_in(
     csrf: String,
     next: Option<String>,
 ) -> Result<(), AppError> {
+    use domain::accounts::AfterPassword;
+
     use crate::ssr;
 
     let ctx = ssr::ctx()?;
@@ -68,8 +73,60 @@ pub async fn sign_in(
         domain::accounts::sign_in(&ctx.env, &ctx.origin, email.trim(), &password, ctx.device.as_deref())
             .await
             .map_err(ssr::told(&ctx))?;
+    let next = model::paths::safe_next(next.as_deref());
+    match done {
+        AfterPassword::SignedIn(done) => {
+            let enrol = match done.org {
+                Some(org) => domain::org_security::must_enrol(&ctx.env, org, done.user)
+                    .await
+                    .map_err(ssr::told(&ctx))?,
+                None => false,
+            };
+            server::begin(&ctx, done).await?;
+            let forced = model::paths::profile_two_factor_then(next);
+            ssr::redirect(if enrol { &forced } else { next });
+        }
+        AfterPassword::SecondFactor(step) => {
+            server::set_step(&ctx, &step);
+            ssr::redirect(&model::paths::sign_in_then(next));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the code of the second step, and begins a session.
+#[server(prefix = "/api", endpoint = "finish_sign_in")]
+pub async fn finish_sign_in(
+    #[server(default)] code: String,
+    csrf: String,
+    next: Option<String>,
+) -> Result<(), AppError> {
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    server::check_form(&ctx, &csrf)?;
+    if code.trim().is_empty() {
+        return Err(AppError::field("code", "required", "Enter the code"));
+    }
+    let (step, device) = (ctx.step.as_deref(), ctx.device.as_deref());
+    let done =
+        domain::mfa::finish(&ctx.env, &ctx.origin, step, &code, device).await.map_err(ssr::told(&ctx))?;
     server::begin(&ctx, done).await?;
+    server::set_step(&ctx, "");
     ssr::redirect(model::paths::safe_next(next.as_deref()));
+    Ok(())
+}
+
+/// Leaves the second step, to log in as somebody else or anew.
+#[server(prefix = "/api", endpoint = "restart_sign_in")]
+pub async fn restart_sign_in(csrf: String, next: Option<String>) -> Result<(), AppError> {
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    server::check_form(&ctx, &csrf)?;
+    domain::mfa::forget(&ctx).await.map_err(ssr::told(&ctx))?;
+    server::set_step(&ctx, "");
+    ssr::redirect(&model::paths::sign_in_then(model::paths::safe_next(next.as_deref())));
     Ok(())
 }
 
@@ -210,6 +267,16 @@ pub(super) mod server {
         let secure = ctx.env.settings.public_url.scheme() == "https";
         ssr::set_cookie(&device_cookie(&done.device, secure));
         Ok(())
+    }
+
+    /// Notes in a cookie that the second step is waited for; an empty value ends that (MFA-03).
+    pub(super) fn set_step(ctx: &RequestContext, value: &str) {
+        let secure = ctx.env.settings.public_url.scheme() == "https";
+        let (prefix, suffix) = if secure { ("__Host-", "; Secure") } else { ("", "") };
+        let age = if value.is_empty() { 0 } else { 600 };
+        ssr::set_cookie(&format!(
+            "{prefix}gatehouse-step={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{suffix}"
+        ));
     }
 
     /// The cookie of a browser that has signed in, for a year (PWD-06).

@@ -348,7 +348,11 @@ pub async fn test_connector(id: ConnectorId) -> Result<Result<Probe, String>, Ap
 
 /// Deletes a connector whose slug was typed.
 #[server(prefix = "/api", endpoint = "delete_connector")]
-pub async fn delete_connector(id: ConnectorId, confirm: String) -> Result<(), AppError> {
+pub async fn delete_connector(
+    id: ConnectorId,
+    confirm: String,
+    #[server(default)] pin: String,
+) -> Result<(), AppError> {
     use model::{paths, permissions::can};
 
     let ctx = crate::ssr::ctx()?;
@@ -360,6 +364,7 @@ pub async fn delete_connector(id: ConnectorId, confirm: String) -> Result<(), Ap
         let message = format!("Type {} to delete this connector", connector.slug);
         return Err(AppError::field("confirm", "confirm", message));
     }
+    let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(&told)?;
     domain::connectors::delete(&ctx.env, &actor, id).await.map_err(&told)?;
     crate::ssr::redirect(&format!("{}?notice=connector-deleted", paths::connectors()));
     Ok(())

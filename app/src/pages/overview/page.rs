@@ -102,6 +102,13 @@ fn steps(overview: &Overview) -> Vec<Step> {
                 .to_owned(),
             href: paths::connect_agent().to_owned(),
         },
+        Step {
+            done: overview.second_factor,
+            title: "Turn on two-factor authentication".to_owned(),
+            about: "A code from your phone beside your password: a stolen password alone opens nothing."
+                .to_owned(),
+            href: paths::profile_two_factor().to_owned(),
+        },
     ]
 }
 
@@ -142,7 +149,7 @@ fn onboarding(
     });
     let next = steps.iter().find(|step| !step.done).map(|step| {
         // The only primary action of the page, until all is done.
-        let allowed = keys || step.href == paths::new_connector();
+        let allowed = keys || [paths::new_connector(), paths::profile_two_factor()].contains(&step.href.as_str());
         allowed.then(|| {
             view! { <LinkButton href=step.href.clone() label=step.title.clone() kind=ButtonKind::Primary /> }.erase()
         })
@@ -290,6 +297,7 @@ mod tests {
             connections: 0,
             last_call_at: None,
             people: 1,
+            second_factor: false,
             onboarding_dismissed: false,
             demo_available: true,
             activity: Vec::new(),
@@ -309,5 +317,7 @@ mod tests {
         assert!(!invite_step(&overview).done);
         overview.people = 2;
         assert!(invite_step(&overview).done);
+        overview.second_factor = true;
+        assert_eq!(done(&overview), 4);
     }
 }

@@ -96,6 +96,12 @@ fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String,
             <Card title="Account" about="Email, password, and the organisations that you are a member of.">
                 <LinkButton href=paths::profile_account() label="See your account" icon="user" />
             </Card>
+            <Card title="Two-factor authentication" about="A code from your phone beside your password.">
+                <div class="actions">
+                    <LinkButton href=paths::profile_two_factor() label="Two-factor authentication" icon="shield-check" />
+                    <LinkButton href=paths::profile_pin() label="PIN" icon="lock" />
+                </div>
+            </Card>
             <Card title="My connections" about="The MCP clients that act as you.">
                 <LinkButton href=paths::profile_connections() label="See your connections" icon="link" />
             </Card>

@@ -9,7 +9,7 @@ use crate::{
     Env, Error, Result,
     authz::{self, Principal},
     change::{Event, note},
-    notices,
+    mfa, notices,
     orgs::{self, NewOrg},
     request::{Origin, RequestContext},
     throttle,
@@ -237,6 +237,15 @@ pub struct SignIn {
     pub device: String,
 }
 
+/// What a right password leads to.
+#[derive(Clone, Debug)]
+pub enum AfterPassword {
+    /// A session: the account has no second factor.
+    SignedIn(SignIn),
+    /// The second step, which the value in a cookie of this browser stands for; nobody is signed in yet (MFA-03).
+    SecondFactor(String),
+}
+
 /// Checks address and password. Unknown addresses and wrong passwords answer the same, in the same time (PWD-05), and
 /// both are counted (PWD-06). `device` is the cookie of an earlier sign-in from the same browser.
 pub async fn sign_in(
@@ -245,7 +254,7 @@ pub async fn sign_in(
     email: &str,
     password: &str,
     device: Option<&str>,
-) -> Result<SignIn> {
+) -> Result<AfterPassword> {
     let email_key = store::users::email_key(email);
     let user = {
         let mut tx = env.db.read().await?;
@@ -282,13 +291,15 @@ pub async fn sign_in(
     attempt.succeeded(&mut tx).await?;
     notices::signed_in(env, &mut tx, user, known.is_some(), failures, origin).await?;
     let by = Principal::User { id: user.id, name: user.name.clone() };
+    let step = if store::factors::has(&mut tx, user.id).await? {
+        Some(mfa::begin(env, &mut tx, user).await?)
+    } else {
+        None
+    };
+    let event = if step.is_some() { Event::new("auth.password_accepted") } else { event };
     let event = event.target("user", user.id, &user.email);
     note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;
-    let org = match authz::membership(&mut tx, user, None).await {
-        Ok((org, _)) => Some(org),
-        Err(Error::App(error)) if error.kind == ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
+    let org = org_in_view(&mut tx, user).await?;
     tx.commit().await?;
     // The next sign-in will do as well, should the gate be full now.
     if verified.needs_rehash
@@ -298,7 +309,24 @@ pub async fn sign_in(
         store::users::set_password_hash(&mut tx, user.id, &hash, env.now()).await?;
         tx.commit().await?;
     }
-    Ok(SignIn { user: user.id, org, device: device_cookie(env, user.id) })
+    Ok(match step {
+        Some(step) => AfterPassword::SecondFactor(step),
+        None => AfterPassword::SignedIn(signed_in(env, user.id, org)),
+    })
+}
+
+/// A sign-in of somebody who has shown all that is asked of them.
+pub(crate) fn signed_in(env: &Env, user: UserId, org: Option<OrgId>) -> SignIn {
+    SignIn { user, org, device: device_cookie(env, user) }
+}
+
+/// The organisation that a new session opens.
+pub(crate) async fn org_in_view(tx: &mut Tx, user: &store::users::User) -> Result<Option<OrgId>> {
+    match authz::membership(tx, user, None).await {
+        Ok((org, _)) => Ok(Some(org)),
+        Err(Error::App(error)) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Notes that somebody signed out; the caller ends the session.
@@ -372,7 +400,7 @@ fn device_mac(env: &Env, name: &str, user: UserId) -> String {
     data_encoding::BASE64URL_NOPAD.encode(&mac.finalize().into_bytes())
 }
 
-fn is_device_of(env: &Env, cookie: &str, user: UserId) -> bool {
+pub(crate) fn is_device_of(env: &Env, cookie: &str, user: UserId) -> bool {
     use subtle::ConstantTimeEq as _;
     cookie.split_once('.').is_some_and(|(name, mac)| {
         name.len() == 22 && bool::from(device_mac(env, name, user).as_bytes().ct_eq(mac.as_bytes()))

@@ -23,7 +23,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
 
 use crate::{
-    Env, Error, Result, connectors,
+    Env, Error, Result,
+    allowlist::Allowlist,
+    connectors,
     idp::{self, IdpSubject, PlaneIdp},
     mcp::tools::with_description,
     oauth::consent::may_connect,
@@ -54,6 +56,8 @@ pub struct OrgPlane {
     pub revoked_tokens: HashSet<String>,
     /// Its enabled connectors, by slug.
     pub connectors: Vec<Arc<PlaneConnector>>,
+    /// The addresses that it may be reached from (IPA-03).
+    pub allowlist: Arc<Allowlist>,
     /// Its own identity provider, while that is enabled.
     pub idp: Option<Arc<PlaneIdp>>,
     /// Its limits, and what is kept of its requests.
@@ -589,6 +593,8 @@ impl Planes {
             None => None,
         };
         let url_keys = org.url_keys;
+        // Without it nothing can be decided: there is no snapshot then (ERR-05).
+        let allowlist = Arc::new(Allowlist::load(&mut tx, id).await?);
         let policy = usage::policy(&mut tx, &org).await?;
         Ok(Some(Arc::new(OrgPlane {
             org: id,
@@ -600,6 +606,7 @@ impl Planes {
             machines,
             revoked_tokens: revoked.into_iter().collect(),
             connectors,
+            allowlist,
             idp,
             policy,
             version,
@@ -802,6 +809,7 @@ mod tests {
             grants: [(named().grant, grant)].into(),
             machines: [("machine".to_owned(), machine)].into(),
             revoked_tokens: HashSet::new(),
+            allowlist: Arc::default(),
             idp: None,
             policy: PlanePolicy::default(),
             connectors: vec![connector(1, "x"), connector(2, "xy")],

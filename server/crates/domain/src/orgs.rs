@@ -2,7 +2,7 @@
 
 use model::{
     AppError, ConnectorId, ErrorKind, OrgId, OrgSlug, Permission, Plan, Role, UserId,
-    orgs::{Activity, ConnectorCounts, KeyVisibility, Me, Membership, Org, Overview},
+    orgs::{Activity, ConnectorCounts, KeyVisibility, Me, Membership, Org, Overview, PinAsked},
     paths,
     permissions::can,
     slug, text,
@@ -195,7 +195,11 @@ pub async fn me(ctx: &RequestContext) -> Result<Me> {
         .find_map(|id| orgs.iter().find(|org| org.org == id))
         .or(orgs.first())
         .cloned();
-    Ok(Me { user: user.id, name: user.name, email: user.email, org: in_view, orgs })
+    let pin = match &in_view {
+        Some(org) => crate::pin::asked(&mut tx, org.org, user.id).await?,
+        None => PinAsked::No,
+    };
+    Ok(Me { user: user.id, name: user.name, email: user.email, org: in_view, orgs, pin })
 }
 
 /// Turns to another organisation of the signed-in person; the caller notes it in the session.
@@ -368,8 +372,13 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
     } else {
         None
     };
+    let second_factor = match actor.principal() {
+        Principal::User { id, .. } => store::factors::has(&mut tx, *id).await?,
+        Principal::Operator | Principal::System => true,
+    };
     Ok(Overview {
         last_day,
+        second_factor,
         endpoint: env.settings.absolute(&paths::mcp(org.slug.as_str())),
         connectors: ConnectorCounts {
             total: count(&|_| true),

@@ -17,6 +17,7 @@ use crate::{
     change::{Change, Event},
     connections, invitations,
     mail::{self, letters},
+    pin::Guarded,
     request::RequestContext,
 };
 
@@ -177,7 +178,7 @@ pub async fn set_role(env: &Env, actor: &OrgActor<can::TeamRoles>, user: UserId,
 }
 
 /// Removes a member: their sessions end and their connections are revoked at once; keys that they made stay.
-pub async fn remove(env: &Env, actor: &OrgActor<can::TeamRemove>, user: UserId) -> Result<()> {
+pub async fn remove(env: &Env, actor: &Guarded<can::TeamRemove>, user: UserId) -> Result<()> {
     let mut change = env.change(actor).await?;
     let by = still(&mut change, actor).await?;
     let old = store::members::find_role(change.tx(), actor.org(), user).await?.ok_or_else(not_a_member)?;

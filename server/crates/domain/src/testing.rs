@@ -22,13 +22,16 @@ use crate::{
     idp::Jwks,
     mail::{Letter, Mailer, SendError},
     mcp::upstream::{UpstreamSettings, Upstreams},
+    mfa,
     net::{Outbound, OutboundSettings},
     oauth::Shared,
     orgs,
     password::{PasswordSettings, Passwords},
+    pin::Guarded,
     request::{Origin, RequestContext, SessionControl, SignedIn},
     sealer::{MasterKey, Sealer},
     signing::KeyRing,
+    step_up::Proven,
     tokens::TokenGrant,
     upstream_oauth,
 };
@@ -123,6 +126,11 @@ impl TestMember {
     /// The person with a permission; panics if they do not hold it.
     pub async fn actor<P: Grant>(&self) -> OrgActor<P> {
         OrgActor::require(&self.ctx).await.expect("the member holds the permission")
+    }
+
+    /// The person with a permission for an act that is protected by a PIN, which is not asked for.
+    pub async fn guarded<P: Grant>(&self) -> Guarded<P> {
+        Guarded::for_tests(self.actor().await)
     }
 
     /// The organisation's id.
@@ -297,6 +305,43 @@ impl TestEnv {
         RequestContext { signed_in: Some(SignedIn { session, user, org: Some(org) }), ..self.anonymous() }
     }
 
+    /// Puts the session of a context into the database, begun at this moment: its person has just shown who they are.
+    pub async fn prove(&self, ctx: &RequestContext) -> Proven {
+        let signed_in = ctx.signed_in.as_ref().expect("somebody is signed in");
+        let now = self.env.now();
+        let row = store::sessions::Session {
+            token_hash: Sha256::digest(signed_in.session.to_string()).to_vec(),
+            id: signed_in.session,
+            user: Some(signed_in.user),
+            data: "{}".to_owned(),
+            address: String::new(),
+            user_agent: String::new(),
+            created_at: now,
+            last_seen_at: now,
+            expires_at: now + GRANT,
+            in_view: signed_in.org,
+            renew: false,
+        };
+        let mut tx = self.env.db.write().await.expect("a transaction");
+        store::sessions::upsert(&mut tx, &row).await.expect("a session");
+        store::sign_in_steps::set_proved_at(&mut tx, signed_in.user, signed_in.session, now)
+            .await
+            .expect("a proof");
+        tx.commit().await.expect("a commit");
+        Proven::require(ctx).await.expect("it is fresh")
+    }
+
+    /// Gives somebody an authenticator app; answers with their backup codes.
+    pub async fn enrol(&self, ctx: &RequestContext) -> Vec<String> {
+        let proven = self.prove(ctx).await;
+        let told = mfa::enrol(ctx, &proven).await.expect("an app");
+        let code = mfa::code_of(&told.secret, self.env.now());
+        let codes = mfa::confirm(ctx, &proven, &code).await.expect("backup codes");
+        // The code of this step is used up.
+        self.clock.advance(30_000);
+        codes
+    }
+
     /// A context in which nobody is signed in.
     pub fn anonymous(&self) -> RequestContext {
         RequestContext {
@@ -311,6 +356,7 @@ impl TestEnv {
             session: Arc::new(NoSession),
             form_token: "form-token".to_owned(),
             device: None,
+            step: None,
         }
     }
 }

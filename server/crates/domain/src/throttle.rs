@@ -53,7 +53,7 @@ fn wait_after(n: i64) -> i64 {
     (1000_i64 << doublings).min(LONGEST_WAIT)
 }
 
-fn too_many(wait_ms: i64) -> Error {
+pub(crate) fn too_many(wait_ms: i64) -> Error {
     let seconds = u32::try_from((wait_ms + 999) / 1000).unwrap_or(u32::MAX).max(1);
     let (number, unit) = match seconds {
         0..60 => (seconds, "second"),

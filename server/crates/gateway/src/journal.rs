@@ -122,6 +122,11 @@ impl Trace {
         })
     }
 
+    /// Where the request came from.
+    pub(crate) const fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,7 +15,7 @@ use domain::{
 };
 use model::api_keys::{KeyScope, NewApiKey};
 use serde_json::{Value, json};
-use server::{config, jobs::Work, routes::Stopping, serve};
+use server::{config, jobs::Work, middleware::client::Peer, routes::Stopping, serve};
 use store::Kind;
 use tower::ServiceExt as _;
 
@@ -91,7 +91,7 @@ impl TestApp {
     }
 
     pub(crate) fn browser(&self) -> Browser<'_> {
-        Browser { app: self, cookies: BTreeMap::new() }
+        Browser { app: self, cookies: BTreeMap::new(), address: None }
     }
 
     /// A browser in which the owner of an organisation is signed in, through the log-in page.
@@ -150,6 +150,8 @@ impl Answer {
 pub(crate) struct Browser<'a> {
     app: &'a TestApp,
     pub(crate) cookies: BTreeMap<String, String>,
+    /// Where it connects from, if that matters.
+    pub(crate) address: Option<std::net::IpAddr>,
 }
 
 impl Browser<'_> {
@@ -171,6 +173,10 @@ impl Browser<'_> {
     pub(crate) async fn send(&mut self, request: axum::http::request::Builder, body: Body) -> Answer {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = match self.address {
+            Some(address) => request.extension(Peer((address, 1).into())),
+            None => request,
+        };
         let request = request
             .header(header::HOST, &self.app.host)
             .header(header::COOKIE, cookies.join("; "))

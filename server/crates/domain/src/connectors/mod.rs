@@ -54,6 +54,7 @@ use crate::{
     change::Event,
     mcp::upstream::{ProbeReport, UpstreamError},
     orgs,
+    pin::Guarded,
 };
 
 /// The URL under which the built-in demo server is listed. It is never dialled.
@@ -534,7 +535,7 @@ pub async fn set_enabled(
 }
 
 /// Deletes a connector. Its slug stays taken, because old clients may still call its tools by name.
-pub async fn delete(env: &Env, actor: &OrgActor<can::ConnectorsDelete>, id: ConnectorId) -> Result<()> {
+pub async fn delete(env: &Env, actor: &Guarded<can::ConnectorsDelete>, id: ConnectorId) -> Result<()> {
     let mut change = env.change(actor).await?;
     let row = find(change.tx(), actor.org(), id).await?;
     store::connectors::delete(change.tx(), actor.org(), id).await?;

@@ -7,8 +7,8 @@ use sha2::Sha256;
 use store::{Tx, oauth_grants::Grant};
 
 use super::{
-    Fault, Issued, MINUTE, Outcome, clients::Client, code::read_scope, consent::may_connect, hashed, quiet,
-    resource, reuse,
+    Fault, Issued, MINUTE, Outcome, address_may, clients::Client, code::read_scope, consent::may_connect,
+    hashed, not_from_here, quiet, resource, reuse,
 };
 use crate::{
     Env, Result,
@@ -103,6 +103,10 @@ pub async fn refresh(env: &Env, origin: &Origin, client: &Client, given: &Refres
         let key = ("refresh-client", grant.id.to_string());
         quiet::note_seldom(env, key, grant.org, origin, event).await?;
         return Err(invalid());
+    }
+    // Before anything is used up.
+    if !address_may(env, &mut env.db.read().await?, grant.org, origin).await? {
+        return Err(not_from_here());
     }
     let mut tx = env.db.write().await?;
     store::oauth_grants::lock(&mut tx, grant.id).await?;

@@ -233,7 +233,7 @@ fn address(head: &request::Parts) -> Option<IpAddr> {
     head.extensions.get::<ClientIp>().map(|ip| ip.0)
 }
 
-/// Path, organisation, credential for that organisation (RSV-01). Nothing about the request's body or method is said
+/// Path, organisation, address, credential for that organisation (RSV-01). Nothing about the request's body or method is said
 /// to whoever has no credential.
 async fn authenticate(
     inner: &Arc<Inner>,
@@ -242,6 +242,14 @@ async fn authenticate(
 ) -> Result<Caller, RpcError> {
     let started = Instant::now();
     let presented = auth::presented(&head.headers, head.uri.query(), &endpoint)?;
+    // Before the credential: whoever may not ask is not told whether theirs is good.
+    let ready = match inner.planes.lookup(endpoint.slug) {
+        Some(org) => inner.planes.ready(org).await.map_err(|_| unavailable())?,
+        None => None,
+    };
+    if ready.as_ref().is_some_and(|ready| !ready.plane.allowlist.admits(address(head), inner.clock.now())) {
+        return Err(ip_not_allowed());
+    }
     let in_query = match presented {
         Presented::Nothing => return Err(endpoint.missing()),
         Presented::Forbidden => return Err(endpoint.in_query()),
@@ -262,8 +270,6 @@ async fn authenticate(
         Some(_) => None,
         None => Some(Credential::read(&presented, &endpoint, tokens).await.map_err(refused)?),
     };
-    let org = inner.planes.lookup(endpoint.slug).ok_or_else(invalid)?;
-    let ready = inner.planes.ready(org).await.map_err(|_| unavailable())?;
     let ready = ready.ok_or_else(invalid)?;
     let credential = match (read, foreign) {
         (None, Some(token)) => Credential::judge(&ready, inner.judge.as_ref(), token, endpoint).await?,
@@ -283,6 +289,15 @@ async fn authenticate(
     }
     let trace = Trace::new(inner, &ready.plane, &access, head, started);
     Ok(Caller { inner: Arc::clone(inner), ready, access, credential, trace })
+}
+
+fn ip_not_allowed() -> RpcError {
+    RpcError::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "This organisation can be reached from certain addresses only, and yours is none of them.",
+    )
+    .word("ip_not_allowed")
 }
 
 fn suspended() -> RpcError {

@@ -221,6 +221,7 @@ pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
         machines: HashMap::new(),
         revoked_tokens: HashSet::new(),
         connectors: connectors.into_iter().map(Arc::new).collect(),
+        allowlist: Arc::default(),
         idp: None,
         policy: PlanePolicy::default(),
         version: 1,
