@@ -1,6 +1,7 @@
 // The official conformance suite through the gateway: the built binary, a connector to the server beside this file, and
-// the scenarios that a revision requires. Also: whether the gateway changes what servers say.
-//   node conformance/run.mjs [--only NAME] [--keep DIR]
+// the scenarios that a revision requires. Also: whether the gateway changes what servers say; and the suite's side for
+// clients against the gateway's way to servers (client.mjs).
+//   node conformance/run.mjs [--only NAME|client] [--keep DIR]
 // GATEHOUSE_TEST_BINARY names another binary than dist/gatehouse.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
@@ -9,6 +10,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
+import { clientSide } from './client.mjs';
 import { openDoor } from './door.mjs';
 import { compare } from './transparency.mjs';
 import { start, startGateway } from './start.mjs';
@@ -115,6 +117,7 @@ try {
     door.stop();
     await server.stop();
   }
+  if (!options.only || options.only === 'client') problems.push(...await clientSide({ gateway, work }));
 } finally {
   await gateway.stop();
   if (!options.keep) await fs.rm(work, { recursive: true, force: true });

@@ -50,7 +50,7 @@ export async function startGateway() {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const env = {
-    PATH: process.env.PATH, GATEHOUSE_LISTEN: `127.0.0.1:${port}`, GATEHOUSE_PUBLIC_URL: url, GATEHOUSE_EGRESS_ALLOW: '127.0.0.0/8',
+    PATH: process.env.PATH, GATEHOUSE_LISTEN: `127.0.0.1:${port}`, GATEHOUSE_PUBLIC_URL: url, GATEHOUSE_EGRESS_ALLOW: '127.0.0.0/8,localhost:1024-65535',
   };
   const running = await start(program, ['serve'], /(\/setup\/)/, { cwd: folder, env });
   const admin = async (...args) => {
