@@ -20,6 +20,7 @@ let nextId = 0;
 /** One request to the connector's own endpoint. */
 async function ask(method, params = {}) {
   nextId += 1;
+  const ours = nextId;
   const _meta = {
     [key('protocolVersion')]: VERSION,
     [key('clientInfo')]: { name: 'driver', version: '1' },
@@ -35,13 +36,13 @@ async function ask(method, params = {}) {
       'MCP-Protocol-Version': VERSION, 'Mcp-Method': method, ...(name !== undefined && { 'Mcp-Name': encode(name) }),
       ...Object.fromEntries(Object.entries(more ?? {}).map(([header, value]) => [`Mcp-Param-${header}`, encode(String(value))])),
     },
-    body: JSON.stringify({ jsonrpc: '2.0', id: nextId, method, params: { ...rest, _meta } }),
+    body: JSON.stringify({ jsonrpc: '2.0', id: ours, method, params: { ...rest, _meta } }),
   });
   const text = await response.text();
   const messages = response.headers.get('content-type')?.startsWith('text/event-stream')
     ? [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => JSON.parse(data))
     : [JSON.parse(text)];
-  const answer = messages.find(({ id }) => id === nextId || id === null);
+  const answer = messages.find(({ id }) => id === ours || id === null);
   if (!answer) throw new Error(`${method}: no answer: ${text.slice(0, 300)}`);
   return answer;
 }

@@ -338,3 +338,90 @@ async fn ups_02_a_connector_has_its_own_patience() {
         assert_eq!(began.elapsed().as_secs(), expected);
     }
 }
+
+/// A legacy server that asks on the stream of its session and not on that of the call, as many libraries do.
+#[derive(Clone, Default)]
+struct AsksBeside(Arc<AsksBesideInner>);
+
+#[derive(Default)]
+struct AsksBesideInner {
+    streams: std::sync::Mutex<Vec<tokio::sync::mpsc::UnboundedSender<String>>>,
+    answers: tokio::sync::watch::Sender<Option<Value>>,
+}
+
+async fn asks_beside(
+    axum::extract::State(server): axum::extract::State<AsksBeside>,
+    request: Request,
+) -> Response {
+    if request.method() == Method::GET {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<String>();
+        server.0.streams.lock().unwrap().push(sender);
+        let events = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
+        });
+        return ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response();
+    }
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+    let message: Value = serde_json::from_slice(&body).unwrap();
+    let result = match message["method"].as_str() {
+        Some("initialize") => {
+            json!({"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"x","version":"1"}})
+        }
+        Some("tools/call") => {
+            let question =
+                json!({"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"?"}});
+            for stream in server.0.streams.lock().unwrap().iter() {
+                let _ = stream.send(format!("data: {question}\n\n"));
+            }
+            let mut answers = server.0.answers.subscribe();
+            let answer = answers.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+            json!({"content":[{"type":"text","text":answer.to_string()}]})
+        }
+        None => {
+            let said = if message["error"].is_null() { "result" } else { "error" };
+            server.0.answers.send_replace(Some(message[said].clone()));
+            return StatusCode::ACCEPTED.into_response();
+        }
+        Some("server/discover") => return StatusCode::NOT_FOUND.into_response(),
+        Some(_) => return StatusCode::ACCEPTED.into_response(),
+    };
+    let answer = json!({"jsonrpc":"2.0","id":message["id"],"result":result}).to_string();
+    ([("content-type", "application/json"), ("mcp-session-id", "s")], answer).into_response()
+}
+
+#[tokio::test]
+async fn ups_11_a_question_beside_the_call_reaches_its_client_where_no_other_can_be_meant() {
+    use domain::mcp::{
+        asks::Asks,
+        upstream::{Call, CallEvent, Reply, Session},
+    };
+
+    let asks = Asks::read(r#"{"elicitation":{}}"#);
+    let session = |client| Call {
+        name: "x",
+        session: Session { client: Some(client), asks, legacy: true },
+        ..Call::default()
+    };
+    let server = AsksBeside::default();
+    let client = at(InProcess(Router::new().fallback(asks_beside).with_state(server.clone())));
+    let Reply::Stream(mut stream) = client.call(&session(1)).await.unwrap() else { panic!("a stream") };
+    let CallEvent::Request(question) = stream.next().await.unwrap() else { panic!("a question") };
+    stream.answer(&question.id, r#""result":{"action":"accept"}"#);
+    let CallEvent::Answer(answer) = stream.next().await.unwrap() else { panic!("an answer") };
+    assert!(answer.text().contains("accept"), "{}", answer.text());
+    // Nobody else has such a stream: whoever can be asked nothing is not asked.
+    assert_eq!(server.0.streams.lock().unwrap().len(), 1);
+
+    // Clients without a session of their own share one; with two calls at once nobody knows whose question it is.
+    let server = AsksBeside::default();
+    let client = at(InProcess(Router::new().fallback(asks_beside).with_state(server)));
+    let shared =
+        Call { name: "x", session: Session { client: None, asks, legacy: false }, ..Call::default() };
+    let both = futures_util::future::join(client.call(&shared), client.call(&shared));
+    let (one, two) = tokio::time::timeout(std::time::Duration::from_secs(10), both).await.unwrap();
+    let mut refused = 0;
+    for reply in [one.unwrap(), two.unwrap()] {
+        refused += usize::from(reply.finish().await.unwrap().text().contains("not certain"));
+    }
+    assert!(refused > 0, "the second question came while two calls were under way");
+}

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicU8},
 };
 
-use super::session::ServerSession;
+use super::{session::ServerSession, side::Side};
 use crate::mcp::{asks::Asks, upstream::Session};
 
 /// Sessions with one server at once. With more, one that was not used for the longest is given up.
@@ -23,6 +23,8 @@ pub(in super::super) struct Agreed {
     pub(in super::super) era: Era,
     pub(super) version: &'static str,
     pub(super) session: Option<ServerSession>,
+    /// Its stream, where its client can be asked something.
+    pub(super) side: Option<Side>,
     pub(super) server_name: Option<String>,
     pub(super) server_version: Option<String>,
     /// The server's capabilities, a JSON object.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub(super) use self::{
     old::OldTransport,
-    reply::{answer, empty, events, json_answer},
+    reply::{answer, empty, event, events, json_answer},
 };
 use crate::{
     mcp::{
