@@ -42,6 +42,14 @@ const RUNS = [
     },
   },
   { name: 'modern', era: 'modern', prefixed: false, except: {} },
+  { name: 'stdio-modern', era: 'modern', prefixed: false, stdio: true, except: {} },
+  {
+    name: 'stdio-legacy',
+    era: 'legacy',
+    prefixed: false,
+    stdio: true,
+    except: { [MODERN]: { 'input-required-result-basic-elicitation': ['sep-2322-elicitation-incomplete'] } },
+  },
 ];
 
 async function conformance(url, revision, folder) {
@@ -81,7 +89,8 @@ try {
     const connector = `c-${run.name}`;
     const folder = path.join(work, run.name);
     await fs.mkdir(folder, { recursive: true });
-    await gateway.admin('connector', 'add', '--org', 'acme', '--slug', connector, '--name', run.name, '--url', server.found);
+    const place = run.stdio ? ['--transport', 'stdio', '--url', run.era] : ['--url', server.found];
+    await gateway.admin('connector', 'add', '--org', 'acme', '--slug', connector, '--name', run.name, ...place);
     const { key } = await gateway.admin('api-key', 'create', '--org', 'acme', '--name', run.name, '--connector', connector);
     const target = `${gateway.url}/mcp/acme${run.prefixed ? '' : `/${connector}`}`;
     await gateway.until(target, key);

@@ -313,6 +313,9 @@ impl CallStream {
                 self.last += since.elapsed();
             }
         }
+        if let Some(side) = self.agreed.as_ref().and_then(|agreed| agreed.side.as_ref()) {
+            side.link().answered(id);
+        }
         self.reply(id, outcome);
     }
 

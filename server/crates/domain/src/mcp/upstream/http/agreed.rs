@@ -24,7 +24,7 @@ pub(in super::super) struct Agreed {
     pub(super) version: &'static str,
     pub(super) session: Option<ServerSession>,
     /// Its stream, where its client can be asked something.
-    pub(super) side: Option<Side>,
+    pub(in super::super) side: Option<Side>,
     pub(super) server_name: Option<String>,
     pub(super) server_version: Option<String>,
     /// The server's capabilities, a JSON object.

@@ -340,8 +340,12 @@ impl HttpUpstream {
             // Its messages do not say which call they belong to.
             request.extensions_mut().insert(call.session);
         }
-        let side =
-            agreed.side.as_ref().map(|side| side.link().expect(id, Owner::of(Some(&call.session)), false));
+        let owner = Owner::of(Some(&call.session));
+        if agreed.side.as_ref().is_some_and(|side| side.link().asks_another(owner)) {
+            // Another session, then, so that it stays certain whom this one asks. The old one lives on with its call.
+            return Err(Failure::Stale(UpstreamError::Protocol("its session waits for an answer")));
+        }
+        let side = agreed.side.as_ref().map(|side| side.link().expect(id, owner, false));
         let side = side.transpose().map_err(UpstreamError::from)?;
         self.0.exchange(request, Some(agreed), id, self.0.settings.patience(call.timeout), side).await
     }

@@ -49,7 +49,7 @@ impl Drop for Side {
 
 impl Side {
     /// The calls of the session that are under way.
-    pub(super) fn link(&self) -> &Arc<Link> {
+    pub(in super::super) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 }

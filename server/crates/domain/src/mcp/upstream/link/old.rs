@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,8 @@ struct Stream {
     link: Arc<Link>,
     endpoint: Uri,
     reader: JoinHandle<()>,
+    /// It only waits for the answers of what is under way: nobody will say that its session is over.
+    retired: AtomicBool,
 }
 
 impl Drop for Stream {
@@ -150,8 +152,20 @@ impl OldTransport {
             endpoint: endpoint.clone(),
             max_bytes: self.max_bytes,
         };
-        let stream = Arc::new(Stream { link, endpoint, reader: tokio::spawn(reader.read(body, decoder)) });
-        self.streams().insert(serial, Arc::clone(&stream));
+        let stream = Arc::new(Stream {
+            link,
+            endpoint,
+            reader: tokio::spawn(reader.read(body, decoder)),
+            retired: AtomicBool::new(false),
+        });
+        let over = |stream: &Stream| {
+            stream.retired.load(Ordering::Relaxed) && stream.link.end_if_quiet(NetError::BadResponse)
+        };
+        let mut streams = self.streams();
+        let ended: Vec<_> = streams.extract_if(|_, stream| over(stream)).collect();
+        streams.insert(serial, Arc::clone(&stream));
+        drop(streams);
+        drop(ended);
         Ok((serial, stream))
     }
 
@@ -186,6 +200,15 @@ impl OldTransport {
             Some("initialize") => Owner::Handshake,
             _ => Owner::of(head.extensions.get::<Session>()),
         };
+        match (&message.method, message.id) {
+            (None, Some(question)) => stream.link.answered(question),
+            // Another stream, then, so that it stays certain whom this one asks.
+            (Some(_), Some(_)) if stream.link.asks_another(owner) => {
+                stream.retired.store(true, Ordering::Relaxed);
+                return Ok(empty(StatusCode::NOT_FOUND));
+            }
+            _ => {}
+        }
         let id = message.method.as_ref().and(message.id).and_then(|id| id.parse::<u64>().ok());
         let waiting = id.map(|id| stream.link.expect(id, owner, false)).transpose()?;
         let posted = self.post_to(&stream.endpoint, head.headers, body.clone()).await?;
