@@ -54,6 +54,7 @@ pub const MADE_IN: &str = "made_in_org";
 pub fn is_secret_field(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["password", "secret", "value_", "token", "header_value"].iter().any(|word| name.contains(word))
+        || matches!(name.as_str(), "pin" | "new_pin" | "again_pin" | "code")
 }
 
 /// A server function that a form can call: declared with `#[server(prefix = "/api", endpoint = "…")]`, returning
@@ -447,10 +448,20 @@ mod tests {
 
     #[test]
     fn secrets_are_not_sent_back() {
-        for name in ["password", "new_password", "client_secret", "value_0", "header_value", "Token"] {
+        for name in [
+            "password",
+            "new_password",
+            "client_secret",
+            "value_0",
+            "header_value",
+            "Token",
+            "pin",
+            "new_pin",
+            "code",
+        ] {
             assert!(is_secret_field(name), "{name}");
         }
-        for name in ["name", "email", "header_name", "description"] {
+        for name in ["name", "email", "header_name", "description", "pinned", "code_challenge"] {
             assert!(!is_secret_field(name), "{name}");
         }
     }

@@ -4,6 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod people;
+
+pub use people::{InviteCommand, MemberCommand, SessionsCommand, UserCommand};
+
 use crate::{
     admin,
     config::{self, Config, LogFormat},
@@ -79,6 +83,9 @@ pub enum AdminCommand {
     /// Users.
     #[command(subcommand)]
     User(UserCommand),
+    /// Sessions of people in the dashboard.
+    #[command(subcommand)]
+    Sessions(SessionsCommand),
     /// Organisations.
     #[command(subcommand)]
     Org(OrgCommand),
@@ -126,38 +133,6 @@ pub enum KeysCommand {
     },
 }
 
-/// Steps on users.
-#[derive(Debug, Subcommand)]
-pub enum UserCommand {
-    /// Make an account.
-    Create {
-        /// Its address.
-        #[arg(long)]
-        email: String,
-        /// Its password; `-` reads it from standard input.
-        #[arg(long)]
-        password: String,
-        /// Its display name; otherwise the part of the address before the @.
-        #[arg(long)]
-        name: Option<String>,
-        /// How to answer.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Set a new password. The user's sessions end.
-    SetPassword {
-        /// The account's address.
-        #[arg(long)]
-        email: String,
-        /// The new password; `-` reads it from standard input.
-        #[arg(long)]
-        password: String,
-        /// How to answer.
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
 /// Steps on organisations.
 #[derive(Debug, Subcommand)]
 pub enum OrgCommand {
@@ -193,6 +168,12 @@ pub enum OrgCommand {
         /// Calls in a month; `plan` for what the plan says, `unlimited` for none.
         #[arg(long)]
         monthly_quota: Option<String>,
+        /// `off` stops enforcing its IP allowlist: for whoever locked themselves out.
+        #[arg(long)]
+        ip_allowlist: Option<OnlyOff>,
+        /// Whether its members need a second factor.
+        #[arg(long)]
+        require_mfa: Option<Switch>,
         /// Whether keys can be read again.
         #[arg(long)]
         key_visibility: Option<Visibility>,
@@ -209,29 +190,30 @@ pub enum OrgCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// Members.
-    #[command(subcommand)]
-    Member(MemberCommand),
-}
-
-/// Steps on members.
-#[derive(Debug, Subcommand)]
-pub enum MemberCommand {
-    /// Add a user to an organisation, or give a member another role.
-    Add {
-        /// The organisation's slug.
+    /// Keep an organisation from working: nobody gets in, its endpoint answers 403, its tokens die. Nothing is removed.
+    Suspend {
+        /// Its slug.
         #[arg(long)]
         org: String,
-        /// The user's address.
-        #[arg(long)]
-        email: String,
-        /// owner, admin, developer, member or viewer.
-        #[arg(long)]
-        role: String,
         /// How to answer.
         #[command(flatten)]
         output: Output,
     },
+    /// Let a suspended organisation work again, with everything that it had.
+    Resume {
+        /// Its slug.
+        #[arg(long)]
+        org: String,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Members.
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// Invitations.
+    #[command(subcommand)]
+    Invite(InviteCommand),
 }
 
 /// Steps on connectors.
@@ -257,6 +239,9 @@ pub enum ConnectorCommand {
         /// A header to send it, as `Name: value`. May be repeated.
         #[arg(long = "header")]
         headers: Vec<String>,
+        /// Leave the prefix out of its names. Only for the organisation's only connector.
+        #[arg(long)]
+        no_prefix: bool,
         /// How to answer.
         #[command(flatten)]
         output: Output,
@@ -329,6 +314,13 @@ pub enum SecretIn {
 pub enum Switch {
     /// On.
     On,
+    /// Off.
+    Off,
+}
+
+/// What can only be switched off here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnlyOff {
     /// Off.
     Off,
 }

@@ -176,6 +176,8 @@ pub struct Connector {
     pub tools_total: u32,
     /// What a new or changed tool does before somebody has looked at it.
     pub tool_policy: ToolPolicy,
+    /// Whether its names stand on the organisation's endpoint without its slug before them.
+    pub unprefixed: bool,
     /// The static headers it is sent; values are never shown again.
     pub headers: Vec<HeaderInfo>,
     /// How it authenticates itself.

@@ -25,6 +25,8 @@ pub enum ErrorKind {
     NotFound,
     /// It clashes with what is there. 409.
     Conflict,
+    /// Closed for a while after too many wrong attempts. 423.
+    Locked,
     /// Too often. 429.
     RateLimited,
     /// The server cannot do it just now. 503.
@@ -104,6 +106,7 @@ impl AppError {
             ErrorKind::Forbidden => 403,
             ErrorKind::NotFound => 404,
             ErrorKind::Conflict => 409,
+            ErrorKind::Locked => 423,
             ErrorKind::RateLimited => 429,
             ErrorKind::Unavailable => 503,
             ErrorKind::Internal => 500,

@@ -305,6 +305,8 @@ pub struct OauthWay {
 pub struct OwnConnection {
     /// The organisation's name.
     pub org: String,
+    /// Whether that organisation asks for a PIN before it is revoked.
+    pub pin: crate::orgs::PinAsked,
     /// The connection.
     pub connection: Connection,
 }

@@ -76,6 +76,21 @@ pub struct Me {
     pub org: Option<Membership>,
     /// All organisations of the person, by name.
     pub orgs: Vec<Membership>,
+    /// Whether the organisation in view asks for a PIN before some acts.
+    pub pin: PinAsked,
+}
+
+/// Whether a PIN is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PinAsked {
+    /// No.
+    #[default]
+    No,
+    /// Yes, and the person has one.
+    Yes,
+    /// Yes, but the person has yet to set one.
+    Unset,
 }
 
 impl Me {
@@ -114,6 +129,10 @@ pub struct Overview {
     pub last_call_at: Option<i64>,
     /// Requests of the last 24 hours; `None` without `usage:read`.
     pub last_day: Option<crate::activity::LastDay>,
+    /// Members and open invitations.
+    pub people: u32,
+    /// Whether the person has a second factor.
+    pub second_factor: bool,
     /// Whether the person closed the checklist.
     pub onboarding_dismissed: bool,
     /// Whether the built-in demo server can be added with one click.

@@ -1,6 +1,6 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, UserId};
+use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, OrgId, UserId};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -167,6 +167,46 @@ pub const fn team() -> &'static str {
 pub const fn team_roles() -> &'static str {
     "/team/roles"
 }
+/// Invitations: the open ones, and inviting.
+pub const fn team_invitations() -> &'static str {
+    "/team/invitations"
+}
+/// An invitation's link.
+pub fn invitation(token: &str) -> String {
+    format!("/invite/{token}")
+}
+/// Ask for an account.
+pub const fn sign_up() -> &'static str {
+    "/sign-up"
+}
+/// The link that finishes a sign-up.
+pub fn finish_sign_up(token: &str) -> String {
+    format!("/sign-up/{token}")
+}
+/// Ask for a link to set a new password.
+pub const fn forgot_password() -> &'static str {
+    "/forgot-password"
+}
+/// The link to set a new password.
+pub fn reset_password(token: &str) -> String {
+    format!("/reset-password/{token}")
+}
+/// The link that confirms an address.
+pub fn confirm_address(token: &str) -> String {
+    format!("/confirm-address/{token}")
+}
+/// Address, password and organisations of the signed-in person.
+pub const fn profile_account() -> &'static str {
+    "/profile/account"
+}
+/// Ask before the signed-in person leaves an organisation.
+pub fn leave_org(org: OrgId) -> String {
+    format!("/profile/account?leave={org}")
+}
+/// Ask before somebody deletes their own account.
+pub const fn delete_account() -> &'static str {
+    "/profile/account/delete"
+}
 /// Ask before a member goes.
 pub fn remove_member(user: UserId) -> String {
     format!("/team/{user}/remove")
@@ -256,6 +296,22 @@ pub const fn help_claude_ai() -> &'static str {
 /// The signed-in browsers of a person.
 pub const fn profile_sessions() -> &'static str {
     "/profile/sessions"
+}
+/// The addresses that the organisation may be reached from.
+pub const fn settings_allowlist() -> &'static str {
+    "/settings/security/allowlist"
+}
+/// The second factor of the signed-in person.
+pub const fn profile_two_factor() -> &'static str {
+    "/profile/security/two-factor"
+}
+/// The same, on the way to `next`.
+pub fn profile_two_factor_then(next: &str) -> String {
+    format!("{}?next={}", profile_two_factor(), encode(next))
+}
+/// The PIN of the signed-in person in the organisation in view.
+pub const fn profile_pin() -> &'static str {
+    "/profile/security/pin"
 }
 /// Name and appearance of the signed-in person.
 pub const fn profile() -> &'static str {

@@ -163,6 +163,27 @@ pub fn NotFound(
     .erase()
 }
 
+/// What the organisation asks for first. Status 403.
+fn one_more_step(message: String) -> AnyView {
+    set_status(403);
+    let location = use_location();
+    let here = location.pathname.get_untracked();
+    let search = location.search.get_untracked();
+    let here = if search.is_empty() { here } else { format!("{here}?{search}") };
+    view! {
+        <PageHeader title="One more step" />
+        <div class="state">
+            <Icon name="shield-check" />
+            <h2>"Set up a second factor"</h2>
+            <p>{message}</p>
+            <div class="actions">
+                <a class="button primary" href=paths::profile_two_factor_then(&here)>"Set it up"</a>
+            </div>
+        </div>
+    }
+    .erase()
+}
+
 /// The page that stands for an error: the way to sign in, who can grant the permission, not found, or what failed.
 pub fn error_page(error: AppError) -> AnyView {
     match error.kind {
@@ -170,7 +191,20 @@ pub fn error_page(error: AppError) -> AnyView {
             ask_to_sign_in();
             view! { <Title text="Log in" /> }.erase()
         }
-        ErrorKind::Forbidden => {
+        ErrorKind::Forbidden if error.code == "mfa_enrollment_required" => one_more_step(error.message),
+        ErrorKind::Forbidden if error.code == "ip_not_allowed" => {
+            set_status(403);
+            view! {
+                <PageHeader title="Not from this address" />
+                <div class="state">
+                    <Icon name="globe" />
+                    <h2>"Your address is not on the list"</h2>
+                    <p>{error.message}</p>
+                </div>
+            }
+            .erase()
+        }
+        ErrorKind::Forbidden if error.code != "org_suspended" => {
             let permission = Permission::ALL.iter().copied().find(|p| error.message.contains(p.as_str()));
             view! { <DeniedState permission=permission /> }.erase()
         }
@@ -179,6 +213,7 @@ pub fn error_page(error: AppError) -> AnyView {
             set_status(error.status());
             // What the authorization endpoint says of an app that it cannot answer.
             let title = match error.code.as_str() {
+                "org_suspended" => "This organisation is suspended",
                 "unknown_client" | "bad_redirect_uri" => "This app is not known here",
                 _ => "This page could not be loaded",
             };

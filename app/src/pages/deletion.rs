@@ -2,9 +2,10 @@
 
 use crate::erase::Erase as _;
 use leptos::prelude::*;
+use model::{orgs::PinAsked, paths};
 
 use crate::{
-    components::{ButtonForm, ButtonKind, Card, Crumb, PageHeader, SubmitButton, TextField},
+    components::{ButtonForm, ButtonKind, Callout, Card, Crumb, PageHeader, SubmitButton, TextField, Tone},
     form::{ErrorSummary, FormCore, PostForm},
 };
 
@@ -28,6 +29,8 @@ pub(super) struct Deletion {
     pub(super) confirm: Option<Confirm>,
     /// Verb and noun.
     pub(super) label: &'static str,
+    /// Whether a PIN is asked for.
+    pub(super) pin: PinAsked,
 }
 
 /// What has to be typed before something is deleted.
@@ -42,7 +45,7 @@ pub(super) struct Confirm {
 
 /// The page. `disable` is the form of what can be done instead.
 pub(super) fn question(deletion: Deletion, delete: FormCore, disable: FormCore) -> AnyView {
-    let Deletion { name, id, crumbs, back, warning, consequences, instead, confirm, label } = deletion;
+    let Deletion { name, id, crumbs, back, warning, consequences, instead, confirm, label, pin } = deletion;
     let consequences = consequences.into_iter().map(|line| view! { <li>{line}</li> }.erase()).collect_view();
     let confirm = confirm.map(|Confirm { text, mono, hidden }| {
         view! {
@@ -64,6 +67,7 @@ pub(super) fn question(deletion: Deletion, delete: FormCore, disable: FormCore) 
                         <ErrorSummary form=delete />
                         <input type="hidden" name="id" value=id />
                         {confirm}
+                        {pin_field(delete, pin)}
                         <div class="actions">
                             <a class="button" href=back autofocus>"Cancel"</a>
                             <SubmitButton form=delete label=label busy="Deleting…" kind=ButtonKind::Danger />
@@ -72,6 +76,49 @@ pub(super) fn question(deletion: Deletion, delete: FormCore, disable: FormCore) 
                 </div>
             </Card>
         </div>
+    }
+    .erase()
+}
+
+/// The field for the PIN of a form whose act is protected by one.
+pub(super) fn pin_field(form: FormCore, asked: PinAsked) -> Option<AnyView> {
+    match asked {
+        PinAsked::No => None,
+        PinAsked::Yes => {
+            Some(pin_input(form, "pin", "Your PIN", "Six digits. This organisation asks for it here."))
+        }
+        PinAsked::Unset => Some(
+            view! {
+                <Callout tone=Tone::Warn title="This needs your PIN, and you have none yet">
+                    <p>
+                        <a href=paths::profile_pin()>"Set your PIN"</a>
+                        " first, then come back. This organisation protects what cannot be undone with it."
+                    </p>
+                </Callout>
+            }
+            .erase(),
+        ),
+    }
+}
+
+/// Six digits that are not shown.
+pub(super) fn pin_input(
+    form: FormCore,
+    name: &'static str,
+    label: &'static str,
+    hint: &'static str,
+) -> AnyView {
+    view! {
+        <TextField
+            form=form
+            name=name
+            label=label
+            hint=hint
+            kind="password"
+            inputmode="numeric"
+            max=6
+            mono=true
+        />
     }
     .erase()
 }

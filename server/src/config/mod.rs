@@ -13,9 +13,9 @@ use std::{
     str::FromStr as _,
 };
 
-use domain::{mcp::upstream::stdio::StdioServer, net::EgressAllow};
+use domain::{mail::parse_sender, mcp::upstream::stdio::StdioServer, net::EgressAllow};
 use ipnet::IpNet;
-use model::Plan;
+use model::{Plan, links::SignUp};
 use secrecy::SecretString;
 use url::{Host, Url};
 
@@ -82,6 +82,21 @@ pub const TABLE: &[Setting] = &[
         name: "GATEHOUSE_DEFAULT_PLAN",
         default: "enterprise",
         about: "The plan of a new organisation: free, pro, team or enterprise.",
+    },
+    Setting {
+        name: "GATEHOUSE_SIGN_UP",
+        default: "invitation",
+        about: "Who may make an account: open (anybody with an address; needs GATEHOUSE_SMTP_URL), invitation (whoever was invited) or closed (the operator makes them).",
+    },
+    Setting {
+        name: "GATEHOUSE_SMTP_URL",
+        default: "none",
+        about: "The server for mails: smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465. Without TLS only on this machine, or with ?tls=none. Without this setting no mail is sent: links are shown to whoever invites, and gatehouse admin makes those for new passwords.",
+    },
+    Setting {
+        name: "GATEHOUSE_SMTP_FROM",
+        default: "Gatehouse <gatehouse@ the public host>",
+        about: "Whom mails are from.",
     },
     Setting {
         name: "GATEHOUSE_REGISTRATION",
@@ -168,6 +183,12 @@ pub struct Config {
     pub demo: bool,
     /// The plan of a new organisation.
     pub default_plan: Plan,
+    /// Whether strangers may make accounts.
+    pub sign_up: SignUp,
+    /// The server for mails, with user and password.
+    pub smtp_url: Option<SecretString>,
+    /// Whom mails are from.
+    pub smtp_from: String,
     /// Whether OAuth clients may register themselves.
     pub registration: bool,
     /// Whether an OAuth client may be the URL of a document about it.
@@ -279,9 +300,29 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
         ),
         None => None,
     };
+    let smtp_url = get("GATEHOUSE_SMTP_URL").map(|url| SecretString::from(url.to_owned()));
+    let smtp_from = match get("GATEHOUSE_SMTP_FROM") {
+        Some(from) => {
+            parse_sender(from).map_err(|why| format!("GATEHOUSE_SMTP_FROM {why}"))?;
+            from.to_owned()
+        }
+        None => format!("Gatehouse <gatehouse@{}>", public_url.domain().unwrap_or("localhost")),
+    };
+    let sign_up = match get("GATEHOUSE_SIGN_UP") {
+        Some(name) => SignUp::parse(name).ok_or("GATEHOUSE_SIGN_UP must be open, invitation or closed")?,
+        None => SignUp::default(),
+    };
+    if sign_up == SignUp::Open && smtp_url.is_none() {
+        return Err(
+            "GATEHOUSE_SIGN_UP=open needs GATEHOUSE_SMTP_URL: every address is proven by a mail".into()
+        );
+    }
     Ok(Config {
         listen,
         public_url,
+        sign_up,
+        smtp_url,
+        smtp_from,
         may_make_key_file: sqlite.is_some(),
         master_key_file: if master_key.is_some() { None } else { key_file.or(beside) },
         master_key,
@@ -445,6 +486,9 @@ mod tests {
             (&[("GATEHOUSE_EGRESS_ALLOW", "10.0.0.0/99")], "GATEHOUSE_EGRESS_ALLOW"),
             (&[("GATEHOUSE_DEMO", "maybe")], "GATEHOUSE_DEMO"),
             (&[("GATEHOUSE_DEFAULT_PLAN", "gold")], "GATEHOUSE_DEFAULT_PLAN"),
+            (&[("GATEHOUSE_SIGN_UP", "perhaps")], "GATEHOUSE_SIGN_UP"),
+            (&[("GATEHOUSE_SIGN_UP", "open")], "GATEHOUSE_SMTP_URL"),
+            (&[("GATEHOUSE_SMTP_FROM", "nobody")], "GATEHOUSE_SMTP_FROM"),
             (&[("GATEHOUSE_REGISTRATION", "open")], "GATEHOUSE_REGISTRATION"),
             (&[("GATEHOUSE_CIMD", "perhaps")], "GATEHOUSE_CIMD"),
             (&[("GATEHOUSE_NATIVE_SCHEMES", "acme, javascript")], "GATEHOUSE_NATIVE_SCHEMES"),

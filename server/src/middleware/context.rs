@@ -58,6 +58,10 @@ fn device_cookie(env: &Env) -> &'static str {
     if is_https(env) { "__Host-gatehouse-device" } else { "gatehouse-device" }
 }
 
+fn step_cookie(env: &Env) -> &'static str {
+    if is_https(env) { "__Host-gatehouse-step" } else { "gatehouse-step" }
+}
+
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
@@ -83,7 +87,12 @@ pub async fn provide(
     next: Next,
 ) -> Response<Body> {
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-    let signed_in = match session::signed_in(&session).await {
+    let signed_in = async {
+        let signed_in = session::signed_in(&session).await?;
+        session::renew_if_due(&session, &env).await?;
+        Ok::<_, tower_sessions::session::Error>(signed_in)
+    };
+    let signed_in = match signed_in.await {
         Ok(signed_in) => signed_in,
         Err(error) => {
             tracing::error!(%error, request_id = %id, "a session could not be read");
@@ -112,6 +121,7 @@ pub async fn provide(
         wants: Wants::default(),
         form_token: form_token(&env, &form),
         device: cookie(headers, device_cookie(&env)).map(ToOwned::to_owned),
+        step: cookie(headers, step_cookie(&env)).map(ToOwned::to_owned),
         session: Arc::new(BrowserSession { session, env: env.clone(), origin: origin.clone() }),
         origin,
         env: env.clone(),

@@ -13,7 +13,21 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use super::{body::TooSlow, problem::problem};
 
 /// The server functions that take a password.
-const WITH_PASSWORD: &[&str] = &["complete_setup", "sign_in"];
+const WITH_PASSWORD: &[&str] = &[
+    "complete_setup",
+    "sign_in",
+    "reset_password",
+    "finish_sign_up",
+    "accept_as_new",
+    "change_password",
+    "ask_for_address",
+    "delete_account",
+    "finish_sign_in",
+    "confirm_identity",
+    "turn_off_two_factor",
+    "set_pin",
+    "remove_pin",
+];
 /// Their largest form: it is refused before anything is hashed.
 const CREDENTIALS: usize = 4 * 1024;
 /// The largest of any other form.

@@ -1,20 +1,24 @@
 //! The server as a whole: one binary of tests that mirrors the routes. Most ask the real router without a socket; those
 //! with real clients and processes open sockets on 127.0.0.1 and close them.
 
+mod allowlist;
 mod audit;
 mod clients;
 mod csrf_and_headers;
 mod doctor;
 mod documents;
+mod factors;
 mod idp;
 mod limits;
 mod local_servers;
 mod mcp;
 mod nodes;
 mod oauth;
+mod people;
 mod process;
 mod sessions;
 mod set_up;
+mod stopping;
 mod support;
 mod tokens;
 mod upstream_oauth;

@@ -79,7 +79,7 @@ async fn apk_05_a_disabled_or_deleted_key_gets_401_on_the_next_request() {
     assert_eq!(ask().await, StatusCode::UNAUTHORIZED);
     api_keys::update(&app.test.env, &member.actor().await, key.key.id, &switch(true)).await.unwrap();
     assert_eq!(ask().await, StatusCode::OK);
-    api_keys::delete(&app.test.env, &member.actor().await, key.key.id, true).await.unwrap();
+    api_keys::delete(&app.test.env, &member.guarded().await, key.key.id, true).await.unwrap();
     assert_eq!(ask().await, StatusCode::UNAUTHORIZED);
 }
 

@@ -9,14 +9,13 @@ use axum::{
     http::{Request, StatusCode, header},
 };
 use domain::{
-    Env, OrgActor, connections, env::Changes, oauth_clients, orgs, signing::KeyRing, testing::TestMember,
-    tokens, tokens::Minting, tokens::TokenGrant,
+    Env, OrgActor, connections, env::Changes, oauth_clients, orgs, pin::Guarded, signing::KeyRing,
+    testing::TestMember, tokens, tokens::Minting, tokens::TokenGrant,
 };
 use model::{Role, permissions::can};
 use serde_json::json;
-use server::{config, jobs::Work, serve};
+use server::{config, jobs::Work, routes::Stopping, serve};
 use store::Kind;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::{
@@ -25,14 +24,14 @@ use crate::{
 };
 
 /// A second process on the database of a [`TestApp`], with nothing in memory that the first one has.
-struct Node {
+pub(crate) struct Node {
     router: Router,
     work: Work,
     heard: tokio::sync::broadcast::Receiver<model::OrgId>,
 }
 
 impl Node {
-    async fn beside(app: &TestApp) -> Self {
+    pub(crate) async fn beside(app: &TestApp) -> Self {
         let env = Env {
             changes: Changes::default(),
             keys: Arc::new(KeyRing::for_tests()),
@@ -44,16 +43,20 @@ impl Node {
         let config =
             config::load([("GATEHOUSE_PUBLIC_URL".to_owned(), format!("http://{HOST}"))].into()).unwrap();
         let heard = env.changes.subscribe();
-        let ready = serve::assemble(env, &config, CancellationToken::new()).await.unwrap();
+        let ready = serve::assemble(env, &config, Stopping::default()).await.unwrap();
         Self { router: ready.router, work: ready.work, heard }
     }
 
     /// One look for news, as the job does it, and what comes of it.
-    async fn look(&mut self) {
+    pub(crate) async fn look(&mut self) {
         self.work.planes.refresh().await.unwrap();
         while let Ok(org) = self.heard.try_recv() {
             self.work.gateway.invalidate(org);
         }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> axum::response::Response {
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     async fn answers(&self, token: &str) -> StatusCode {
@@ -128,7 +131,7 @@ async fn what_one_node_ends_the_other_refuses(kind: Kind) {
     ended(&mut node, "a refresh token that was replaced", &token, &end).await;
 
     let member = app.test.member(&owner, "dev", Role::Developer).await;
-    let revokes = OrgActor::<can::ApiKeysRevoke>::operator(owner.org_id());
+    let revokes = Guarded::<can::ApiKeysRevoke>::operator(owner.org_id());
     let connection = async |grant: TokenGrant| {
         let mut tx = env.db.read().await.unwrap();
         store::oauth_grants::find(&mut tx, owner.org_id(), grant.grant).await.unwrap().unwrap().connection

@@ -17,7 +17,6 @@ use serde_json::json;
 use server::accept;
 use store::Kind;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     Answer, Browser, TestApp, input_value,
@@ -213,7 +212,7 @@ struct Behind {
     app: TestApp,
     owner: TestMember,
     url: String,
-    stop: CancellationToken,
+    stop: accept::Stop,
 }
 
 impl Behind {
@@ -224,7 +223,7 @@ impl Behind {
         let owner = app.org("beta").await;
         connectors::add_demo(&app.test.env, &owner.actor().await).await.unwrap();
         app.settle().await;
-        let stop = CancellationToken::new();
+        let stop = accept::Stop::default();
         tokio::spawn(accept::serve(listener, app.router.clone(), accept::Limits::default(), stop.clone()));
         Self { url: format!("{base}/mcp/beta"), app, owner, stop }
     }
@@ -248,7 +247,7 @@ impl Behind {
 
 impl Drop for Behind {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.stop.accepting.cancel();
     }
 }
 
@@ -292,7 +291,7 @@ async fn one_behind_the_other(kind: Kind) {
     let connection =
         domain::connections::list(&behind.app.test.env, &behind.owner.actor().await).await.unwrap();
     assert_eq!(connection.len(), 1);
-    domain::connections::revoke(&behind.app.test.env, &behind.owner.actor().await, connection[0].id)
+    domain::connections::revoke(&behind.app.test.env, &behind.owner.guarded().await, connection[0].id)
         .await
         .unwrap();
     behind.app.settle().await;

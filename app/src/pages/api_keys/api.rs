@@ -142,9 +142,9 @@ pub async fn update_api_key(
 
 /// The whole key again, where the organisation keeps sealed copies.
 #[server(prefix = "/api", endpoint = "copy_api_key")]
-pub async fn copy_api_key(id: ApiKeyId) -> Result<NewApiKey, AppError> {
+pub async fn copy_api_key(id: ApiKeyId, #[server(default)] pin: String) -> Result<NewApiKey, AppError> {
     let ctx = crate::ssr::ctx()?;
-    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(crate::ssr::told(&ctx))?;
     domain::api_keys::copy(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))
 }
 
@@ -154,6 +154,7 @@ pub async fn delete_api_key(
     id: ApiKeyId,
     #[server(default)] confirm: String,
     acknowledged: Option<String>,
+    #[server(default)] pin: String,
 ) -> Result<(), AppError> {
     use model::{paths, permissions::can};
 
@@ -168,6 +169,7 @@ pub async fn delete_api_key(
             return Err(AppError::field("confirm", "confirm", message));
         }
     }
+    let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(&told)?;
     domain::api_keys::delete(&ctx.env, &actor, id, acknowledged.is_some()).await.map_err(&told)?;
     crate::ssr::redirect(&format!("{}?notice=key-deleted", paths::settings_api_keys()));
     Ok(())
@@ -175,12 +177,21 @@ pub async fn delete_api_key(
 
 /// Opens the agent helper. With `client` it makes a key for that client, where keys are shown once.
 #[server(prefix = "/api", endpoint = "open_connect_helper")]
-pub async fn open_connect_helper(client: Option<String>) -> Result<ConnectHelper, AppError> {
+pub async fn open_connect_helper(
+    client: Option<String>,
+    #[server(default)] pin: String,
+) -> Result<ConnectHelper, AppError> {
     let ctx = crate::ssr::ctx()?;
-    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
-    domain::api_keys::connect_helper(&ctx.env, &actor, client.as_deref())
-        .await
-        .map_err(crate::ssr::told(&ctx))
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    let guarded = match domain::pin::Guarded::require(&ctx, &pin).await.map_err(&told) {
+        Ok(guarded) => Some(guarded),
+        // It opens all the same, without a key that is kept.
+        Err(error) if error.code == "pin_required" => None,
+        Err(error) => return Err(error),
+    };
+    let helper = domain::api_keys::connect_helper(&ctx.env, &actor, guarded.as_ref(), client.as_deref());
+    helper.await.map_err(&told)
 }
 
 /// Changes whether keys can be read again and whether they work in URLs. `understood` is asked for where that destroys

@@ -4,7 +4,7 @@ use leptos_router::hooks::use_location;
 use model::{
     ApiKeyId, ConnectorId, Permission,
     api_keys::{ApiKey, KeyScope, MAX_NAME},
-    orgs::{KeyVisibility, Me},
+    orgs::{KeyVisibility, Me, PinAsked},
     paths,
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Cards {
     pub(super) may_copy: bool,
     pub(super) may_delete: bool,
     pub(super) copy: Form<CopyApiKey>,
+    pub(super) pin: PinAsked,
 }
 
 impl Cards {
@@ -41,6 +42,7 @@ impl Cards {
             may_copy: me.can(Permission::ApiKeysCreate),
             may_delete: me.can(Permission::ApiKeysRevoke),
             copy,
+            pin: me.pin,
         }
     }
 
@@ -118,7 +120,7 @@ impl Cards {
         let id = key.id;
         let button = match self.visibility {
             _ if !self.may_copy => None,
-            KeyVisibility::Copyable if key.copyable => Some(copy_form(self.copy, key)),
+            KeyVisibility::Copyable if key.copyable => Some(copy_form(self.copy, key, self.pin)),
             _ => Some(
                 view! {
                     <CopyButton
@@ -174,11 +176,22 @@ impl Cards {
 }
 
 /// Asks for the whole key. One form serves all cards, and its answer stands on the card it was asked for.
-fn copy_form(copy: Form<CopyApiKey>, key: &ApiKey) -> AnyView {
+fn copy_form(copy: Form<CopyApiKey>, key: &ApiKey, pin: PinAsked) -> AnyView {
     let (id, name) = (key.id.to_string(), format!("Show key {}", key.name));
+    let pin = match pin {
+        PinAsked::No => None,
+        PinAsked::Yes => {
+            let label = format!("Your PIN, to show key {}", key.name);
+            Some(view! {
+                <input class="input pin" type="password" name="pin" inputmode="numeric" autocomplete="off" maxlength="6" placeholder="PIN" aria-label=label />
+            }.erase())
+        }
+        PinAsked::Unset => Some(view! { <a href=paths::profile_pin()>"Set your PIN first"</a> }.erase()),
+    };
     view! {
         <PostForm form=copy class="inline-form">
             <input type="hidden" name="id" value=id />
+            {pin}
             <button class="button quiet" type="submit" aria-label=name><Icon name="eye" /> <span>"Show key"</span></button>
         </PostForm>
     }

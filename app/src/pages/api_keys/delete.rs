@@ -102,6 +102,7 @@ fn question(
         instead,
         confirm,
         label: if recent { "Delete anyway" } else { "Delete key" },
+        pin: me.pin,
     };
     deletion::question(deletion, delete.into(), disable.into())
 }

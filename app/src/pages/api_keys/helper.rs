@@ -4,7 +4,7 @@ use leptos_router::{LazyRoute, lazy_route};
 use model::{
     Permission,
     api_keys::{ApiKey, ApiKeysPage as Keys, ConnectHelper},
-    orgs::{KeyVisibility, Me},
+    orgs::{KeyVisibility, Me, PinAsked},
     paths,
 };
 
@@ -13,9 +13,10 @@ use super::{
     methods::{About, methods},
 };
 use crate::{
-    components::{Callout, Card, Crumb, DeniedState, PageHeader, SubmitButton, Tone},
+    components::{ButtonKind, Callout, Card, Crumb, DeniedState, PageHeader, SubmitButton, Tone},
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page},
+    pages::deletion::pin_field,
 };
 
 const TITLE: &str = "Connect to an AI agent (MCP)";
@@ -50,7 +51,7 @@ impl LazyRoute for ConnectAgentPage {
                     <ErrorSummary form=open />
                     {move || match open.ok().get() {
                         Some(helper) => answer(helper, &keys, &me, open),
-                        None => before(&keys, open),
+                        None => before(&keys, me.pin, open),
                     }}
                 </div>
             }
@@ -60,7 +61,7 @@ impl LazyRoute for ConnectAgentPage {
 }
 
 /// What opening will do. A page that was only looked at holds no key.
-fn before(keys: &Keys, open: Form<OpenConnectHelper>) -> AnyView {
+fn before(keys: &Keys, pin: PinAsked, open: Form<OpenConnectHelper>) -> AnyView {
     let now = keys.now;
     let works = |key: &&ApiKey| key.enabled && key.expires_at.is_none_or(|at| at > now);
     let what = if let Some(key) = keys.keys.iter().filter(works).find(|key| key.copyable) {
@@ -72,11 +73,13 @@ fn before(keys: &Keys, open: Form<OpenConnectHelper>) -> AnyView {
         "There is no key that works, so one named Connect helper will be made. It can use all connectors."
             .to_owned()
     };
+    let pin = keys.keys.iter().any(|key| works(&key) && key.copyable).then(|| pin_field(open.into(), pin));
     view! {
         <Card title="Install commands">
             <div class="stack">
                 <p>{what}</p>
-                <PostForm form=open class="inline-form">
+                <PostForm form=open>
+                    {pin}
                     <SubmitButton form=open label="Show install commands" busy="Opening…" />
                 </PostForm>
             </div>
@@ -86,6 +89,7 @@ fn before(keys: &Keys, open: Form<OpenConnectHelper>) -> AnyView {
 }
 
 fn answer(helper: ConnectHelper, keys: &Keys, me: &Me, open: Form<OpenConnectHelper>) -> AnyView {
+    let pin = me.pin;
     let about = About::of(me, helper.key.is_some(), keys.url_keys);
     let which = match helper.key {
         Some(key) if helper.made => made(&key, keys.visibility),
@@ -95,6 +99,16 @@ fn answer(helper: ConnectHelper, keys: &Keys, me: &Me, open: Form<OpenConnectHel
                     "The commands hold the key " <strong>{key.name.clone()}</strong> " (" <code>{key.masked()}</code>
                     "): hidden here, whole when copied. " <a href=paths::settings_api_keys()>"See all keys"</a> "."
                 </p>
+            </Callout>
+        }
+        .erase(),
+        None if me.pin != PinAsked::No && keys.keys.iter().any(|key| key.enabled && key.copyable) => view! {
+            <Callout tone=Tone::Info title="No key is filled in">
+                <p>"This organisation asks for your PIN before a stored key is shown."</p>
+                <PostForm form=open>
+                    {pin_field(open.into(), pin)}
+                    <SubmitButton form=open label="Fill in my newest key" busy="Opening…" kind=ButtonKind::Secondary />
+                </PostForm>
             </Callout>
         }
         .erase(),

@@ -24,10 +24,14 @@ pub struct SignInStart {
     pub csrf: String,
     /// Whether somebody is logged in already.
     pub signed_in: bool,
+    /// Whether the password was right and the second factor is waited for.
+    pub waiting: bool,
     /// Whether anybody has an account.
     pub set_up: bool,
     /// The client that is to be connected afterwards, as it named itself: untrusted text.
     pub client: Option<String>,
+    /// Whether strangers may make accounts.
+    pub sign_up: bool,
 }
 
 /// Loads the log-in page. `next` is where the person goes afterwards.
@@ -39,10 +43,12 @@ pub async fn load_sign_in(#[server(default)] next: String) -> Result<SignInStart
     // A session alone is not enough: its account may be gone, and then this page is the way on.
     let signed_in = ctx.signed_in.is_some() && domain::orgs::me(&ctx).await.is_ok();
     let set_up = domain::accounts::is_set_up(&ctx.env).await.map_err(crate::ssr::told(&ctx))?;
-    Ok(SignInStart { csrf: ctx.form_token, signed_in, set_up, client })
+    let sign_up = ctx.env.settings.sign_up == model::links::SignUp::Open;
+    let waiting = domain::mfa::waits(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    Ok(SignInStart { csrf: ctx.form_token, signed_in, waiting, set_up, client, sign_up })
 }
 
-/// Checks address and password, and begins a session.
+/// Checks address and password, and begins a session or the second step.
 #[server(prefix = "/api", endpoint = "sign_in")]
 pub async fn sign_in(
     email: String,
@@ -50,6 +56,8 @@ pub async fn sign_in(
     csrf: String,
     next: Option<String>,
 ) -> Result<(), AppError> {
+    use domain::accounts::AfterPassword;
+
     use crate::ssr;
 
     let ctx = ssr::ctx()?;
@@ -65,8 +73,60 @@ pub async fn sign_in(
         domain::accounts::sign_in(&ctx.env, &ctx.origin, email.trim(), &password, ctx.device.as_deref())
             .await
             .map_err(ssr::told(&ctx))?;
+    let next = model::paths::safe_next(next.as_deref());
+    match done {
+        AfterPassword::SignedIn(done) => {
+            let enrol = match done.org {
+                Some(org) => domain::org_security::must_enrol(&ctx.env, org, done.user)
+                    .await
+                    .map_err(ssr::told(&ctx))?,
+                None => false,
+            };
+            server::begin(&ctx, done).await?;
+            let forced = model::paths::profile_two_factor_then(next);
+            ssr::redirect(if enrol { &forced } else { next });
+        }
+        AfterPassword::SecondFactor(step) => {
+            server::set_step(&ctx, &step);
+            ssr::redirect(&model::paths::sign_in_then(next));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the code of the second step, and begins a session.
+#[server(prefix = "/api", endpoint = "finish_sign_in")]
+pub async fn finish_sign_in(
+    #[server(default)] code: String,
+    csrf: String,
+    next: Option<String>,
+) -> Result<(), AppError> {
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    server::check_form(&ctx, &csrf)?;
+    if code.trim().is_empty() {
+        return Err(AppError::field("code", "required", "Enter the code"));
+    }
+    let (step, device) = (ctx.step.as_deref(), ctx.device.as_deref());
+    let done =
+        domain::mfa::finish(&ctx.env, &ctx.origin, step, &code, device).await.map_err(ssr::told(&ctx))?;
     server::begin(&ctx, done).await?;
+    server::set_step(&ctx, "");
     ssr::redirect(model::paths::safe_next(next.as_deref()));
+    Ok(())
+}
+
+/// Leaves the second step, to log in as somebody else or anew.
+#[server(prefix = "/api", endpoint = "restart_sign_in")]
+pub async fn restart_sign_in(csrf: String, next: Option<String>) -> Result<(), AppError> {
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    server::check_form(&ctx, &csrf)?;
+    domain::mfa::forget(&ctx).await.map_err(ssr::told(&ctx))?;
+    server::set_step(&ctx, "");
+    ssr::redirect(&model::paths::sign_in_then(model::paths::safe_next(next.as_deref())));
     Ok(())
 }
 
@@ -178,14 +238,14 @@ pub async fn set_theme(theme: String, next: String) -> Result<String, AppError> 
 }
 
 #[cfg(feature = "ssr")]
-mod server {
+pub(super) mod server {
     use domain::{accounts::SignIn, request::RequestContext};
     use model::{AppError, ErrorKind, paths};
 
     use crate::ssr;
 
     /// The form was made for this browser: beside the origin that the edge checks (SES-06).
-    pub(super) fn check_form(ctx: &RequestContext, token: &str) -> Result<(), AppError> {
+    pub(in crate::pages::auth) fn check_form(ctx: &RequestContext, token: &str) -> Result<(), AppError> {
         if same(ctx.form_token.as_bytes(), token.as_bytes()) {
             return Ok(());
         }
@@ -202,11 +262,21 @@ mod server {
     }
 
     /// Begins a session under a new identifier, and lets this browser be known the next time.
-    pub(super) async fn begin(ctx: &RequestContext, done: SignIn) -> Result<(), AppError> {
+    pub(in crate::pages::auth) async fn begin(ctx: &RequestContext, done: SignIn) -> Result<(), AppError> {
         ctx.session.begin(done.user, done.org).await.map_err(ssr::told(ctx))?;
         let secure = ctx.env.settings.public_url.scheme() == "https";
         ssr::set_cookie(&device_cookie(&done.device, secure));
         Ok(())
+    }
+
+    /// Notes in a cookie that the second step is waited for; an empty value ends that (MFA-03).
+    pub(super) fn set_step(ctx: &RequestContext, value: &str) {
+        let secure = ctx.env.settings.public_url.scheme() == "https";
+        let (prefix, suffix) = if secure { ("__Host-", "; Secure") } else { ("", "") };
+        let age = if value.is_empty() { 0 } else { 600 };
+        ssr::set_cookie(&format!(
+            "{prefix}gatehouse-step={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{suffix}"
+        ));
     }
 
     /// The cookie of a browser that has signed in, for a year (PWD-06).
@@ -216,7 +286,7 @@ mod server {
     }
 
     /// `https://gatehouse.example.com/mcp/`
-    pub(super) fn endpoint_prefix(ctx: &RequestContext) -> String {
+    pub(in crate::pages::auth) fn endpoint_prefix(ctx: &RequestContext) -> String {
         ctx.env.settings.absolute(&paths::mcp(""))
     }
 

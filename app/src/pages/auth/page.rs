@@ -4,13 +4,17 @@ use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{orgs::Me, paths};
 
 use super::{
-    api::{CompleteSetup, CreateOrg, LoadNewOrg, LoadSetup, LoadSignIn, SetupStart, SignIn, SignInStart},
+    api::{
+        CompleteSetup, CreateOrg, FinishSignIn, LoadNewOrg, LoadSetup, LoadSignIn, RestartSignIn, SetupStart,
+        SignIn, SignInStart,
+    },
     org_fields::OrgFields,
     refused::Refused,
 };
 use crate::{
     components::{
-        ButtonKind, Card, EmptyState, LinkButton, PageHeader, PasswordField, SubmitButton, TextField,
+        ButtonKind, Callout, Card, EmptyState, LinkButton, PageHeader, PasswordField, SubmitButton,
+        TextField, Tone,
     },
     copy,
     form::{ErrorSummary, Form, PostForm, use_form},
@@ -33,6 +37,17 @@ impl LazyRoute for SignInPage {
 
     fn view(this: Self) -> AnyView {
         let form = use_form::<SignIn>();
+        let (finish, restart) = (use_form::<FinishSignIn>(), use_form::<RestartSignIn>());
+        // The second step is over: begin again with the password.
+        let start = this.start;
+        Effect::new(move |_| {
+            if finish
+                .error()
+                .with(|error| error.as_ref().is_some_and(|error| error.code == "second_step_over"))
+            {
+                start.refetch();
+            }
+        });
         let (query, asked) = (use_query_map(), query_param("next"));
         page_of_data(this.start, move |start| {
             let next = next_of(Some(&asked.get_untracked()));
@@ -41,7 +56,17 @@ impl LazyRoute for SignInPage {
             if start.signed_in && !again {
                 go(&next);
             }
-            if start.set_up { sign_in_form(form, start.csrf, start.client, next) } else { nobody_yet() }
+            let over = finish.error().get().filter(|error| error.code == "second_step_over").map(|error| {
+                view! { <Callout tone=Tone::Warn title="You are not logged in"><p>{error.message}</p></Callout> }.erase()
+            });
+            if start.waiting && !start.signed_in {
+                return second_step(finish, restart, start.csrf, start.client, next);
+            }
+            if start.set_up {
+                sign_in_form(form, over, start.csrf, start.client, next, start.sign_up)
+            } else {
+                nobody_yet()
+            }
         })
     }
 }
@@ -52,14 +77,69 @@ fn next_of(asked: Option<&str>) -> String {
     if next.starts_with(paths::sign_in()) { paths::overview() } else { next }.to_owned()
 }
 
-fn sign_in_form(form: Form<SignIn>, csrf: String, client: Option<String>, next: String) -> AnyView {
-    let client = client.map(|client| {
+/// Who has asked to be connected, as it named itself.
+fn on_the_way(client: Option<String>) -> Option<AnyView> {
+    client.map(|client| {
         view! { <p class="auth-client">"Log in to connect " <strong>{client}</strong> " to " {copy::PRODUCT} "."</p> }.erase()
-    });
+    })
+}
+
+/// The password was right: now the second factor.
+fn second_step(
+    finish: Form<FinishSignIn>,
+    restart: Form<RestartSignIn>,
+    csrf: String,
+    client: Option<String>,
+    next: String,
+) -> AnyView {
+    let (csrf_again, next_again) = (csrf.clone(), next.clone());
+    view! {
+        <div class="alone">
+            <PageHeader title="Enter your code" about="Your password was right. One more step." />
+            {on_the_way(client)}
+            <PostForm form=finish>
+                <Refused form=finish title="You are not logged in yet" />
+                <input type="hidden" name="csrf" value=csrf />
+                <input type="hidden" name="next" value=next />
+                <TextField
+                    form=finish
+                    name="code"
+                    label="Code"
+                    hint="The six digits that your authenticator app shows, or one of your backup codes."
+                    autocomplete="one-time-code"
+                    inputmode="text"
+                    mono=true
+                />
+                <SubmitButton form=finish label="Log in" busy="Logging in…" />
+            </PostForm>
+            <p class="auth-note muted">
+                "Lost your phone? A backup code works once in place of the app. Without one, whoever operates this "
+                "instance can take the second factor off your account."
+            </p>
+            <PostForm form=restart class="inline-form">
+                <input type="hidden" name="csrf" value=csrf_again />
+                <input type="hidden" name="next" value=next_again />
+                <SubmitButton form=restart label="Log in as somebody else" busy="Leaving…" kind=ButtonKind::Quiet />
+            </PostForm>
+        </div>
+    }
+    .erase()
+}
+
+fn sign_in_form(
+    form: Form<SignIn>,
+    over: Option<AnyView>,
+    csrf: String,
+    client: Option<String>,
+    next: String,
+    sign_up: bool,
+) -> AnyView {
+    let sign_up = sign_up.then(|| view! { " · " <a href=paths::sign_up()>"Sign up"</a> }.erase());
     view! {
         <div class="alone">
             <PageHeader title="Log in" />
-            {client}
+            {over}
+            {on_the_way(client)}
             <PostForm form=form>
                 <Refused form=form title="You are not logged in" />
                 <input type="hidden" name="csrf" value=csrf />
@@ -75,9 +155,7 @@ fn sign_in_form(form: Form<SignIn>, csrf: String, client: Option<String>, next: 
                 <PasswordField form=form name="password" label="Password" />
                 <SubmitButton form=form label="Log in" busy="Logging in…" />
             </PostForm>
-            <p class="auth-note muted">
-                "Forgot your password? Whoever operates this instance can set a new one for you."
-            </p>
+            <p class="auth-note"><a href=paths::forgot_password()>"Forgot your password?"</a> {sign_up}</p>
         </div>
     }
     .erase()

@@ -62,9 +62,9 @@ pub async fn load_connection(id: String) -> Result<(Connection, i64), AppError> 
 
 /// Revokes a connection.
 #[server(prefix = "/api", endpoint = "revoke_connection")]
-pub async fn revoke_connection(id: ConnectionId) -> Result<(), AppError> {
+pub async fn revoke_connection(id: ConnectionId, #[server(default)] pin: String) -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
-    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(crate::ssr::told(&ctx))?;
     domain::connections::revoke(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
     crate::ssr::redirect(&format!("{}?notice=connection-revoked", model::paths::settings_connections()));
     Ok(())
@@ -72,9 +72,13 @@ pub async fn revoke_connection(id: ConnectionId) -> Result<(), AppError> {
 
 /// Gives a connection a new key in place of the one with this prefix.
 #[server(prefix = "/api", endpoint = "regenerate_connection")]
-pub async fn regenerate_connection(id: ConnectionId, prefix: String) -> Result<(), AppError> {
+pub async fn regenerate_connection(
+    id: ConnectionId,
+    prefix: String,
+    #[server(default)] pin: String,
+) -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
-    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(crate::ssr::told(&ctx))?;
     domain::connections::regenerate(&ctx.env, &actor, id, Some(&prefix))
         .await
         .map_err(crate::ssr::told(&ctx))?;
@@ -121,9 +125,9 @@ pub async fn dismiss_own_alert(connection: ConnectionId) -> Result<(), AppError>
 
 /// Revokes a connection of the signed-in person.
 #[server(prefix = "/api", endpoint = "revoke_own_connection")]
-pub async fn revoke_own_connection(id: ConnectionId) -> Result<(), AppError> {
+pub async fn revoke_own_connection(id: ConnectionId, #[server(default)] pin: String) -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
-    domain::connections::revoke_own(&ctx, id).await.map_err(crate::ssr::told(&ctx))?;
+    domain::connections::revoke_own(&ctx, id, &pin).await.map_err(crate::ssr::told(&ctx))?;
     crate::ssr::redirect(&format!("{}?notice=connection-revoked", model::paths::profile_connections()));
     Ok(())
 }

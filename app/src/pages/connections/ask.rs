@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
-use model::{Permission, oauth::Connection, paths};
+use model::{Permission, oauth::Connection, orgs::Me, paths};
 
 use super::{
     api::{LoadConnection, RegenerateConnection, RevokeConnection},
@@ -16,6 +16,7 @@ use crate::{
     erase::Erase as _,
     form::{ErrorSummary, FormCore, PostForm, use_form},
     page::{Loaded, load_by, page},
+    pages::deletion::pin_field,
 };
 
 /// What is asked, word for word as people know it from elsewhere.
@@ -56,7 +57,7 @@ impl LazyRoute for RevokeConnectionPage {
                 kind: ButtonKind::Danger,
                 names_key: false,
             };
-            ask(form.into(), connection, now, me.can(Permission::ApiKeysRevoke), question)
+            ask(form.into(), connection, now, &me, question)
         })
     }
 }
@@ -84,7 +85,7 @@ impl LazyRoute for RegenerateConnectionPage {
                 kind: ButtonKind::Primary,
                 names_key: true,
             };
-            ask(form.into(), connection, now, me.can(Permission::ApiKeysRevoke), question)
+            ask(form.into(), connection, now, &me, question)
         })
     }
 }
@@ -101,10 +102,11 @@ struct Question {
     names_key: bool,
 }
 
-fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question: Question) -> AnyView {
-    if !allowed {
+fn ask(form: FormCore, connection: Connection, now: i64, me: &Me, question: Question) -> AnyView {
+    if !me.can(Permission::ApiKeysRevoke) {
         return view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.erase();
     }
+    let pin = me.pin;
     let body = if connection.is_active() {
         let prefix = question.names_key.then(|| {
             view! { <input type="hidden" name="prefix" value=connection.key_prefix.clone() /> }.erase()
@@ -118,6 +120,7 @@ fn ask(form: FormCore, connection: Connection, now: i64, allowed: bool, question
                 <ErrorSummary form=form />
                 <input type="hidden" name="id" value=connection.id.to_string() />
                 {prefix}
+                {pin_field(form, pin)}
                 <div class="actions">
                     <a class="button" href=paths::settings_connections() autofocus>"Cancel"</a>
                     <SubmitButton form=form label=question.label busy=question.busy kind=question.kind />

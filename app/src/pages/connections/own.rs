@@ -18,6 +18,7 @@ use crate::{
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page},
+    pages::deletion::pin_field,
 };
 
 /// The connections of the signed-in person.
@@ -80,7 +81,7 @@ fn empty() -> AnyView {
 fn question(form: Form<RevokeOwnConnection>, own: &OwnConnection) -> AnyView {
     let lines = REVOKED.map(|line| view! { <li>{line}</li> }.erase()).collect_view();
     let title = format!("Revoke {} for {}?", own.connection.client_name, own.org);
-    let id = own.connection.id.to_string();
+    let (id, pin) = (own.connection.id.to_string(), own.pin);
     view! {
         <Card title=title>
             <div class="stack">
@@ -88,6 +89,7 @@ fn question(form: Form<RevokeOwnConnection>, own: &OwnConnection) -> AnyView {
                 <ul class="consequences">{lines}</ul>
                 <PostForm form=form>
                     <input type="hidden" name="id" value=id />
+                    {pin_field(form.into(), pin)}
                     <div class="actions">
                         <a class="button" href=paths::profile_connections()>"Cancel"</a>
                         <SubmitButton form=form label="Revoke connection" busy="Revoking…" kind=ButtonKind::Danger />

@@ -327,6 +327,17 @@ pub async fn set_tool_policy(id: ConnectorId, enabled: bool) -> Result<(), AppEr
     Ok(())
 }
 
+/// Decides whether a connector's names have its prefix on the organisation's endpoint.
+#[server(prefix = "/api", endpoint = "set_connector_prefix")]
+pub async fn set_connector_prefix(id: ConnectorId, enabled: bool) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    domain::connectors::set_unprefixed(&ctx.env, &actor, id, !enabled).await.map_err(&told)?;
+    crate::ssr::redirect(&format!("{}?notice=connector-saved#tools", model::paths::connector(id)));
+    Ok(())
+}
+
 /// Asks a connector's server now. What it answered, or why it did not, is the answer.
 #[server(prefix = "/api", endpoint = "test_connector")]
 pub async fn test_connector(id: ConnectorId) -> Result<Result<Probe, String>, AppError> {
@@ -337,7 +348,11 @@ pub async fn test_connector(id: ConnectorId) -> Result<Result<Probe, String>, Ap
 
 /// Deletes a connector whose slug was typed.
 #[server(prefix = "/api", endpoint = "delete_connector")]
-pub async fn delete_connector(id: ConnectorId, confirm: String) -> Result<(), AppError> {
+pub async fn delete_connector(
+    id: ConnectorId,
+    confirm: String,
+    #[server(default)] pin: String,
+) -> Result<(), AppError> {
     use model::{paths, permissions::can};
 
     let ctx = crate::ssr::ctx()?;
@@ -349,6 +364,7 @@ pub async fn delete_connector(id: ConnectorId, confirm: String) -> Result<(), Ap
         let message = format!("Type {} to delete this connector", connector.slug);
         return Err(AppError::field("confirm", "confirm", message));
     }
+    let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(&told)?;
     domain::connectors::delete(&ctx.env, &actor, id).await.map_err(&told)?;
     crate::ssr::redirect(&format!("{}?notice=connector-deleted", paths::connectors()));
     Ok(())

@@ -63,6 +63,7 @@ fn question(
         instead,
         confirm: Some(Confirm { text: connector.slug.to_string(), mono: true, hidden: None }),
         label: "Delete connector",
+        pin: me.pin,
     };
     deletion::question(deletion, delete.into(), disable.into())
 }

@@ -45,7 +45,7 @@ impl LazyRoute for ConnectorPage {
         page(this.connector, move |one, me| {
             let OneConnector { connector, tools: all, history, credentials, local, now } = one;
             let may_write = me.can(Permission::ConnectorsWrite);
-            let (id, policy) = (connector.id, connector.tool_policy);
+            let of_tools = connector.clone();
             let disabled = (!connector.enabled).then(|| {
                 view! {
                     <Callout tone=Tone::Warn title="This connector is disabled">
@@ -72,7 +72,7 @@ impl LazyRoute for ConnectorPage {
                     {local.map(|local| processes(local, now))}
                     {move || {
                         let filter = query.with(|query| query.get_str("q").unwrap_or_default().to_owned());
-                        tools(id, policy, &all, filter, may_write)
+                        tools(&of_tools, &all, filter, may_write)
                     }}
                 </div>
             }

@@ -28,7 +28,7 @@ pub async fn load_consent(request: String) -> Result<Asked, AppError> {
             if matches!(
                 error.kind,
                 ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::Unauthenticated
-            ) =>
+            ) || ["mfa_enrollment_required", "ip_not_allowed"].contains(&error.code.as_str()) =>
         {
             Err(error)
         }

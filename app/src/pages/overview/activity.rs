@@ -18,6 +18,21 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "api_key.updated" => ("changed API key", true),
         "audit.exported" => ("exported the audit log", false),
         "audit.read" => ("read the audit log", false),
+        "auth.account_deleted" => ("deleted the account of", true),
+        "auth.email_change_requested" => ("asked for another address", false),
+        "auth.email_changed" => ("changed an address to", true),
+        "auth.email_verified" => ("confirmed their address", false),
+        "auth.password_changed" => ("changed their password", false),
+        "auth.reset_requested" => ("sent a link for a new password to", true),
+        "auth.verification_requested" => ("asked to confirm their address", false),
+        "auth.backup_code_used" => ("used a backup code", false),
+        "auth.backup_codes_made" => ("made new backup codes", false),
+        "auth.code_refused" => ("refused a wrong code of the second factor of", true),
+        "auth.mfa_disabled" => ("turned two-factor authentication off", false),
+        "auth.mfa_enabled" => ("turned two-factor authentication on", false),
+        "auth.mfa_reset" => ("took away the second factor of", true),
+        "auth.password_accepted" => ("gave the right password, and was asked for a code", false),
+        "auth.reauthenticated" => ("confirmed who they are", false),
         "auth.password_reset" => ("set a new password for", true),
         "auth.sessions_revoked" => ("ended other sessions of theirs", false),
         "auth.setup_completed" => ("set up this instance", false),
@@ -29,6 +44,10 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "connection.key_regenerated" => ("regenerated the key of the connection of", true),
         "connection.renewed" => ("renewed the connection of", true),
         "connection.revoked" => ("revoked the connection of", true),
+        "invitation.created" => ("invited", true),
+        "invitation.declined" => ("declined the invitation of", true),
+        "invitation.renewed" => ("made a new link for the invitation of", true),
+        "invitation.withdrawn" => ("withdrew the invitation of", true),
         "mcp.authorization_lost" => ("lost the authorisation at connector", true),
         "mcp.authorization_removed" => ("removed the authorisation at connector", true),
         "mcp.authorized" => ("authorised connector", true),
@@ -63,8 +82,22 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "oauth_client.secret_rotated" => ("made a new secret for OAuth client", true),
         "oauth_client.updated" => ("changed OAuth client", true),
         "onboarding.dismissed" => ("closed the first steps", false),
+        "org.resumed" => ("let work again", true),
+        "org.suspended" => ("suspended", true),
         "org.created" => ("created the organisation", true),
+        "pin.locked" => ("gave too many wrong PINs, which are locked for a while", false),
+        "pin.refused" => ("gave a wrong PIN", false),
+        "pin.removed" => ("removed their PIN", false),
+        "pin.set" => ("set their PIN", false),
         "profile.updated" => ("changed their profile", false),
+        "security.allowlist_kept" => ("kept the change of the IP allowlist of", true),
+        "security.allowlist_off" => ("stopped enforcing the IP allowlist of", true),
+        "security.allowlist_on" => ("began to enforce the IP allowlist of", true),
+        "security.allowlist_range_added" => ("added a range to the IP allowlist of", true),
+        "security.allowlist_range_removed" => ("removed a range from the IP allowlist of", true),
+        "security.allowlist_reverted" => {
+            ("took back a change of the IP allowlist that nobody kept, of", true)
+        }
         "settings.activity_updated" => ("changed what the request log keeps", false),
         "settings.limits_updated" => ("changed the limits of", true),
         "settings.security_updated" => ("changed the security settings of", true),
@@ -91,6 +124,9 @@ fn says_no(action: &str) -> bool {
     matches!(
         action,
         "oauth.consent_denied"
+            | "auth.code_refused"
+            | "pin.locked"
+            | "pin.refused"
             | "oauth.refresh_refused"
             | "oauth.refresh_reuse_detected"
             | "oauth.code_reuse_detected"

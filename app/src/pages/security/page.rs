@@ -2,39 +2,61 @@ use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, paths};
 
-use super::api::{LoadSecurity, SetSessionTimeout};
+use super::{
+    api::{LoadSecurity, Security, SetPinProtection, SetRequireMfa, SetSessionTimeout},
+    asked,
+};
 use crate::{
-    components::{Card, PageHeader, SubmitButton, TextField, Unsaved},
+    components::{Card, LinkButton, PageHeader, SubmitButton, TextField, Unsaved},
     erase::Erase as _,
-    form::{ErrorSummary, Form, PostForm, use_form},
+    form::{ErrorSummary, Form, FormCore, PostForm, use_form},
     page::{Loaded, load, page},
+    pages::factors::{api::ConfirmIdentity, confirm_you},
 };
 
 /// Security settings of the organisation.
 pub struct SecurityPage {
-    minutes: Loaded<i64>,
+    security: Loaded<Security>,
 }
 
 #[lazy_route]
 impl LazyRoute for SecurityPage {
     fn data() -> Self {
-        Self { minutes: load(LoadSecurity {}) }
+        Self { security: load(LoadSecurity {}) }
     }
 
     fn view(this: Self) -> AnyView {
         let save = use_form::<SetSessionTimeout>();
-        page(this.minutes, move |minutes, me| {
-            let body = if me.can(Permission::SecurityManage) {
-                timeout_form(save, minutes)
-            } else {
-                timeout_fact(minutes)
+        let (require, protect) = (use_form::<SetRequireMfa>(), use_form::<SetPinProtection>());
+        let confirm = use_form::<ConfirmIdentity>();
+        // The proof grew too old meanwhile: load again, and the page asks for a new one.
+        let data = this.security;
+        Effect::new(move |_| {
+            let is_old = |form: FormCore| {
+                form.error().with(|error| error.as_ref().is_some_and(|error| error.code == "reauth_required"))
             };
+            if is_old(require.into()) | is_old(protect.into()) {
+                data.refetch();
+            }
+        });
+        page(this.security, move |security, me| {
+            let Security { minutes, asked } = security;
+            let may = me.can(Permission::SecurityManage);
+            let confirm = (may && !asked.fresh)
+                .then(|| confirm_you(confirm, paths::settings_security(), asked.own_factor));
+            let body = if may { timeout_form(save, minutes) } else { timeout_fact(minutes) };
             view! {
                 <div class="narrow">
                     <PageHeader title="Security" about="How this organisation protects the accounts of its members." />
                     <Card title="Session timeout" about="Members who do nothing for this long are logged out of the dashboard.">
                         {body}
                     </Card>
+                    {asked::mfa(require, &asked, may)}
+                    <Card title="IP allowlist" about="Who may reach the dashboard and the MCP endpoint of this organisation from where.">
+                        <LinkButton href=paths::settings_allowlist() label="See the IP allowlist" icon="globe" />
+                    </Card>
+                    {asked::pin(protect, &asked, me.pin, may)}
+                    {confirm}
                     <p class="key-help"><a href=paths::settings_audit()>"Audit log"</a> " · " <a href=paths::profile_sessions()>"Your sessions"</a></p>
                 </div>
             }

@@ -42,10 +42,10 @@ pub async fn set_member_role(id: UserId, role: String) -> Result<(), AppError> {
 
 /// Removes a member.
 #[server(prefix = "/api", endpoint = "remove_member")]
-pub async fn remove_member(id: UserId) -> Result<(), AppError> {
+pub async fn remove_member(id: UserId, #[server(default)] pin: String) -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
     let told = crate::ssr::told(&ctx);
-    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(&told)?;
     domain::team::remove(&ctx.env, &actor, id).await.map_err(&told)?;
     crate::ssr::redirect(&format!("{}?notice=member-removed", model::paths::team()));
     Ok(())

@@ -10,6 +10,7 @@ use crate::{
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load_by, page},
+    pages::deletion::pin_field,
 };
 
 /// Asks before a member is removed, or leaves.
@@ -103,11 +104,12 @@ fn question(
         .erase()
     } else {
         let label = format!("Remove {}", member.name);
-        let user = member.user.to_string();
+        let (user, pin) = (member.user.to_string(), me.pin);
         view! {
             <PostForm form=remove>
                 <ErrorSummary form=remove />
                 <input type="hidden" name="id" value=user />
+                {pin_field(remove.into(), pin)}
                 <div class="actions">
                     <a class="button" href=paths::team() autofocus>"Cancel"</a>
                     <SubmitButton form=remove label=label busy="Removing…" kind=ButtonKind::Danger />

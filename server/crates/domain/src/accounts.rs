@@ -9,6 +9,7 @@ use crate::{
     Env, Error, Result,
     authz::{self, Principal},
     change::{Event, note},
+    mfa, notices,
     orgs::{self, NewOrg},
     request::{Origin, RequestContext},
     throttle,
@@ -112,7 +113,7 @@ pub async fn complete_setup(
 }
 
 /// In the set-up form the field of the slug has another name.
-fn at_org_slug(error: Error) -> Error {
+pub(crate) fn at_org_slug(error: Error) -> Error {
     match error {
         Error::App(mut app) => {
             app.fields
@@ -142,7 +143,11 @@ fn joined(errors: impl IntoIterator<Item = Option<AppError>>) -> Error {
     first.into()
 }
 
-fn check_password(env: &Env, password: &str, about: &[&str]) -> core::result::Result<(), AppError> {
+pub(crate) fn check_password(
+    env: &Env,
+    password: &str,
+    about: &[&str],
+) -> core::result::Result<(), AppError> {
     env.passwords.check("password", password, about)
 }
 
@@ -232,6 +237,15 @@ pub struct SignIn {
     pub device: String,
 }
 
+/// What a right password leads to.
+#[derive(Clone, Debug)]
+pub enum AfterPassword {
+    /// A session: the account has no second factor.
+    SignedIn(SignIn),
+    /// The second step, which the value in a cookie of this browser stands for; nobody is signed in yet (MFA-03).
+    SecondFactor(String),
+}
+
 /// Checks address and password. Unknown addresses and wrong passwords answer the same, in the same time (PWD-05), and
 /// both are counted (PWD-06). `device` is the cookie of an earlier sign-in from the same browser.
 pub async fn sign_in(
@@ -240,7 +254,7 @@ pub async fn sign_in(
     email: &str,
     password: &str,
     device: Option<&str>,
-) -> Result<SignIn> {
+) -> Result<AfterPassword> {
     let email_key = store::users::email_key(email);
     let user = {
         let mut tx = env.db.read().await?;
@@ -273,15 +287,19 @@ pub async fn sign_in(
         )
         .into());
     };
+    let failures = attempt.failures_before();
     attempt.succeeded(&mut tx).await?;
+    notices::signed_in(env, &mut tx, user, known.is_some(), failures, origin).await?;
     let by = Principal::User { id: user.id, name: user.name.clone() };
+    let step = if store::factors::has(&mut tx, user.id).await? {
+        Some(mfa::begin(env, &mut tx, user).await?)
+    } else {
+        None
+    };
+    let event = if step.is_some() { Event::new("auth.password_accepted") } else { event };
     let event = event.target("user", user.id, &user.email);
     note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;
-    let org = match authz::membership(&mut tx, user, None).await {
-        Ok((org, _)) => Some(org),
-        Err(Error::App(error)) if error.kind == ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
+    let org = org_in_view(&mut tx, user).await?;
     tx.commit().await?;
     // The next sign-in will do as well, should the gate be full now.
     if verified.needs_rehash
@@ -291,7 +309,24 @@ pub async fn sign_in(
         store::users::set_password_hash(&mut tx, user.id, &hash, env.now()).await?;
         tx.commit().await?;
     }
-    Ok(SignIn { user: user.id, org, device: device_cookie(env, user.id) })
+    Ok(match step {
+        Some(step) => AfterPassword::SecondFactor(step),
+        None => AfterPassword::SignedIn(signed_in(env, user.id, org)),
+    })
+}
+
+/// A sign-in of somebody who has shown all that is asked of them.
+pub(crate) fn signed_in(env: &Env, user: UserId, org: Option<OrgId>) -> SignIn {
+    SignIn { user, org, device: device_cookie(env, user) }
+}
+
+/// The organisation that a new session opens.
+pub(crate) async fn org_in_view(tx: &mut Tx, user: &store::users::User) -> Result<Option<OrgId>> {
+    match authz::membership(tx, user, None).await {
+        Ok((org, _)) => Ok(Some(org)),
+        Err(Error::App(error)) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Notes that somebody signed out; the caller ends the session.
@@ -307,22 +342,10 @@ pub async fn sign_out(ctx: &RequestContext) -> Result<()> {
     Ok(())
 }
 
-/// Sets somebody's password, as the operator: their sessions end and their count of failures is forgotten.
-pub async fn set_password_by_operator(env: &Env, email: &str, password: &str) -> Result<()> {
-    let user = {
-        let mut tx = env.db.read().await?;
-        store::users::find_by_email(&mut tx, email).await?.ok_or_else(|| Error::not_found("user"))?
-    };
-    check_password(env, password, &[&user.email, &user.name])?;
-    let hash = env.passwords.hash(env.rng.as_ref(), password).await?;
-    let mut tx = env.db.write().await?;
-    store::users::set_password_hash(&mut tx, user.id, &hash, env.now()).await?;
-    store::sessions::delete_all_of_user(&mut tx, user.id).await?;
-    throttle::forget(&mut tx, &store::users::email_key(&user.email)).await?;
-    let event = Event::new("auth.password_reset").target("user", user.id, &user.email);
-    note_of_user(env, &mut tx, user.id, &Principal::Operator, &Origin::default(), &event, "ok").await?;
-    tx.commit().await?;
-    Ok(())
+/// The account with an address, for the operator.
+pub async fn find_by_email(env: &Env, email: &str) -> Result<UserId> {
+    let mut tx = env.db.read().await?;
+    Ok(store::users::find_by_email(&mut tx, email).await?.ok_or_else(|| Error::not_found("user"))?.id)
 }
 
 /// Changes the signed-in person's display name.
@@ -362,7 +385,7 @@ pub(crate) async fn note_of_user(
 
 /// A cookie that proves an earlier sign-in of this account from this browser: a random name and a MAC over it and the
 /// account. It opens nothing; it only keeps strangers' failures from locking a known browser out.
-fn device_cookie(env: &Env, user: UserId) -> String {
+pub(crate) fn device_cookie(env: &Env, user: UserId) -> String {
     let mut name = [0; 16];
     env.rng.fill(&mut name);
     let name = data_encoding::BASE64URL_NOPAD.encode(&name);
@@ -377,7 +400,7 @@ fn device_mac(env: &Env, name: &str, user: UserId) -> String {
     data_encoding::BASE64URL_NOPAD.encode(&mac.finalize().into_bytes())
 }
 
-fn is_device_of(env: &Env, cookie: &str, user: UserId) -> bool {
+pub(crate) fn is_device_of(env: &Env, cookie: &str, user: UserId) -> bool {
     use subtle::ConstantTimeEq as _;
     cookie.split_once('.').is_some_and(|(name, mac)| {
         name.len() == 22 && bool::from(device_mac(env, name, user).as_bytes().ct_eq(mac.as_bytes()))

@@ -16,6 +16,7 @@ use crate::{
     change::{Change, Event},
     install::{self, UrlKeys},
     key_format, orgs,
+    pin::Guarded,
     sealer::Aad,
 };
 
@@ -295,7 +296,7 @@ pub async fn update(
 /// since the page was drawn.
 pub async fn delete(
     env: &Env,
-    actor: &OrgActor<can::ApiKeysRevoke>,
+    actor: &Guarded<can::ApiKeysRevoke>,
     id: ApiKeyId,
     acknowledged: bool,
 ) -> Result<()> {
@@ -318,7 +319,7 @@ pub async fn delete(
 }
 
 /// The whole key again, where the organisation keeps sealed copies. Each time is audited.
-pub async fn copy(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, id: ApiKeyId) -> Result<NewApiKey> {
+pub async fn copy(env: &Env, actor: &Guarded<can::ApiKeysCreate>, id: ApiKeyId) -> Result<NewApiKey> {
     let mut change = env.change(actor).await?;
     let (row, key) = find(change.tx(), actor.org(), id).await?;
     let secret = open(env, change.tx(), actor.org(), &row).await?.ok_or_else(|| {
@@ -347,10 +348,11 @@ async fn open(env: &Env, tx: &mut Tx, org: OrgId, row: &Row) -> Result<Option<St
 
 /// The helper "Connect to an AI agent (MCP)". With copyable keys every entry holds the newest key that works. With keys
 /// shown once it holds a key only where one is made: by opening it in an organisation without keys, or by asking for
-/// one for `client`.
+/// one for `client`. Showing a key that is kept is protected: without `guarded` none is filled in (PIN-04).
 pub async fn connect_helper(
     env: &Env,
     actor: &OrgActor<can::ApiKeysCreate>,
+    guarded: Option<&Guarded<can::ApiKeysCreate>>,
     client: Option<&str>,
 ) -> Result<ConnectHelper> {
     let client = match client {
@@ -365,8 +367,8 @@ pub async fn connect_helper(
     };
     let works = |key: &&Row| key.disabled_at.is_none() && key.expires_at.is_none_or(|at| at > now);
     let recoverable = keys.iter().filter(works).find(|key| key.sealed.is_some());
-    let (filled, made) = match (&client, recoverable) {
-        (None, Some(row)) => (Some(copy(env, actor, row.id).await?), false),
+    let (filled, made) = match (&client, recoverable.zip(guarded)) {
+        (None, Some((row, guarded))) => (Some(copy(env, guarded, row.id).await?), false),
         (None, None) if keys.iter().any(|key| works(&key)) => (None, false),
         (named, _) => {
             let name =

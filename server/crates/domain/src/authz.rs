@@ -8,8 +8,9 @@ use model::{
 };
 
 use crate::{
-    Error, Result,
+    Error, Result, org_security,
     request::{Origin, RequestContext, Wants},
+    suspension,
 };
 
 /// Who acts.
@@ -67,22 +68,21 @@ pub struct OrgActor<P> {
 }
 
 impl<P: Grant> OrgActor<P> {
-    /// Checks that the signed-in person is a member of the organisation in view and that their role holds `P`.
+    /// Checks that the signed-in person is a member of the organisation in view, brings what it asks of its members (a
+    /// second factor, where it is required), and that their role holds `P`.
     ///
     /// # Errors
     /// `Unauthenticated` when nobody is signed in, `NotFound` when the person is in no organisation (or no longer in
-    /// this one), `Forbidden` naming the permission and who can grant it, `Conflict` when a form was made in another
+    /// this one), `Forbidden` naming the permission and who can grant it, or what the organisation asks for, `Conflict` when a form was made in another
     /// organisation than the one in view.
     pub async fn require(ctx: &RequestContext) -> Result<Self> {
         let signed_in = ctx.signed_in.as_ref().ok_or_else(unauthenticated)?;
         let mut tx = ctx.env.db.read().await?;
         let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(unauthenticated)?;
         let (org, role) = membership(&mut tx, &user, signed_in.org).await?;
-        if let Wants::Change { made_in } = ctx.wants
-            && let Some(meant) = made_in.or(signed_in.org).filter(|meant| *meant != org)
-        {
-            return Err(other_org(&mut tx, &user, meant, org).await?.into());
-        }
+        same_org(&mut tx, ctx, &user, org).await?;
+        suspension::check(&mut tx, org).await?;
+        org_security::admit(&ctx.env, &mut tx, &ctx.origin, org, user.id).await?;
         Self::of_member(org, role, Principal::User { id: user.id, name: user.name }, ctx.origin.clone())
     }
 
@@ -169,6 +169,22 @@ pub(crate) async fn membership(
         "You are not a member of any organisation. Create one, or ask for an invitation.",
     )
     .into())
+}
+
+/// Refuses a form that was made in another organisation than the one in view.
+pub(crate) async fn same_org(
+    tx: &mut store::Tx,
+    ctx: &RequestContext,
+    user: &store::users::User,
+    in_view: OrgId,
+) -> Result<()> {
+    let remembered = ctx.signed_in.as_ref().and_then(|signed_in| signed_in.org);
+    if let Wants::Change { made_in } = ctx.wants
+        && let Some(meant) = made_in.or(remembered).filter(|meant| *meant != in_view)
+    {
+        return Err(other_org(tx, user, meant, in_view).await?.into());
+    }
+    Ok(())
 }
 
 /// The refusal of a form that was made in another organisation than the one in view, as with two tabs.

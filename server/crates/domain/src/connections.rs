@@ -15,6 +15,7 @@ use crate::{
     authz::{self, Principal},
     change::{Change, Event},
     key_format,
+    pin::{self, Guarded},
     request::RequestContext,
 };
 
@@ -72,8 +73,9 @@ pub async fn list_own(ctx: &RequestContext) -> Result<Vec<OwnConnection>> {
     let mut own = Vec::new();
     for id in store::connections::list_orgs_of_user(&mut tx, signed_in.user).await? {
         let Some(org) = store::orgs::find(&mut tx, id).await? else { continue };
+        let pin = pin::asked(&mut tx, id, signed_in.user).await?;
         for row in store::connections::list_of_user(&mut tx, id, signed_in.user).await? {
-            own.push(OwnConnection { org: org.name.clone(), connection: listed(row)? });
+            own.push(OwnConnection { org: org.name.clone(), pin, connection: listed(row)? });
         }
     }
     own.sort_by_key(|own| (!own.connection.is_active(), -own.connection.created_at));
@@ -81,27 +83,37 @@ pub async fn list_own(ctx: &RequestContext) -> Result<Vec<OwnConnection>> {
 }
 
 /// Revokes a connection: its key, its refresh tokens and its access tokens stop at once.
-pub async fn revoke(env: &Env, actor: &OrgActor<can::ApiKeysRevoke>, id: ConnectionId) -> Result<()> {
+pub async fn revoke(env: &Env, actor: &Guarded<can::ApiKeysRevoke>, id: ConnectionId) -> Result<()> {
     let mut change = env.change(actor).await?;
     let row = find(change.tx(), actor.org(), id).await?;
     let event = cut(env, &mut change, actor.org(), &row, actor.principal().name(), BY_HAND).await?;
     change.commit(event).await
 }
 
-/// Revokes a connection of the signed-in person, whichever organisation it leads to.
-pub async fn revoke_own(ctx: &RequestContext, id: ConnectionId) -> Result<()> {
+/// Revokes a connection of the signed-in person, whichever organisation it leads to. It is that organisation whose PIN is
+/// asked for.
+pub async fn revoke_own(ctx: &RequestContext, id: ConnectionId, pin: &str) -> Result<()> {
     let env = &ctx.env;
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
-    let mut tx = env.db.write().await?;
-    let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
-    for org in store::connections::list_orgs_of_user(&mut tx, user.id).await? {
-        let own = store::connections::find(&mut tx, org, id).await?;
+    let (user, orgs) = {
+        let mut tx = env.db.read().await?;
+        let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
+        let orgs = store::connections::list_orgs_of_user(&mut tx, user.id).await?;
+        (user, orgs)
+    };
+    for org in orgs {
+        let own = {
+            let mut tx = env.db.read().await?;
+            store::connections::find(&mut tx, org, id).await?
+        };
         if own.is_none_or(|row| row.user != Some(user.id)) {
             continue;
         }
+        let principal = Principal::User { id: user.id, name: user.name.clone() };
+        pin::check(env, org, user.id, &principal, &ctx.origin, pin).await?;
+        let mut tx = env.db.write().await?;
         store::orgs::lock(&mut tx, org).await?;
         let row = find(&mut tx, org, id).await?;
-        let principal = Principal::User { id: user.id, name: user.name.clone() };
         let mut change = Change::within(env, tx, org, principal, ctx.origin.clone());
         let event = cut(env, &mut change, org, &row, &user.name, BY_HAND).await?;
         return change.commit(event).await;
@@ -179,7 +191,7 @@ pub fn new_key(env: &Env) -> NewKey {
 /// `of` is the prefix of the key that whoever asks has seen: a second form for the same key does nothing more.
 pub async fn regenerate(
     env: &Env,
-    actor: &OrgActor<can::ApiKeysRevoke>,
+    actor: &Guarded<can::ApiKeysRevoke>,
     id: ConnectionId,
     of: Option<&str>,
 ) -> Result<()> {

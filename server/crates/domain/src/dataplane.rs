@@ -15,13 +15,17 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, Uri};
 use model::{
     ApiKeyId, ConnectionId, ConnectionKeyId, ConnectorId, ConnectorSlug, GrantId, OrgId, OrgSlug, Scope,
-    UserId, connectors::Transport, oauth::ClientKind,
+    UserId,
+    connectors::{ToolPolicy, Transport},
+    oauth::ClientKind,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
 
 use crate::{
-    Env, Error, Result, connectors,
+    Env, Error, Result,
+    allowlist::Allowlist,
+    connectors,
     idp::{self, IdpSubject, PlaneIdp},
     mcp::tools::with_description,
     oauth::consent::may_connect,
@@ -52,6 +56,8 @@ pub struct OrgPlane {
     pub revoked_tokens: HashSet<String>,
     /// Its enabled connectors, by slug.
     pub connectors: Vec<Arc<PlaneConnector>>,
+    /// The addresses that it may be reached from (IPA-03).
+    pub allowlist: Arc<Allowlist>,
     /// Its own identity provider, while that is enabled.
     pub idp: Option<Arc<PlaneIdp>>,
     /// Its limits, and what is kept of its requests.
@@ -340,6 +346,11 @@ pub struct PlaneConnector {
     pub auth: PlaneAuth,
     /// Its tools as last seen, in the server's order.
     pub tools: Vec<PlaneTool>,
+    /// What its server says about how to use it. Where definitions wait for approval nobody has approved this either, so it
+    /// is not here.
+    pub instructions: Option<Box<str>>,
+    /// Whether its names stand on the organisation's endpoint without its slug before them. One connector at most.
+    pub unprefixed: bool,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
     pub version: i64,
 }
@@ -539,12 +550,15 @@ impl Planes {
             })
             .collect();
         let now = self.env.now();
+        let suspended = store::orgs::suspended_at(&mut tx, id).await?.is_some();
         let grants = store::oauth_grants::list_live(&mut tx, id, now).await?;
+        // In a suspended organisation access tokens are worth nothing; keys are known, and refused (OAR-04).
+        let grants = grants.into_iter().filter(|_| !suspended);
         // Whoever lost the role that connections need has none that work (OAR-04).
-        let grants = grants.into_iter().filter(|grant| may_connect(grant.role));
+        let grants = grants.filter(|grant| may_connect(grant.role));
         let grants = grants.filter_map(plane_grant).collect();
         let clients = store::oauth_clients::list(&mut tx, id).await?;
-        let machines = clients.into_iter().filter_map(plane_machine).collect();
+        let machines = clients.into_iter().filter(|_| !suspended).filter_map(plane_machine).collect();
         // As long as a token may still be accepted, its revocation counts.
         let revoked = store::signing_keys::list_revoked(&mut tx, id, now - tokens::LEEWAY).await?;
         let headers = store::connectors::list_headers(&mut tx, id).await?;
@@ -579,17 +593,20 @@ impl Planes {
             None => None,
         };
         let url_keys = org.url_keys;
+        // Without it nothing can be decided: there is no snapshot then (ERR-05).
+        let allowlist = Arc::new(Allowlist::load(&mut tx, id).await?);
         let policy = usage::policy(&mut tx, &org).await?;
         Ok(Some(Arc::new(OrgPlane {
             org: id,
             slug: org.slug,
-            suspended: false,
+            suspended,
             url_keys,
             keys,
             grants,
             machines,
             revoked_tokens: revoked.into_iter().collect(),
             connectors,
+            allowlist,
             idp,
             policy,
             version,
@@ -655,7 +672,10 @@ fn plane_connector(
         (version, &auth).hash(&mut both);
         version = both.finish().cast_signed();
     }
+    let said = row.instructions.as_deref().filter(|_| row.tool_policy == ToolPolicy::Alert);
     Ok(PlaneConnector {
+        instructions: said.map(Box::from),
+        unprefixed: row.unprefixed,
         tools: plane_tools(&row, tools.remove(&row.id).unwrap_or_default())?,
         version,
         id: row.id,
@@ -765,6 +785,8 @@ mod tests {
                 protocol_version: None,
                 auth: PlaneAuth::Headers,
                 tools: Vec::new(),
+                instructions: None,
+                unprefixed: false,
                 version: 1,
             })
         };
@@ -787,6 +809,7 @@ mod tests {
             grants: [(named().grant, grant)].into(),
             machines: [("machine".to_owned(), machine)].into(),
             revoked_tokens: HashSet::new(),
+            allowlist: Arc::default(),
             idp: None,
             policy: PlanePolicy::default(),
             connectors: vec![connector(1, "x"), connector(2, "xy")],

@@ -7,6 +7,7 @@
 //! clients on their way to a connection ([`doctor`]); how connectors authenticate to their servers ([`upstream_oauth`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
 
 pub mod accounts;
+pub mod allowlist;
 pub mod api_keys;
 pub mod audit;
 pub mod authz;
@@ -14,23 +15,36 @@ pub mod change;
 pub mod connections;
 pub mod connectors;
 pub mod dataplane;
+pub mod deletion;
 pub mod doctor;
 pub mod env;
 pub mod error;
 pub mod idp;
 pub mod install;
+pub mod invitations;
 pub mod key_format;
+pub mod mail;
 pub mod mcp;
+pub mod mfa;
 pub mod net;
+mod notices;
 pub mod oauth;
 pub mod oauth_clients;
+pub mod one_time;
+pub mod org_security;
 pub mod orgs;
+pub mod own_account;
 pub mod password;
+pub mod pin;
 pub mod playground;
+pub mod recovery;
 pub mod request;
 pub mod sealer;
 pub mod sessions;
+pub mod sign_up;
 pub mod signing;
+pub mod step_up;
+pub mod suspension;
 pub mod team;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -2,7 +2,7 @@
 
 use model::{
     AppError, ConnectorId, ErrorKind, OrgId, OrgSlug, Permission, Plan, Role, UserId,
-    orgs::{Activity, ConnectorCounts, KeyVisibility, Me, Membership, Org, Overview},
+    orgs::{Activity, ConnectorCounts, KeyVisibility, Me, Membership, Org, Overview, PinAsked},
     paths,
     permissions::can,
     slug, text,
@@ -153,6 +153,8 @@ pub async fn put_member(
                 .into());
             }
             store::members::set_role(change.tx(), actor.org(), user.id, role).await?;
+            store::sessions::renew_all(change.tx(), user.id).await?;
+            crate::invitations::take_back_of(env, &mut change, actor.org(), user.id, Some(role)).await?;
             let event = Event::new("team.role_changed").target("user", user.id, &user.email).changed(
                 "role",
                 old.as_str(),
@@ -164,6 +166,7 @@ pub async fn put_member(
         None => {
             let now = env.now();
             store::members::insert(change.tx(), actor.org(), user.id, role, now).await?;
+            store::sessions::renew_all(change.tx(), user.id).await?;
             let data = serde_json::json!({"user_id": user.id, "email": user.email, "role": role.as_str()});
             let event = Event::new("team.member_added")
                 .target("user", user.id, &user.email)
@@ -192,7 +195,11 @@ pub async fn me(ctx: &RequestContext) -> Result<Me> {
         .find_map(|id| orgs.iter().find(|org| org.org == id))
         .or(orgs.first())
         .cloned();
-    Ok(Me { user: user.id, name: user.name, email: user.email, org: in_view, orgs })
+    let pin = match &in_view {
+        Some(org) => crate::pin::asked(&mut tx, org.org, user.id).await?,
+        None => PinAsked::No,
+    };
+    Ok(Me { user: user.id, name: user.name, email: user.email, org: in_view, orgs, pin })
 }
 
 /// Turns to another organisation of the signed-in person; the caller notes it in the session.
@@ -365,8 +372,13 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
     } else {
         None
     };
+    let second_factor = match actor.principal() {
+        Principal::User { id, .. } => store::factors::has(&mut tx, *id).await?,
+        Principal::Operator | Principal::System => true,
+    };
     Ok(Overview {
         last_day,
+        second_factor,
         endpoint: env.settings.absolute(&paths::mcp(org.slug.as_str())),
         connectors: ConnectorCounts {
             total: count(&|_| true),
@@ -383,6 +395,11 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
             .max(store::connections::last_used(&mut tx, org_id).await?)
             // Machines, tokens of an identity provider and people at the playground have neither.
             .max(store::request_log::last_at(&mut tx, org_id).await?),
+        people: u32::try_from(
+            store::members::list(&mut tx, org_id).await?.len()
+                + store::invitations::list_open(&mut tx, org_id).await?.len(),
+        )
+        .unwrap_or(u32::MAX),
         onboarding_dismissed: store::orgs::onboarding_dismissed_at(&mut tx, org_id).await?.is_some(),
         demo_available: env.settings.demo
             && !connectors.iter().any(|c| c.transport == model::connectors::Transport::Demo),

@@ -26,6 +26,10 @@ const SALT: usize = 16;
 /// Bytes of a hash.
 const HASH: usize = 32;
 
+/// What a code or a PIN costs at most: the floor of PWD-01.
+const CODE_MEMORY_KIB: u32 = 19_456;
+const CODE_PASSES: u32 = 2;
+
 /// What hashing may cost. The default is for production; only tests take less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordSettings {
@@ -149,6 +153,37 @@ impl Passwords {
         .await
     }
 
+    /// The PHC string of a code that we made, or of a PIN that needs a key besides: it is not for anybody to choose, so it
+    /// costs the least that is allowed (MFA-04, PIN-02).
+    pub async fn hash_code(&self, rng: &dyn Rng, code: &str) -> Result<String, Busy> {
+        let mut salt = [0; SALT];
+        rng.fill(&mut salt);
+        let code = Zeroizing::new(code.to_owned());
+        let argon2 = self.argon2_for_codes();
+        self.gated(move || {
+            argon2
+                .hash_password_with_salt(code.as_bytes(), &salt)
+                .expect("a salt of this length and any text can be hashed")
+                .to_string()
+        })
+        .await
+    }
+
+    /// Compares a code with the PHC string of [`Passwords::hash_code`]. `None` takes as long as a wrong one.
+    pub async fn verify_code(&self, hash: Option<&str>, code: &str) -> Result<bool, Busy> {
+        let known = hash.map(ToOwned::to_owned);
+        let code = Zeroizing::new(code.to_owned());
+        let argon2 = self.argon2_for_codes();
+        self.gated(move || {
+            let stored = known.as_deref().and_then(|hash| PasswordHash::new(hash).ok());
+            match stored {
+                Some(stored) => argon2.verify_password(code.as_bytes(), &stored).is_ok(),
+                None => argon2.hash_password_with_salt(code.as_bytes(), &[0; SALT]).is_err(),
+            }
+        })
+        .await
+    }
+
     /// Whether a password may be the only factor of an account: 15 to 128 characters and not easy to guess (PWD-03,
     /// PWD-04). `about` is what an attacker tries first: the person's address and name, the organisation's name.
     pub fn check(&self, field: &str, password: &str, about: &[&str]) -> Result<(), AppError> {
@@ -163,6 +198,17 @@ impl Passwords {
         about: &[&str],
     ) -> Result<(), AppError> {
         check(field, password, MIN_LENGTH_WITH_SECOND_FACTOR, Score::Two, about)
+    }
+
+    fn argon2_for_codes(&self) -> Argon2<'static> {
+        let params = Params::new(
+            self.params.m_cost().min(CODE_MEMORY_KIB),
+            self.params.t_cost().min(CODE_PASSES),
+            1,
+            Some(HASH),
+        )
+        .expect("these are within argon2's limits");
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
     }
 
     fn argon2(&self) -> Argon2<'static> {

@@ -85,6 +85,8 @@ pub struct RequestContext {
     pub form_token: String,
     /// The cookie of an earlier sign-in from this browser (PWD-06).
     pub device: Option<String>,
+    /// The cookie of a log-in that waits for its second step (MFA-03). Nobody is signed in by it.
+    pub step: Option<String>,
 }
 
 impl core::fmt::Debug for RequestContext {

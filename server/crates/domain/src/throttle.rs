@@ -53,7 +53,7 @@ fn wait_after(n: i64) -> i64 {
     (1000_i64 << doublings).min(LONGEST_WAIT)
 }
 
-fn too_many(wait_ms: i64) -> Error {
+pub(crate) fn too_many(wait_ms: i64) -> Error {
     let seconds = u32::try_from((wait_ms + 999) / 1000).unwrap_or(u32::MAX).max(1);
     let (number, unit) = match seconds {
         0..60 => (seconds, "second"),
@@ -116,6 +116,11 @@ pub(crate) async fn begin(
 }
 
 impl Attempt {
+    /// Failures in a row before this attempt.
+    pub(crate) fn failures_before(&self) -> i64 {
+        self.before.failures
+    }
+
     /// Takes the count back: the password was right.
     pub(crate) async fn succeeded(self, tx: &mut store::Tx) -> Result<()> {
         self.give_back_address(tx).await?;

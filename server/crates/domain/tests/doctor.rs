@@ -76,7 +76,7 @@ env_test!(a_connection_that_was_revoked_is_not_told_as_connected, |t| async {
         let mut tx = t.env.db.read().await.unwrap();
         store::connections::list(&mut tx, acme.org_id()).await.unwrap()[0].id
     };
-    domain::connections::revoke(&t.env, &acme.actor().await, id).await.unwrap();
+    domain::connections::revoke(&t.env, &acme.guarded().await, id).await.unwrap();
     let told = page(&t, &acme).await.attempts;
     let revoked = told[0].revoked.clone().unwrap();
     assert_eq!((told[0].outcome, revoked.at), (Outcome::Revoked, t.env.now()));

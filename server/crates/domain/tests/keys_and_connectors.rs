@@ -46,7 +46,7 @@ env_test!(apk_02_only_a_hash_is_kept, |t| async {
     assert_eq!(row.hash, domain::key_format::hash(&made.secret));
     assert!(row.sealed.is_none());
     assert!(made.secret.starts_with(&row.prefix) && made.secret.ends_with(&row.last4));
-    let error = api_keys::copy(&t.env, &owner.actor().await, made.key.id).await.unwrap_err();
+    let error = api_keys::copy(&t.env, &owner.guarded().await, made.key.id).await.unwrap_err();
     assert_eq!(app(error).code, "shown_once");
 });
 
@@ -54,11 +54,11 @@ env_test!(copyable_keys_are_sealed_and_each_copy_is_audited, |t| async {
     let owner = t.org("acme").await;
     orgs::set_key_settings(&t.env, &owner.actor().await, KeyVisibility::Copyable, false).await.unwrap();
     let made = key(&t, &owner, "ci").await;
-    let copied = api_keys::copy(&t.env, &owner.actor().await, made.key.id).await.unwrap();
+    let copied = api_keys::copy(&t.env, &owner.guarded().await, made.key.id).await.unwrap();
     assert_eq!(copied.secret, made.secret);
     assert_eq!(actions(&t, &owner).await.last().map(String::as_str), Some("api_key.copied"));
     orgs::set_key_settings(&t.env, &owner.actor().await, KeyVisibility::Once, false).await.unwrap();
-    let error = api_keys::copy(&t.env, &owner.actor().await, made.key.id).await.unwrap_err();
+    let error = api_keys::copy(&t.env, &owner.guarded().await, made.key.id).await.unwrap_err();
     assert_eq!(app(error).code, "shown_once", "going back destroys the sealed copies");
 });
 
@@ -73,7 +73,7 @@ env_test!(key_01_a_sealed_key_does_not_open_in_another_row, |t| async {
     moved.sealed = stolen.sealed;
     store::api_keys::insert(&mut tx, owner.org_id(), &moved).await.unwrap();
     tx.commit().await.unwrap();
-    let error = api_keys::copy(&t.env, &owner.actor().await, two.key.id).await.unwrap_err();
+    let error = api_keys::copy(&t.env, &owner.guarded().await, two.key.id).await.unwrap_err();
     assert!(matches!(error, Error::Internal(_)), "never the other row's secret");
 });
 
@@ -91,7 +91,7 @@ env_test!(apk_05_the_snapshot_follows_every_change_of_a_key, |t| async {
     let on = KeyChanges { enabled: Some(true), ..KeyChanges::default() };
     api_keys::update(&t.env, &owner.actor().await, made.key.id, &on).await.unwrap();
     assert!(works().await);
-    api_keys::delete(&t.env, &owner.actor().await, made.key.id, false).await.unwrap();
+    api_keys::delete(&t.env, &owner.guarded().await, made.key.id, false).await.unwrap();
     assert!(!works().await);
 });
 
@@ -145,10 +145,10 @@ env_test!(apk_08_deleting_a_key_in_use_needs_a_second_word, |t| async {
     store::api_keys::set_used(&mut tx, owner.org_id(), made.key.id, &used).await.unwrap();
     tx.commit().await.unwrap();
     t.clock.advance(23 * 60 * 60 * 1000);
-    let error = app(api_keys::delete(&t.env, &owner.actor().await, made.key.id, false).await.unwrap_err());
+    let error = app(api_keys::delete(&t.env, &owner.guarded().await, made.key.id, false).await.unwrap_err());
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Conflict, "recently_used"));
     t.clock.advance(2 * 60 * 60 * 1000);
-    api_keys::delete(&t.env, &owner.actor().await, made.key.id, false)
+    api_keys::delete(&t.env, &owner.guarded().await, made.key.id, false)
         .await
         .expect("a day later it is not in use");
 });
@@ -164,17 +164,26 @@ env_test!(apk_09_url_keys_need_the_organisations_consent, |t| async {
 
 env_test!(the_helper_makes_a_key_only_where_there_is_none, |t| async {
     let owner = t.org("acme").await;
-    let opened = api_keys::connect_helper(&t.env, &owner.actor().await, None).await.unwrap();
+    let opened = api_keys::connect_helper(&t.env, &owner.actor().await, Some(&owner.guarded().await), None)
+        .await
+        .unwrap();
     assert!(opened.made);
     assert!(opened.methods.iter().any(|m| m.snippets.iter().any(|s| s.text.contains("gth_live_sk_"))));
-    let again = api_keys::connect_helper(&t.env, &owner.actor().await, None).await.unwrap();
+    let again = api_keys::connect_helper(&t.env, &owner.actor().await, Some(&owner.guarded().await), None)
+        .await
+        .unwrap();
     assert!(!again.made && again.key.is_none(), "shown-once keys cannot be filled in again");
     assert!(again.methods.iter().all(|m| m.snippets.iter().all(|s| !s.text.contains("gth_live_sk_"))));
-    let named = api_keys::connect_helper(&t.env, &owner.actor().await, Some("codex")).await.unwrap();
+    let named =
+        api_keys::connect_helper(&t.env, &owner.actor().await, Some(&owner.guarded().await), Some("codex"))
+            .await
+            .unwrap();
     assert_eq!(named.key.unwrap().name, "Codex");
     orgs::set_key_settings(&t.env, &owner.actor().await, KeyVisibility::Copyable, false).await.unwrap();
     let made = key(&t, &owner, "newest").await;
-    let filled = api_keys::connect_helper(&t.env, &owner.actor().await, None).await.unwrap();
+    let filled = api_keys::connect_helper(&t.env, &owner.actor().await, Some(&owner.guarded().await), None)
+        .await
+        .unwrap();
     assert_eq!(filled.key.unwrap().id, made.key.id);
     assert!(!filled.made);
 });
@@ -190,18 +199,18 @@ env_test!(ten_01_another_organisations_things_are_not_found, |t| async {
     assert_eq!(foreign, unknown, "the same words as for an id that nobody has");
     let kind = |result: Result<(), Error>| app(result.unwrap_err()).kind;
     assert_eq!(
-        kind(api_keys::delete(&t.env, &ours.actor().await, made.key.id, true).await),
+        kind(api_keys::delete(&t.env, &ours.guarded().await, made.key.id, true).await),
         ErrorKind::NotFound
     );
     assert_eq!(
-        kind(api_keys::copy(&t.env, &ours.actor().await, made.key.id).await.map(drop)),
+        kind(api_keys::copy(&t.env, &ours.guarded().await, made.key.id).await.map(drop)),
         ErrorKind::NotFound
     );
     assert_eq!(
         kind(connectors::get(&t.env, &ours.actor().await, demo.id).await.map(drop)),
         ErrorKind::NotFound
     );
-    assert_eq!(kind(connectors::delete(&t.env, &ours.actor().await, demo.id).await), ErrorKind::NotFound);
+    assert_eq!(kind(connectors::delete(&t.env, &ours.guarded().await, demo.id).await), ErrorKind::NotFound);
     assert_eq!(
         kind(connectors::set_enabled(&t.env, &ours.actor().await, demo.id, false).await),
         ErrorKind::NotFound
@@ -266,7 +275,7 @@ env_test!(ten_05_slugs_are_taken_for_ever, |t| async {
 
     let demo = connectors::add_demo(&t.env, &owner.actor().await).await.unwrap();
     assert_eq!(demo.slug.as_str(), "demo");
-    connectors::delete(&t.env, &owner.actor().await, demo.id).await.unwrap();
+    connectors::delete(&t.env, &owner.guarded().await, demo.id).await.unwrap();
     assert_eq!(connectors::add_demo(&t.env, &owner.actor().await).await.unwrap().slug.as_str(), "demo-2");
 });
 
@@ -278,9 +287,9 @@ env_test!(aud_03_every_change_has_its_event_and_its_outbox_row, |t| async {
     let made = key(&t, &owner, "ci").await;
     let renamed = KeyChanges { name: Some("ci 2".into()), ..KeyChanges::default() };
     api_keys::update(&t.env, &owner.actor().await, made.key.id, &renamed).await.unwrap();
-    api_keys::delete(&t.env, &owner.actor().await, made.key.id, false).await.unwrap();
+    api_keys::delete(&t.env, &owner.guarded().await, made.key.id, false).await.unwrap();
     orgs::update(&t.env, &owner.actor().await, "Acme Ltd", "We make things").await.unwrap();
-    connectors::delete(&t.env, &owner.actor().await, demo.id).await.unwrap();
+    connectors::delete(&t.env, &owner.guarded().await, demo.id).await.unwrap();
     assert_eq!(
         actions(&t, &owner).await,
         [

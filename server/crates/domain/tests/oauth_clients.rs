@@ -145,7 +145,7 @@ env_test!(oar_04_revoking_a_connection_ends_its_grants_and_is_told, |t| async {
     let (other, _) = connect(&t, &owner, "gth_client_x").await;
     assert!(grant_lives(&t, &owner, grant).await);
     let mut heard = t.env.changes.subscribe();
-    connections::revoke(&t.env, &owner.actor().await, id).await.unwrap();
+    connections::revoke(&t.env, &owner.guarded().await, id).await.unwrap();
     assert_eq!(heard.try_recv().unwrap(), owner.org_id());
     assert!(!grant_lives(&t, &owner, grant).await);
     let revoked = row(&t, &owner, id).await;
@@ -156,7 +156,7 @@ env_test!(oar_04_revoking_a_connection_ends_its_grants_and_is_told, |t| async {
     let outbox = store::outbox::list(&mut tx, owner.org_id()).await.unwrap();
     assert!(outbox.iter().any(|(event, data)| event == "connection.revoked" && data.contains("MCP Client")));
     drop(tx);
-    let again = app(connections::revoke(&t.env, &owner.actor().await, id).await.unwrap_err());
+    let again = app(connections::revoke(&t.env, &owner.guarded().await, id).await.unwrap_err());
     assert_eq!((again.kind, again.code.as_str()), (ErrorKind::Conflict, "already_revoked"));
     let list = connections::list(&t.env, &owner.actor().await).await.unwrap();
     assert_eq!(list.iter().map(|c| c.id).collect::<Vec<_>>(), [other, id], "live ones first");
@@ -170,18 +170,18 @@ env_test!(apk_10_a_new_key_ends_what_hangs_on_the_old_one_and_nothing_else, |t| 
     let (id, grant) = connect(&t, &owner, "gth_client_x").await;
     let old = row(&t, &owner, id).await;
     assert!(old.key_prefix.starts_with(key_format::CONNECTION_PREFIX) && old.key_prefix.len() == 16);
-    connections::regenerate(&t.env, &owner.actor().await, id, Some(&old.key_prefix)).await.unwrap();
+    connections::regenerate(&t.env, &owner.guarded().await, id, Some(&old.key_prefix)).await.unwrap();
     let new = row(&t, &owner, id).await;
     assert!(new.key != old.key && new.key_hash != old.key_hash && new.key_prefix != old.key_prefix);
     assert!(new.revoked_at.is_none() && grant_lives(&t, &owner, grant).await);
     assert_eq!(actions(&t, &owner).await.last().map(String::as_str), Some("connection.key_regenerated"));
     // The same question in a second tab was about a key that is gone.
-    let second = connections::regenerate(&t.env, &owner.actor().await, id, Some(&old.key_prefix)).await;
+    let second = connections::regenerate(&t.env, &owner.guarded().await, id, Some(&old.key_prefix)).await;
     let second = app(second.unwrap_err());
     assert_eq!((second.kind, second.code.as_str()), (ErrorKind::Conflict, "changed_meanwhile"));
     assert_eq!(row(&t, &owner, id).await.key, new.key);
-    connections::revoke(&t.env, &owner.actor().await, id).await.unwrap();
-    let late = app(connections::regenerate(&t.env, &owner.actor().await, id, None).await.unwrap_err());
+    connections::revoke(&t.env, &owner.guarded().await, id).await.unwrap();
+    let late = app(connections::regenerate(&t.env, &owner.guarded().await, id, None).await.unwrap_err());
     assert_eq!(late.code, "already_revoked");
 });
 
@@ -193,9 +193,9 @@ env_test!(ten_01_connections_and_clients_of_others_are_not_found, |t| async {
     let env = &t.env;
     let errors = [
         connections::get(env, &other.actor().await, id).await.map(drop).unwrap_err(),
-        connections::revoke(env, &other.actor().await, id).await.unwrap_err(),
-        connections::regenerate(env, &other.actor().await, id, None).await.unwrap_err(),
-        connections::revoke_own(&other.ctx, id).await.unwrap_err(),
+        connections::revoke(env, &other.guarded().await, id).await.unwrap_err(),
+        connections::regenerate(env, &other.guarded().await, id, None).await.unwrap_err(),
+        connections::revoke_own(&other.ctx, id, "").await.unwrap_err(),
         oauth_clients::get(env, &other.actor().await, &client.id).await.map(drop).unwrap_err(),
         oauth_clients::get(env, &other.actor().await, "gth_client_x").await.map(drop).unwrap_err(),
         oauth_clients::delete(env, &other.actor().await, &client.id, false).await.map(drop).unwrap_err(),
@@ -227,12 +227,12 @@ env_test!(ten_04_who_may_see_and_cut_connections, |t| async {
     let mine = connections::list_own(&member.ctx).await.unwrap();
     assert_eq!(mine.iter().map(|own| own.connection.id).collect::<Vec<_>>(), [own]);
     assert_eq!(mine[0].org, "acme");
-    let error = app(connections::revoke_own(&member.ctx, theirs).await.unwrap_err());
+    let error = app(connections::revoke_own(&member.ctx, theirs, "").await.unwrap_err());
     assert_eq!(error.kind, ErrorKind::NotFound);
-    connections::revoke_own(&member.ctx, own).await.unwrap();
+    connections::revoke_own(&member.ctx, own, "").await.unwrap();
     assert_eq!(row(&t, &owner, own).await.revoked_by.as_deref(), Some("mo"));
     assert!(row(&t, &owner, theirs).await.revoked_at.is_none());
-    let error = app(connections::revoke_own(&t.anonymous(), theirs).await.unwrap_err());
+    let error = app(connections::revoke_own(&t.anonymous(), theirs, "").await.unwrap_err());
     assert_eq!(error.kind, ErrorKind::Unauthenticated);
 });
 

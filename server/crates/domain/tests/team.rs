@@ -29,14 +29,14 @@ env_test!(ten_04_roles_are_changed_by_those_who_may, |t| async move {
     assert_eq!(code(team::set_role(&t.env, &by_admin, dev.user, Role::Owner).await).1, "owners_only");
     assert_eq!(code(team::set_role(&t.env, &by_admin, admin.user, Role::Owner).await).1, "owners_only");
     assert_eq!(code(team::set_role(&t.env, &by_admin, acme.user, Role::Viewer).await).1, "owners_only");
-    assert_eq!(code(team::remove(&t.env, &admin.actor().await, acme.user).await).1, "owners_only");
+    assert_eq!(code(team::remove(&t.env, &admin.guarded().await, acme.user).await).1, "owners_only");
     // Somebody else's member is nobody's here.
     let other = t.org("other").await;
     assert_eq!(
         code(team::set_role(&t.env, &by_admin, other.user, Role::Viewer).await).0,
         ErrorKind::NotFound
     );
-    assert_eq!(code(team::remove(&t.env, &admin.actor().await, other.user).await).0, ErrorKind::NotFound);
+    assert_eq!(code(team::remove(&t.env, &admin.guarded().await, other.user).await).0, ErrorKind::NotFound);
     // A change counts for what is under way: the proof from before is worth nothing any more.
     let stale = admin.actor::<can::TeamRoles>().await;
     team::set_role(&t.env, &acme.actor().await, admin.user, Role::Developer).await.unwrap();
@@ -52,7 +52,7 @@ env_test!(ten_04_the_last_owner_stays, |t| async move {
         code(team::set_role(&t.env, &by, acme.user, Role::Admin).await),
         (ErrorKind::Conflict, "last_owner".into())
     );
-    assert_eq!(code(team::remove(&t.env, &acme.actor().await, acme.user).await).1, "last_owner");
+    assert_eq!(code(team::remove(&t.env, &acme.guarded().await, acme.user).await).1, "last_owner");
     assert_eq!(code(team::leave(&acme.ctx, acme.org_id()).await).1, "last_owner");
     let second = t.member(&acme, "second", Role::Owner).await;
     team::leave(&acme.ctx, acme.org_id()).await.unwrap();
@@ -63,7 +63,7 @@ env_test!(ten_04_of_two_owners_who_remove_each_other_one_stays, |t| async move {
     for round in 0..5 {
         let acme = t.org(&format!("acme-{round}")).await;
         let second = t.member(&acme, "second", Role::Owner).await;
-        let (one, two) = (acme.actor().await, second.actor().await);
+        let (one, two) = (acme.guarded().await, second.actor().await);
         let (first, other) = tokio::join!(
             team::remove(&t.env, &one, second.user),
             team::set_role(&t.env, &two, acme.user, Role::Viewer)
@@ -95,6 +95,8 @@ env_test!(ses_03_who_is_removed_loses_sessions_and_connections_and_leaves_keys, 
         created_at: t.env.now(),
         last_seen_at: t.env.now(),
         expires_at: t.env.now() + 1000,
+        in_view: None,
+        renew: false,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();
@@ -103,7 +105,7 @@ env_test!(ses_03_who_is_removed_loses_sessions_and_connections_and_leaves_keys, 
     let asked = team::leaving(&t.env, &acme.actor().await, dev.user).await.unwrap();
     assert_eq!((asked.sessions, asked.connections), (1, 1));
     assert_eq!(asked.keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["ci-bot"]);
-    team::remove(&t.env, &acme.actor().await, dev.user).await.unwrap();
+    team::remove(&t.env, &acme.guarded().await, dev.user).await.unwrap();
     assert!(OrgActor::<can::ConnectorsRead>::require(&dev.ctx).await.is_err());
     let mut tx = t.env.db.read().await.unwrap();
     assert!(store::sessions::list_of_user(&mut tx, dev.user).await.unwrap().is_empty());

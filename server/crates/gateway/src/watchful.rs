@@ -32,6 +32,10 @@ impl Watchful {
     pub(crate) async fn still_allowed(&mut self, connector: Option<&str>) -> bool {
         let caller = &mut self.caller;
         let now = caller.inner.clock.now();
+        // A change on trial ends with the time alone.
+        if !caller.ready.plane.allowlist.admits(caller.trace.address(), now) {
+            return false;
+        }
         if caller.inner.planes.is_current(&caller.ready) {
             return caller.access.lives(now) && caller.credential.stands(caller.inner.tokens.as_ref());
         }
@@ -47,6 +51,7 @@ impl Watchful {
                 self.doubts = 0;
                 let access = caller.credential.authenticate(&ready, caller.inner.tokens.as_ref(), now);
                 let allowed = !ready.plane.suspended
+                    && ready.plane.allowlist.admits(caller.trace.address(), now)
                     && access.as_ref().is_ok_and(|access| {
                         connector.is_none_or(|slug| {
                             ready.connector(slug).is_some_and(|c| access.scope.includes(c.plane.id))

@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use crate::{
     client_auth, params,
-    reply::{Refused, request_id, secret},
+    reply::{Refused, origin, request_id, secret},
 };
 
 pub(crate) async fn answer(State(env): State<Env>, request: Request) -> Response {
@@ -21,7 +21,7 @@ pub(crate) async fn answer(State(env): State<Env>, request: Request) -> Response
     let told = async {
         let token = params.need("token")?;
         let client = client_auth::client(&env, &parts, &params).await?;
-        revoke::introspect(&env, &client, token).await
+        revoke::introspect(&env, &origin(&parts), &client, token).await
     };
     match told.await {
         Ok(told) => secret(StatusCode::OK, &told),

@@ -45,7 +45,7 @@ async fn issue(env: &Env, parts: &Parts, params: &Params) -> Result<Issued, Refu
         match grant {
             "authorization_code" => grants::authorization_code::issue(env, &origin, &client, params).await,
             "refresh_token" => grants::refresh_token::issue(env, &origin, &client, params).await,
-            _ => grants::client_credentials::issue(env, &client, params).await,
+            _ => grants::client_credentials::issue(env, &origin, &client, params).await,
         }
     };
     issued.await.map_err(|failure: Failure| Refused::of(failure, &request_id(parts)))

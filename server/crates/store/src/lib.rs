@@ -11,6 +11,8 @@
 mod db;
 mod error;
 
+pub mod account_links;
+pub mod allowlists;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_chain;
@@ -19,19 +21,25 @@ pub mod connection_alerts;
 pub mod connections;
 pub mod connector_health;
 pub mod connectors;
+pub mod erasures;
+pub mod factors;
 pub mod identity_providers;
 pub mod instance_facts;
+pub mod invitations;
+pub mod mails;
 pub mod maintenance;
 pub mod members;
 pub mod oauth_clients;
 pub mod oauth_codes;
 pub mod oauth_grants;
+pub mod org_security;
 pub mod orgs;
 pub mod outbox;
 pub mod request_log;
 pub mod sessions;
 pub mod setup_links;
 pub mod sign_in_failures;
+pub mod sign_in_steps;
 pub mod signing_keys;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -47,6 +55,8 @@ pub type Result<T> = core::result::Result<T, Error>;
 
 /// Every statement with its name, for the test that prepares each of them on both databases.
 pub const STATEMENTS: &[&[db::Statement]] = &[
+    account_links::STATEMENTS,
+    allowlists::STATEMENTS,
     api_keys::STATEMENTS,
     audit::STATEMENTS,
     audit_chain::STATEMENTS,
@@ -55,12 +65,17 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     connections::STATEMENTS,
     connector_health::STATEMENTS,
     connectors::STATEMENTS,
+    factors::STATEMENTS,
     identity_providers::STATEMENTS,
+    erasures::STATEMENTS,
     instance_facts::STATEMENTS,
+    invitations::STATEMENTS,
+    mails::STATEMENTS,
     members::STATEMENTS,
     oauth_clients::STATEMENTS,
     oauth_codes::STATEMENTS,
     oauth_grants::STATEMENTS,
+    org_security::STATEMENTS,
     orgs::STATEMENTS,
     outbox::STATEMENTS,
     request_log::STATEMENTS,
@@ -68,6 +83,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     sessions::STATEMENTS,
     setup_links::STATEMENTS,
     sign_in_failures::STATEMENTS,
+    sign_in_steps::STATEMENTS,
     signing_keys::STATEMENTS,
     usage::STATEMENTS,
     upstream_credentials::STATEMENTS,

@@ -15,9 +15,8 @@ use domain::{
 };
 use model::api_keys::{KeyScope, NewApiKey};
 use serde_json::{Value, json};
-use server::{config, jobs::Work, serve};
+use server::{config, jobs::Work, middleware::client::Peer, routes::Stopping, serve};
 use store::Kind;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// What `Host` is in these tests.
@@ -55,10 +54,10 @@ impl TestApp {
         let settings = Arc::make_mut(&mut test.env.settings);
         settings.public_url = config.public_url.clone();
         settings.registration = config.registration;
+        settings.sign_up = config.sign_up;
         settings.cimd = config.cimd;
         settings.native_schemes.clone_from(&config.native_schemes);
-        let ready =
-            serve::assemble(test.env.clone(), &config, CancellationToken::new()).await.expect("a server");
+        let ready = serve::assemble(test.env.clone(), &config, Stopping::default()).await.expect("a server");
         let host = config.public_url.authority().to_owned();
         Self { test, router: ready.router, work: ready.work, host }
     }
@@ -92,7 +91,7 @@ impl TestApp {
     }
 
     pub(crate) fn browser(&self) -> Browser<'_> {
-        Browser { app: self, cookies: BTreeMap::new() }
+        Browser { app: self, cookies: BTreeMap::new(), address: None }
     }
 
     /// A browser in which the owner of an organisation is signed in, through the log-in page.
@@ -151,6 +150,8 @@ impl Answer {
 pub(crate) struct Browser<'a> {
     app: &'a TestApp,
     pub(crate) cookies: BTreeMap<String, String>,
+    /// Where it connects from, if that matters.
+    pub(crate) address: Option<std::net::IpAddr>,
 }
 
 impl Browser<'_> {
@@ -172,6 +173,10 @@ impl Browser<'_> {
     pub(crate) async fn send(&mut self, request: axum::http::request::Builder, body: Body) -> Answer {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let request = match self.address {
+            Some(address) => request.extension(Peer((address, 1).into())),
+            None => request,
+        };
         let request = request
             .header(header::HOST, &self.app.host)
             .header(header::COOKIE, cookies.join("; "))

@@ -147,10 +147,13 @@ pub(super) async fn note_check(
     };
     store::connectors::set_health(tx, org, row.id, &checked).await?;
     history::note(tx, org, row.id, env.now(), took, reason.as_deref()).await?;
-    match report {
-        Some(report) => put_tools(tx, org, row, env.now(), report).await,
-        None => Ok(Changed::default()),
+    let Some(report) = report else { return Ok(Changed::default()) };
+    let mut changed = put_tools(tx, org, row, env.now(), report).await?;
+    if report.instructions != row.instructions {
+        store::connectors::set_instructions(tx, org, row.id, report.instructions.as_deref()).await?;
+        changed.instructions = true;
     }
+    Ok(changed)
 }
 
 /// The next state and count: three failures in a row make it down, two successes in a row make it healthy again.
@@ -242,6 +245,8 @@ pub(super) struct Changed {
     added: Vec<String>,
     altered: Vec<String>,
     removed: Vec<String>,
+    /// Whether the server says something else about how to use it.
+    instructions: bool,
 }
 
 /// Tries a connector now and keeps what it found. A failure is an answer, not an error.
@@ -343,6 +348,13 @@ async fn finish_check(mut change: Change, org: OrgId, old: &Row, changed: Change
         }
         (true, false) => change.commit(health).await,
         (false, true) => change.commit(tools).await,
+        (false, false) if changed.instructions => {
+            let said = Event::new("mcp.updated")
+                .target("connector", old.id, &old.name)
+                .with("instructions", "changed")
+                .publish("mcp.updated", json!({"mcp_id": old.id, "name": old.name}));
+            change.commit(said).await
+        }
         (false, false) => change.keep_quiet().await,
     }
 }

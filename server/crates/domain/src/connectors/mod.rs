@@ -37,7 +37,10 @@ pub use self::{
     check::{check_due, keep_running, test},
     history::{history, purge},
     local::{offered as local_servers, state as local_state},
-    policy::{ToolChanges, approve_new, review_tool, set_tool, set_tool_enabled, set_tool_policy, tool},
+    policy::{
+        ToolChanges, approve_new, review_tool, set_tool, set_tool_enabled, set_tool_policy, set_unprefixed,
+        tool,
+    },
     secrets::seal_queries,
 };
 pub(crate) use self::{
@@ -51,6 +54,7 @@ use crate::{
     change::Event,
     mcp::upstream::{ProbeReport, UpstreamError},
     orgs,
+    pin::Guarded,
 };
 
 /// The URL under which the built-in demo server is listed. It is never dialled.
@@ -208,6 +212,8 @@ fn new_row(env: &Env, slug: ConnectorSlug, name: String, description: String, ta
         created_at: now,
         updated_at: now,
         tool_policy: ToolPolicy::Alert,
+        instructions: None,
+        unprefixed: false,
         first_byte_seconds: None,
     }
 }
@@ -302,6 +308,7 @@ fn shown(
         tools_enabled: u32::try_from(enabled).unwrap_or(u32::MAX),
         tools_total: u32::try_from(total).unwrap_or(u32::MAX),
         tool_policy: row.tool_policy,
+        unprefixed: row.unprefixed,
         credentials: credentials.unwrap_or_default(),
         needs_reauth: lost,
         first_byte_seconds: row.first_byte_seconds.and_then(|seconds| u32::try_from(seconds).ok()),
@@ -528,7 +535,7 @@ pub async fn set_enabled(
 }
 
 /// Deletes a connector. Its slug stays taken, because old clients may still call its tools by name.
-pub async fn delete(env: &Env, actor: &OrgActor<can::ConnectorsDelete>, id: ConnectorId) -> Result<()> {
+pub async fn delete(env: &Env, actor: &Guarded<can::ConnectorsDelete>, id: ConnectorId) -> Result<()> {
     let mut change = env.change(actor).await?;
     let row = find(change.tx(), actor.org(), id).await?;
     store::connectors::delete(change.tx(), actor.org(), id).await?;

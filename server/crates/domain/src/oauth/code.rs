@@ -7,12 +7,12 @@ use store::{Tx, connections::Connection, oauth_codes::Code, oauth_grants::Grant,
 use subtle::ConstantTimeEq as _;
 
 use super::{
-    Fault, Issued, Outcome,
+    Fault, Issued, Outcome, address_may,
     clients::Client,
     consent::may_connect,
     hashed,
     narrow::{Narrowed, narrow},
-    org_of,
+    not_from_here, org_of,
     redirect::Destination,
     resource,
 };
@@ -55,6 +55,10 @@ pub async fn redeem(env: &Env, origin: &Origin, client: &Client, given: &Redeem<
     if !first {
         end_grant(env, tx, origin, client, &code).await?;
         return Err(unknown());
+    }
+    if !address_may(env, &mut tx, code.org, origin).await? {
+        tx.commit().await?;
+        return Err(not_from_here());
     }
     if let Err(fault) = check(env, &mut tx, client, &code, given).await {
         // A failed attempt uses the code up as well.
@@ -125,6 +129,9 @@ fn fits(verifier: &str, challenge: &str) -> bool {
 
 /// The person, if they may still give what the code stands for.
 async fn allowed(tx: &mut Tx, code: &Code) -> Result<Option<User>> {
+    if store::orgs::suspended_at(tx, code.org).await?.is_some() {
+        return Ok(None);
+    }
     let role = store::members::find_role(tx, code.org, code.user).await?;
     if role.is_some_and(may_connect) { Ok(store::users::find(tx, code.user).await?) } else { Ok(None) }
 }

@@ -21,6 +21,7 @@ use crate::{
     authz::{Principal, unauthenticated},
     change::{Change, Event, note},
     doctor::Step,
+    org_security,
     request::RequestContext,
 };
 
@@ -76,7 +77,11 @@ pub async fn view(ctx: &RequestContext, request: &str) -> Result<Consent> {
             None => None,
         };
         orgs.push(ConsentOrg {
-            refused: refusal(&mut tx, &org, role, &client).await?,
+            refused: match org_security::admit(&ctx.env, &mut tx, &ctx.origin, org.id, user.id).await {
+                Ok(()) => refusal(&mut tx, &org, role, &client).await?,
+                Err(Error::App(error)) => Some(error.message),
+                Err(error) => return Err(error),
+            },
             namesake: names.iter().filter(|name| **name == org.name).count() > 1,
             may_change: role.is_some_and(|role| role.allows(Permission::OauthClientsWrite)),
             connectors: connectors(&mut tx, org.id, &asked.scope).await?,
@@ -86,6 +91,10 @@ pub async fn view(ctx: &RequestContext, request: &str) -> Result<Consent> {
             days,
             connected_at,
         });
+    }
+    // Where there is nothing to choose, what the organisation asks for first is the whole answer.
+    if let [only] = orgs.as_slice() {
+        org_security::admit(&ctx.env, &mut tx, &ctx.origin, only.id, user.id).await?;
     }
     let destination = Destination::of(&asked.redirect_uri);
     Ok(Consent {
@@ -125,6 +134,9 @@ async fn candidates(
 
 /// Why this person cannot give this client access to this organisation, in words.
 async fn refusal(tx: &mut Tx, org: &Org, role: Option<Role>, client: &Client) -> Result<Option<String>> {
+    if store::orgs::suspended_at(tx, org.id).await?.is_some() {
+        return Ok(Some(format!("Whoever operates this instance has suspended {}.", org.name)));
+    }
     if !role.is_some_and(may_connect) {
         return Ok(Some(format!(
             "Your role in {} does not include connections of your own. Ask an owner or admin for another role.",
@@ -223,6 +235,7 @@ pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer>
     let org = org.ok_or_else(|| AppError::field("org", "required", "Choose one of your organisations"))?;
     store::orgs::lock(&mut tx, org.id).await?;
     let role = store::members::find_role(&mut tx, org.id, open.request.user).await?;
+    org_security::admit(env, &mut tx, &ctx.origin, org.id, user.id).await?;
     if let Some(words) = refusal(&mut tx, &org, role, &open.client).await? {
         return Err(AppError::new(ErrorKind::Forbidden, "not_allowed_here", words).into());
     }

@@ -3,18 +3,21 @@
 use model::{Scope, oauth::ClientKind};
 
 use super::{
-    Fault, Issued, Outcome,
+    Fault, Issued, Outcome, address_may,
     clients::{AuthMethod, Client},
+    not_from_here,
     resource::Named,
 };
 use crate::{
     Env,
+    request::Origin,
     tokens::{self, Minting},
 };
 
 /// A token for a machine: no person, no connection, no refresh token.
 pub async fn issue(
     env: &Env,
+    origin: &Origin,
     client: &Client,
     scope: Option<&str>,
     resource: Option<&str>,
@@ -23,6 +26,9 @@ pub async fn issue(
     let Some(org) = client.org.filter(|_| may) else {
         return Err(Fault::UnauthorizedClient.because("This client has no client credentials."));
     };
+    if !address_may(env, &mut env.db.read().await?, org, origin).await? {
+        return Err(not_from_here());
+    }
     let limit = Scope { offline: false, ..client.scope.clone() };
     let wider = || Fault::InvalidScope.because("scope is not part of what this client registered.");
     let asked: Scope = scope.unwrap_or_default().parse().map_err(|_| wider())?;
@@ -33,6 +39,9 @@ pub async fn issue(
     }
     let slug = {
         let mut tx = env.db.read().await?;
+        if store::orgs::suspended_at(&mut tx, org).await?.is_some() {
+            return Err(Fault::UnauthorizedClient.because("The client's organisation is suspended."));
+        }
         // What is asked for by name has to be there, as when a person is asked. What was registered may be gone since.
         if !asked_names.is_empty() {
             let there = store::connectors::list(&mut tx, org).await?;

@@ -27,7 +27,7 @@ use std::{
 
 use model::{AppError, OrgId};
 
-use crate::{Env, Error, Result, key_format};
+use crate::{Env, Error, Result, allowlist::Allowlist, key_format, request::Origin};
 
 const MINUTE: i64 = 60 * 1000;
 const DAY: i64 = 24 * 60 * MINUTE;
@@ -129,6 +129,16 @@ impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         Self::Failed(error.into())
     }
+}
+
+/// Whether a client's request may come from this address, as the organisation wants it (IPA-03).
+pub(crate) async fn address_may(env: &Env, tx: &mut store::Tx, org: OrgId, origin: &Origin) -> Result<bool> {
+    Ok(Allowlist::load(tx, org).await?.admits(origin.address, env.now()))
+}
+
+pub(crate) fn not_from_here() -> Failure {
+    Fault::AccessDenied
+        .because("ip_not_allowed: this organisation can be reached from certain addresses only.")
 }
 
 /// What operations of the authorization server return.

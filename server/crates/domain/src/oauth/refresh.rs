@@ -7,8 +7,8 @@ use sha2::Sha256;
 use store::{Tx, oauth_grants::Grant};
 
 use super::{
-    Fault, Issued, MINUTE, Outcome, clients::Client, code::read_scope, consent::may_connect, hashed, quiet,
-    resource, reuse,
+    Fault, Issued, MINUTE, Outcome, address_may, clients::Client, code::read_scope, consent::may_connect,
+    hashed, not_from_here, quiet, resource, reuse,
 };
 use crate::{
     Env, Result,
@@ -104,6 +104,10 @@ pub async fn refresh(env: &Env, origin: &Origin, client: &Client, given: &Refres
         quiet::note_seldom(env, key, grant.org, origin, event).await?;
         return Err(invalid());
     }
+    // Before anything is used up.
+    if !address_may(env, &mut env.db.read().await?, grant.org, origin).await? {
+        return Err(not_from_here());
+    }
     let mut tx = env.db.write().await?;
     store::oauth_grants::lock(&mut tx, grant.id).await?;
     // Again, now that nobody else changes it.
@@ -159,6 +163,9 @@ pub(super) async fn living(
         return Ok(None);
     };
     let Some(user) = connection.user else { return Ok(None) };
+    if store::orgs::suspended_at(tx, grant.org).await?.is_some() {
+        return Ok(None);
+    }
     let role = store::members::find_role(tx, grant.org, user).await?;
     Ok(role.is_some_and(may_connect).then(|| (connection.key, user.to_string())))
 }

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use store::Tx;
 
 use super::{
-    Fault, Outcome,
+    Fault, Outcome, address_may,
     clients::{AuthMethod, Client},
-    hashed, refresh,
+    hashed, not_from_here, refresh,
 };
 use crate::{
     Env, Error, Result,
@@ -111,9 +111,14 @@ async fn read(env: &Env, token: &str) -> Result<Option<std::sync::Arc<AccessToke
 ///
 /// # Errors
 /// `invalid_client` for a public client: anybody could say that they are it.
-pub async fn introspect(env: &Env, client: &Client, token: &str) -> Outcome<Value> {
+pub async fn introspect(env: &Env, origin: &Origin, client: &Client, token: &str) -> Outcome<Value> {
     if client.auth_method == AuthMethod::None {
         return Err(Fault::InvalidClient.because("Public clients cannot ask about tokens."));
+    }
+    if let Some(org) = client.org
+        && !address_may(env, &mut env.db.read().await?, org, origin).await?
+    {
+        return Err(not_from_here());
     }
     let inactive = json!({"active": false});
     if refresh::looks_like_one(token) {

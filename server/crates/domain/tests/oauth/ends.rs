@@ -129,7 +129,8 @@ env_test!(oar_04_whoever_loses_the_role_for_connections_loses_their_access_token
     for (role, may) in [(Role::Member, true), (Role::Viewer, false), (Role::Admin, true)] {
         put(role).await;
         assert_eq!(admitted(&t, &member, &issued.access_token).await.is_ok(), may, "{role}");
-        let active = revoke::introspect(&t.env, &own, &told.access_token).await.unwrap();
+        let active =
+            revoke::introspect(&t.env, &t.anonymous().origin, &own, &told.access_token).await.unwrap();
         assert_eq!(active["active"], may, "{role}");
     }
 });

@@ -65,6 +65,8 @@ async fn at_a_browser(t: &TestEnv, member: &TestMember) {
         created_at: now,
         last_seen_at: now,
         expires_at: now + 365 * DAY,
+        in_view: None,
+        renew: false,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();
@@ -520,7 +522,7 @@ env_test!(oat_05_machines_get_a_token_of_their_organisation, |t| async {
     t.org("globex").await;
     let (machine, _) = own_client(&t, &member, ClientKind::Machine, "mcp:call:demo mcp:call:files").await;
     let issue = async |client: &Client, scope: Option<&'static str>, resource: Option<&'static str>| {
-        credentials::issue(&t.env, client, scope, resource).await
+        credentials::issue(&t.env, &t.anonymous().origin, client, scope, resource).await
     };
     let issued = issue(&machine, None, None).await.unwrap();
     assert_eq!((issued.refresh_token.clone(), issued.expires_in), (None, 3600));
@@ -878,21 +880,33 @@ env_test!(oak_02_only_the_client_itself_is_told_about_a_token, |t| async {
     let public = register(&t, json!({})).await.client;
     let issued = connected(&t, &member, &client).await;
     let token = next_of(&issued);
-    assert_eq!(fault(revoke::introspect(&t.env, &public, &token).await), Fault::InvalidClient);
+    assert_eq!(
+        fault(revoke::introspect(&t.env, &t.anonymous().origin, &public, &token).await),
+        Fault::InvalidClient
+    );
     let inactive = json!({"active": false});
     for known in [&issued.access_token, &token] {
-        assert_eq!(revoke::introspect(&t.env, &other, known).await.unwrap(), inactive);
-        let told = revoke::introspect(&t.env, &client, known).await.unwrap();
+        assert_eq!(revoke::introspect(&t.env, &t.anonymous().origin, &other, known).await.unwrap(), inactive);
+        let told = revoke::introspect(&t.env, &t.anonymous().origin, &client, known).await.unwrap();
         assert_eq!((&told["active"], &told["client_id"]), (&json!(true), &json!(client.id)));
         assert_eq!(told["aud"], "http://localhost:3000/mcp/acme");
     }
-    assert_eq!(revoke::introspect(&t.env, &client, "nonsense").await.unwrap(), inactive);
-    let own = credentials::issue(&t.env, &other, None, None).await.unwrap();
-    assert_eq!(revoke::introspect(&t.env, &other, &own.access_token).await.unwrap()["active"], true);
+    assert_eq!(
+        revoke::introspect(&t.env, &t.anonymous().origin, &client, "nonsense").await.unwrap(),
+        inactive
+    );
+    let own = credentials::issue(&t.env, &t.anonymous().origin, &other, None, None).await.unwrap();
+    assert_eq!(
+        revoke::introspect(&t.env, &t.anonymous().origin, &other, &own.access_token).await.unwrap()["active"],
+        true
+    );
     revoke::revoke(&t.env, &Origin::default(), &other, &own.access_token).await.unwrap();
-    assert_eq!(revoke::introspect(&t.env, &other, &own.access_token).await.unwrap(), inactive);
+    assert_eq!(
+        revoke::introspect(&t.env, &t.anonymous().origin, &other, &own.access_token).await.unwrap(),
+        inactive
+    );
     revoke::revoke(&t.env, &Origin::default(), &client, &token).await.unwrap();
     for dead in [&issued.access_token, &token] {
-        assert_eq!(revoke::introspect(&t.env, &client, dead).await.unwrap(), inactive);
+        assert_eq!(revoke::introspect(&t.env, &t.anonymous().origin, &client, dead).await.unwrap(), inactive);
     }
 });

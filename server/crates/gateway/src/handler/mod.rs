@@ -3,6 +3,7 @@
 
 mod body;
 mod find;
+mod instructions;
 mod legacy;
 mod lists;
 mod member;
@@ -190,17 +191,17 @@ async fn asked(caller: &Caller, endpoint: Endpoint<'_>, head: request::Parts, bo
         principal: caller.access.principal.clone(),
         connector: endpoint.connector.map(str::to_owned),
     };
-    match head.method {
-        Method::POST => {}
-        Method::GET => {
-            return legacy::get(caller, only, &head.headers, &holder())
-                .unwrap_or_else(|error| error.respond(None));
-        }
-        Method::DELETE => return legacy::delete(inner, &head.headers, &holder()),
-        _ => return method_not_allowed("POST, GET, DELETE").respond(None),
-    }
     // Counted before the body, which may be anything, and told with the id that is in it.
     let admitted = inner.limits.admit(caller).await;
+    if head.method != Method::POST {
+        let answer = match (admitted, head.method) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Method::GET) => legacy::get(caller, only, &head.headers, &holder()).await,
+            (Ok(()), Method::DELETE) => Ok(legacy::delete(inner, &head.headers, &holder())),
+            _ => Err(method_not_allowed("POST, GET, DELETE")),
+        };
+        return caller.trace.tell(answer.unwrap_or_else(|error| error.respond(None)));
+    }
     let (accepts, body) = match body::transport(inner, &head.headers, body).await {
         Ok(ready) => ready,
         Err(error) => return error.respond(None),
@@ -232,7 +233,7 @@ fn address(head: &request::Parts) -> Option<IpAddr> {
     head.extensions.get::<ClientIp>().map(|ip| ip.0)
 }
 
-/// Path, organisation, credential for that organisation (RSV-01). Nothing about the request's body or method is said
+/// Path, organisation, address, credential for that organisation (RSV-01). Nothing about the request's body or method is said
 /// to whoever has no credential.
 async fn authenticate(
     inner: &Arc<Inner>,
@@ -241,6 +242,14 @@ async fn authenticate(
 ) -> Result<Caller, RpcError> {
     let started = Instant::now();
     let presented = auth::presented(&head.headers, head.uri.query(), &endpoint)?;
+    // Before the credential: whoever may not ask is not told whether theirs is good.
+    let ready = match inner.planes.lookup(endpoint.slug) {
+        Some(org) => inner.planes.ready(org).await.map_err(|_| unavailable())?,
+        None => None,
+    };
+    if ready.as_ref().is_some_and(|ready| !ready.plane.allowlist.admits(address(head), inner.clock.now())) {
+        return Err(ip_not_allowed());
+    }
     let in_query = match presented {
         Presented::Nothing => return Err(endpoint.missing()),
         Presented::Forbidden => return Err(endpoint.in_query()),
@@ -261,8 +270,6 @@ async fn authenticate(
         Some(_) => None,
         None => Some(Credential::read(&presented, &endpoint, tokens).await.map_err(refused)?),
     };
-    let org = inner.planes.lookup(endpoint.slug).ok_or_else(invalid)?;
-    let ready = inner.planes.ready(org).await.map_err(|_| unavailable())?;
     let ready = ready.ok_or_else(invalid)?;
     let credential = match (read, foreign) {
         (None, Some(token)) => Credential::judge(&ready, inner.judge.as_ref(), token, endpoint).await?,
@@ -282,6 +289,15 @@ async fn authenticate(
     }
     let trace = Trace::new(inner, &ready.plane, &access, head, started);
     Ok(Caller { inner: Arc::clone(inner), ready, access, credential, trace })
+}
+
+fn ip_not_allowed() -> RpcError {
+    RpcError::new(
+        StatusCode::FORBIDDEN,
+        code::FORBIDDEN,
+        "This organisation can be reached from certain addresses only, and yours is none of them.",
+    )
+    .word("ip_not_allowed")
 }
 
 fn suspended() -> RpcError {

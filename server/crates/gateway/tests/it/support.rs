@@ -138,6 +138,8 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
         ],
         auth: PlaneAuth::Headers,
         tools,
+        instructions: None,
+        unprefixed: false,
         protocol_version: None,
         version: 1,
     }
@@ -219,6 +221,7 @@ pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
         machines: HashMap::new(),
         revoked_tokens: HashSet::new(),
         connectors: connectors.into_iter().map(Arc::new).collect(),
+        allowlist: Arc::default(),
         idp: None,
         policy: PlanePolicy::default(),
         version: 1,
@@ -801,6 +804,15 @@ impl Bench {
     /// With another way to upstream servers.
     pub(crate) fn over(exchange: Arc<dyn Exchange>, settings: UpstreamSettings) -> Self {
         Self::build(exchange, FakeUpstream::new(Speaks::Modern), settings, |_| ())
+    }
+
+    /// The same with other settings of the gateway.
+    pub(crate) fn over_with(
+        exchange: Arc<dyn Exchange>,
+        patience: UpstreamSettings,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
+        Self::build(exchange, FakeUpstream::new(Speaks::Modern), patience, adjust)
     }
 
     fn build(

@@ -397,26 +397,20 @@ async fn ups_11_a_question_beside_the_call_reaches_its_client_where_no_other_can
     };
 
     let asks = Asks::read(r#"{"elicitation":{}}"#);
-    let session = |client| Call {
-        name: "x",
-        session: Session { client: Some(client), asks, legacy: true },
-        ..Call::default()
-    };
+    let shared =
+        Call { name: "x", session: Session { client: None, asks, legacy: false }, ..Call::default() };
     let server = AsksBeside::default();
     let client = at(InProcess(Router::new().fallback(asks_beside).with_state(server.clone())));
-    let Reply::Stream(mut stream) = client.call(&session(1)).await.unwrap() else { panic!("a stream") };
+    let Reply::Stream(mut stream) = client.call(&shared).await.unwrap() else { panic!("a stream") };
     let CallEvent::Request(question) = stream.next().await.unwrap() else { panic!("a question") };
     stream.answer(&question.id, r#""result":{"action":"accept"}"#);
     let CallEvent::Answer(answer) = stream.next().await.unwrap() else { panic!("an answer") };
     assert!(answer.text().contains("accept"), "{}", answer.text());
-    // Nobody else has such a stream: whoever can be asked nothing is not asked.
     assert_eq!(server.0.streams.lock().unwrap().len(), 1);
 
-    // Clients without a session of their own share one; with two calls at once nobody knows whose question it is.
+    // With two calls at once nobody knows whose question it is.
     let server = AsksBeside::default();
     let client = at(InProcess(Router::new().fallback(asks_beside).with_state(server)));
-    let shared =
-        Call { name: "x", session: Session { client: None, asks, legacy: false }, ..Call::default() };
     let both = futures_util::future::join(client.call(&shared), client.call(&shared));
     let (one, two) = tokio::time::timeout(std::time::Duration::from_secs(10), both).await.unwrap();
     let mut refused = 0;

@@ -22,7 +22,7 @@ pub use self::{
     breaker::BreakerState,
     call::{Call, CallEvent, Method, Question, Reply, Session},
     http::HttpUpstream,
-    listen::{Listener, Wanted},
+    listen::{Aside, Attendant, Listener, Wanted},
     pool::{Key, Upstreams},
     stream::{CallStream, LEVELS},
 };
@@ -341,6 +341,8 @@ pub struct ProbeReport {
     pub server_name: Option<String>,
     /// Its version; likewise.
     pub server_version: Option<String>,
+    /// What it says about how to use it; untrusted text of at most 4096 characters.
+    pub instructions: Option<String>,
     /// Its tools.
     pub list: ToolList,
 }
@@ -375,6 +377,7 @@ impl Upstream {
                 old_transport: false,
                 server_name: Some("Gatehouse demo".to_owned()),
                 server_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                instructions: None,
                 list: Demo::list_tools(prefix),
             }),
         }
@@ -423,6 +426,34 @@ impl Upstream {
         match self {
             Self::Http(http) => http.listen(wanted).await,
             Self::Demo(_) => Ok(None),
+        }
+    }
+
+    /// Whether the server has a session of this client's own, as legacy servers do once it has called them.
+    pub fn has_session(&self, session: Session) -> bool {
+        match self {
+            Self::Http(http) => http.has_session(session),
+            Self::Demo(_) => false,
+        }
+    }
+
+    /// Opens the stream of a client's own session, on which a legacy server says and asks what belongs to no call; nothing
+    /// when there is no such session or stream. It ends when dropped.
+    ///
+    /// # Errors
+    /// What goes wrong on the way.
+    pub async fn attend(&self, session: Session) -> Result<Option<Attendant>, UpstreamError> {
+        match self {
+            Self::Http(http) => http.attend(session).await,
+            Self::Demo(_) => Ok(None),
+        }
+    }
+
+    /// Tells a server that has asked for a client's roots that they have changed.
+    pub fn roots_changed(&self, session: Session) {
+        match self {
+            Self::Http(http) => http.roots_changed(session),
+            Self::Demo(_) => {}
         }
     }
 

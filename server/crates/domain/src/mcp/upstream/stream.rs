@@ -1,6 +1,9 @@
 //! An answer that comes as an event stream, and what becomes of a call that nobody waits for any more.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -15,7 +18,7 @@ use super::{
 };
 use crate::{
     mcp::{
-        asks::Asks,
+        asks::{Asks, LIST_ROOTS},
         envelope::{incoming, is_id},
         exchange::BodyStream,
         json,
@@ -98,6 +101,8 @@ pub struct CallStream {
     pub(super) asked: u8,
     /// What the client can be asked.
     pub(super) asks: Asks,
+    /// Whether the client hears that a page was dealt with that it was asked to open (2025-11-25).
+    pub(super) completions: bool,
     /// Whether it is no call, but a stream of news: every notification is passed on, and silence is no fault.
     pub(super) listening: bool,
     /// Questions that the client has not answered, and since when. Meanwhile no time runs out: a person is thinking.
@@ -271,6 +276,9 @@ impl CallStream {
                 let wanted = self.level.is_some_and(|least| level >= least);
                 Ok(wanted.then_some(CallEvent::Notification(data)))
             }
+            (None, "notifications/elicitation/complete") if self.completions => {
+                Ok(Some(CallEvent::Notification(data)))
+            }
             // Others do not concern the call; their news are looked for by polling.
             (None, _) => Ok(None),
         }
@@ -288,6 +296,9 @@ impl CallStream {
             return None;
         }
         if let Some(method) = self.asks.allow(method, params) {
+            if let Some(agreed) = self.agreed.as_ref().filter(|_| method == LIST_ROOTS) {
+                agreed.asked_roots.store(true, Ordering::Relaxed);
+            }
             // The parameters are a part of the message, unless there are none.
             let params =
                 if params == "{}" { Bytes::from_static(b"{}") } else { data.slice_ref(params.as_bytes()) };
@@ -306,6 +317,10 @@ impl CallStream {
 
     /// Answers a question of the server: `outcome` is the member `"result":…` or `"error":…`.
     pub fn answer(&mut self, id: &str, outcome: &str) {
+        if self.listening {
+            // It has no end, so what counts is what is open.
+            self.asked = self.asked.saturating_sub(1);
+        }
         if let Some((count, since)) = self.open {
             self.open = (count > 1).then_some((count - 1, since));
             if self.open.is_none() {

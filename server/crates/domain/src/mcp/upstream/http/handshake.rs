@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, PoisonError,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use bytes::Bytes;
@@ -30,6 +30,16 @@ fn label(object: Option<&str>, name: &str) -> Option<String> {
     let text = json::string(json::get(object?, name)?)?;
     let text: String = text.chars().filter(|c| !c.is_control()).take(128).collect();
     (!text.is_empty()).then_some(text)
+}
+
+/// What a server says about how to use it, without characters that hide something, and not too much of it.
+fn instructions(result: &str) -> Option<String> {
+    const LONGEST: usize = 4096;
+    let text = json::get(result, "instructions").and_then(json::string)?;
+    let text: String =
+        text.chars().filter(|c| *c == '\n' || model::text::printable(*c)).take(LONGEST).collect();
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// What a result of the handshake says that the server can do.
@@ -148,8 +158,10 @@ impl Inner {
             side: None,
             server_name,
             server_version,
+            instructions: None,
             capabilities: "{}".to_owned(),
             level: AtomicU8::new(u8::MAX),
+            asked_roots: AtomicBool::new(false),
         };
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let mut params = String::new();
@@ -182,6 +194,7 @@ impl Inner {
                     .or_else(|| json::get(text, "serverInfo"));
                 let mut agreed = modern(label(info, "name"), label(info, "version"));
                 agreed.capabilities = capabilities(text);
+                agreed.instructions = instructions(text);
                 Ok(Some((agreed, LEGACY.iter().any(|v| versions(supported, v)))))
             }
             Some(code::UNSUPPORTED_VERSION) => {
@@ -208,7 +221,8 @@ impl Inner {
         );
         let request = self.post(None, "initialize", None, body);
         let response = self.head(request, self.settings.handshake).await?;
-        let asks = session.asks;
+        // A client with a session of its own may open its stream itself.
+        let beside = session.client.is_none() && !session.asks.is_empty();
         let session = response.headers().get(&SESSION_ID).cloned();
         if session.as_ref().is_some_and(|id| !id.as_bytes().iter().all(u8::is_ascii_graphic)) {
             return Err(UpstreamError::Protocol("its session id has forbidden characters"));
@@ -233,15 +247,17 @@ impl Inner {
             side: None,
             server_name: label(info, "name"),
             server_version: label(info, "version"),
+            instructions: instructions(text),
             capabilities: capabilities(text),
             level: AtomicU8::new(u8::MAX),
+            asked_roots: AtomicBool::new(false),
         };
         let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
         let request = self.post(Some(&agreed), "notifications/initialized", None, body);
         // Whether the server liked it shows with the next request.
         self.head(request, self.settings.first_byte).await?;
         // On one channel for everything there is nothing beside it.
-        if !asks.is_empty() && agreed.has_session() && !self.is_channel() {
+        if beside && agreed.has_session() && !self.is_channel() {
             agreed.side = self.open_side(&agreed).await;
         }
         Ok(agreed)

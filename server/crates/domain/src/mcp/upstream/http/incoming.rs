@@ -95,6 +95,7 @@ impl Inner {
             level: None,
             asked: 0,
             asks: Asks::NONE,
+            completions: false,
             listening: false,
             open: None,
             cancel: Cancel::default(),

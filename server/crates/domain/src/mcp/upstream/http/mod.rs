@@ -224,6 +224,7 @@ impl HttpUpstream {
             old_transport: self.0.is_old.load(Ordering::Relaxed),
             server_name: agreed.server_name.clone(),
             server_version: agreed.server_version.clone(),
+            instructions: agreed.instructions.clone(),
             list,
         })
     }
@@ -297,6 +298,7 @@ impl HttpUpstream {
             stream.progress = call.progress_token.map(str::to_owned);
             stream.level = level.or(call.logs.then_some(0));
             stream.asks = call.session.asks;
+            stream.completions = call.session.legacy && call.session.asks.has_url();
         }
         Ok(reply)
     }
@@ -405,7 +407,7 @@ impl Inner {
         self.agreed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn current(&self, session: Session) -> Option<Arc<Agreed>> {
+    pub(super) fn current(&self, session: Session) -> Option<Arc<Agreed>> {
         self.agreed.read().unwrap_or_else(PoisonError::into_inner).find(session)
     }
 

@@ -1,0 +1,251 @@
+//! The second factor: set up, backup codes, turn off.
+
+use leptos::prelude::*;
+use model::{
+    factors::{BACKUP_CODES, Enrolment, TwoFactor},
+    paths,
+};
+
+use super::{
+    api::{BeginTwoFactor, ConfirmIdentity, ConfirmTwoFactor, MakeBackupCodes, TurnOffTwoFactor},
+    confirm_you,
+};
+use crate::{
+    components::{
+        Badge, ButtonForm, ButtonKind, Callout, Card, CopyButton, CopyField, Crumb, Fact, Facts, PageHeader,
+        PasswordField, SubmitButton, TextField, Time, Tone,
+    },
+    erase::Erase as _,
+    form::{ErrorSummary, Form, PostForm},
+};
+
+/// What the page can do.
+#[derive(Clone, Copy)]
+pub(super) struct Forms {
+    pub(super) confirm_you: Form<ConfirmIdentity>,
+    pub(super) begin: Form<BeginTwoFactor>,
+    pub(super) confirm: Form<ConfirmTwoFactor>,
+    pub(super) codes: Form<MakeBackupCodes>,
+    pub(super) off: Form<TurnOffTwoFactor>,
+}
+
+pub(super) fn view(forms: Forms, status: TwoFactor, next: String) -> AnyView {
+    let next = paths::safe_next(Some(&next).filter(|next| !next.is_empty()).map(String::as_str)).to_owned();
+    let forced = (status.since.is_none() && !status.required_by.is_empty()).then(|| {
+        let orgs = status.required_by.join(", ");
+        view! {
+            <Callout tone=Tone::Warn title=format!("{orgs} requires a second factor")>
+                <p>"Until you have set one up, you can do nothing there. It takes two minutes and any authenticator app."</p>
+            </Callout>
+        }
+        .erase()
+    });
+    let body = move || {
+        let made = forms.confirm.ok().get().or_else(|| forms.codes.ok().get());
+        match (made, forms.begin.ok().get()) {
+            (Some(codes), _) => backup_codes(&codes, &next),
+            (None, Some(enrolment)) => enrol(forms, Some(enrolment)),
+            (None, None) if status.enrolling && status.fresh => {
+                let on = status.since.is_some().then(|| manage(forms, &status));
+                view! { {enrol(forms, None)} {on} }.erase()
+            }
+            (None, None) => manage(forms, &status),
+        }
+    };
+    view! {
+        <div class="narrow">
+            <PageHeader
+                title="Two-factor authentication"
+                crumbs=vec![Crumb::new(paths::profile(), "Profile")]
+                about="A code from your phone beside your password: a stolen password alone opens nothing."
+            />
+            <div class="stack-wide">
+                {forced}
+                {body}
+            </div>
+        </div>
+    }
+    .erase()
+}
+
+fn manage(forms: Forms, status: &TwoFactor) -> AnyView {
+    let now = status.now;
+    let on = status.since.is_some();
+    let state = match status.since {
+        None => view! {
+            <Card title="Authenticator app" action=view! { <Badge label="Off" tone=Tone::Neutral /> }.erase()>
+                <p class="muted">"Any app for six-digit codes will do, such as the one that your password manager has."</p>
+            </Card>
+        }
+        .erase(),
+        Some(since) => {
+            let used = match status.last_used_at {
+                Some(at) => view! { <Time at=at now=now /> }.erase(),
+                None => "Never used".into_any(),
+            };
+            let left = format!("{} of {BACKUP_CODES} left", status.codes_left);
+            view! {
+                <Card title="Authenticator app" action=view! { <Badge label="On" tone=Tone::Ok /> }.erase()>
+                    <Facts>
+                        <Fact term="Set up"><Time at=since now=now /></Fact>
+                        <Fact term="Last code">{used}</Fact>
+                        <Fact term="Backup codes">{left}</Fact>
+                    </Facts>
+                </Card>
+            }
+            .erase()
+        }
+    };
+    if !status.fresh {
+        return view! {
+            {state}
+            {confirm_you(forms.confirm_you, paths::profile_two_factor(), on)}
+        }
+        .erase();
+    }
+    let acts = if on {
+        manage_on(forms, status)
+    } else {
+        view! {
+            <Card title="Turn it on" about="You get a QR code, enter one code to show that it works, and keep ten backup codes.">
+                <ErrorSummary form=forms.begin />
+                <ButtonForm form=forms.begin label="Turn on two-factor authentication" kind=ButtonKind::Primary />
+            </Card>
+        }
+        .erase()
+    };
+    view! { {state} {acts} }.erase()
+}
+
+fn manage_on(forms: Forms, status: &TwoFactor) -> AnyView {
+    let warning = (status.codes_left <= 3).then(|| {
+        view! {
+            <Callout tone=Tone::Warn title=format!("{} backup codes left", status.codes_left)>
+                <p>"Make new ones before you run out: they are the way in when your phone is gone."</p>
+            </Callout>
+        }
+        .erase()
+    });
+    let off = if status.required_by.is_empty() {
+        view! {
+            <PostForm form=forms.off>
+                <ErrorSummary form=forms.off />
+                <PasswordField form=forms.off name="password" label="Password" />
+                <TextField
+                    form=forms.off
+                    name="code"
+                    label="Code"
+                    hint="From your app, or a backup code."
+                    autocomplete="one-time-code"
+                    inputmode="text"
+                    mono=true
+                />
+                <SubmitButton form=forms.off label="Turn off 2FA" busy="Turning off…" kind=ButtonKind::Danger />
+            </PostForm>
+        }
+        .erase()
+    } else {
+        let orgs = status.required_by.join(", ");
+        view! { <p>"It cannot be turned off: " <strong>{orgs}</strong> " requires it. You can set up another app in place of this one."</p> }
+            .erase()
+    };
+    view! {
+        {warning}
+        <Card title="Backup codes" about="Each opens once, in place of the app. New ones replace all of the old ones.">
+            <ErrorSummary form=forms.codes />
+            <ButtonForm form=forms.codes label="Make new backup codes" />
+        </Card>
+        <Card title="Another phone or app" about="The present one keeps working until a code of the new one has confirmed it.">
+            <ErrorSummary form=forms.begin />
+            <ButtonForm form=forms.begin label="Set up another app" />
+        </Card>
+        <Card title="Turn it off" about="Your password alone opens your account then, and the backup codes are worth nothing.">
+            {off}
+        </Card>
+    }
+    .erase()
+}
+
+/// The app is told the secret, and shows a code. Without the secret it was told before.
+fn enrol(forms: Forms, enrolment: Option<Enrolment>) -> AnyView {
+    let scan = match enrolment {
+        Some(enrolment) => {
+            let (size, path) = (enrolment.qr_size, enrolment.qr_path);
+            let whole = size + 8;
+            let view_box = format!("-4 -4 {whole} {whole}");
+            let secret = enrolment.secret.clone();
+            view! {
+                <Card title="1. Scan this with your app" about="It is shown once. Nothing has changed yet.">
+                    <div class="qr">
+                        <svg viewBox=view_box role="img" aria-label="QR code with the setup key below">
+                            <rect x="-4" y="-4" width=whole.to_string() height=whole.to_string() fill="#fff" />
+                            <path d=path fill="#000" />
+                        </svg>
+                        <div class="stack">
+                            <p>"Cannot scan? Type this setup key into the app, as a code by time:"</p>
+                            <CopyField label="setup key" text=secret.replace(' ', "") shown=secret />
+                            <p><a href=enrolment.uri rel="external">"Open it in an app on this device"</a></p>
+                        </div>
+                    </div>
+                </Card>
+            }
+            .erase()
+        }
+        None => view! {
+            <Callout title="Your app has the setup key already">
+                <p>"It is not shown again. If you did not scan it, begin again."</p>
+                <ButtonForm form=forms.begin label="Show a new QR code" />
+            </Callout>
+        }
+        .erase(),
+    };
+    view! {
+        {scan}
+        <Card title="2. Enter the code that the app shows">
+            <PostForm form=forms.confirm>
+                <ErrorSummary form=forms.confirm />
+                <TextField
+                    form=forms.confirm
+                    name="code"
+                    label="Code"
+                    hint="Six digits. They change every thirty seconds."
+                    autocomplete="one-time-code"
+                    inputmode="numeric"
+                    max=7
+                    mono=true
+                />
+                <SubmitButton form=forms.confirm label="Turn on" busy="Turning on…" />
+            </PostForm>
+        </Card>
+    }
+    .erase()
+}
+
+/// Shown once. The way on is a real navigation, so that they leave the page.
+fn backup_codes(codes: &[String], next: &str) -> AnyView {
+    let text = codes.join("\n");
+    let file = format!("data:text/plain;charset=utf-8,{}", paths::encode(&format!("{text}\n")));
+    let items =
+        codes.iter().map(|code| view! { <li><code>{code.clone()}</code></li> }.erase()).collect_view();
+    let (href, label) = if next == paths::overview() {
+        (paths::profile_two_factor().to_owned(), "I have saved them")
+    } else {
+        (next.to_owned(), "I have saved them, go on")
+    };
+    view! {
+        <Card
+            title="Your backup codes"
+            about="Two-factor authentication is on. Keep these where your phone is not: each opens once when you have no app at hand. They are not shown again."
+        >
+            <div class="stack" role="status">
+                <ol class="backup-codes">{items}</ol>
+                <div class="actions">
+                    <CopyButton text=text name="Copy all backup codes" label="Copy all" />
+                    <a class="button" href=file download="gatehouse-backup-codes.txt" rel="external">"Download"</a>
+                    <a class="button primary" href=href rel="external">{label}</a>
+                </div>
+            </div>
+        </Card>
+    }
+    .erase()
+}

@@ -1,0 +1,124 @@
+//! What the organisation asks of its members: a second factor, a PIN.
+
+use leptos::prelude::*;
+use model::{factors::OrgSecurity, orgs::PinAsked, paths};
+
+use super::api::{SetPinProtection, SetRequireMfa};
+use crate::{
+    components::{Badge, ButtonKind, Callout, Card, LinkButton, SubmitButton, Tone},
+    erase::Erase as _,
+    form::{ErrorSummary, Form, PostForm},
+    pages::deletion::pin_field,
+};
+
+fn badge(on: bool) -> AnyView {
+    let (label, tone) = if on { ("On", Tone::Ok) } else { ("Off", Tone::Neutral) };
+    view! { <Badge label=label tone=tone /> }.erase()
+}
+
+/// Require a second factor of everybody, with what that means for whom.
+pub(super) fn mfa(form: Form<SetRequireMfa>, asked: &OrgSecurity, may: bool) -> AnyView {
+    let lacking = asked.lacking.len();
+    let impact = match lacking {
+        0 => view! { <p>{format!("All {} members have a second factor.", asked.members)}</p> }.erase(),
+        _ => {
+            let names =
+                asked.lacking.iter().map(|name| view! { <li>{name.clone()}</li> }.erase()).collect_view();
+            let now = if asked.require_mfa {
+                "They can do nothing here until they have set one up."
+            } else {
+                "They can do nothing here from that moment until they have set one up. Machines keep working."
+            };
+            let have = if lacking == 1 { "has" } else { "have" };
+            view! {
+                <p>{format!("{lacking} of {} members {have} no second factor. ", asked.members)} {now}</p>
+                <ul class="consequences">{names}</ul>
+            }
+            .erase()
+        }
+    };
+    let act = match (may, asked.fresh) {
+        (false, _) => None,
+        (true, false) => Some(view! { <p class="hint">"Confirm below that it is you, to change this."</p> }.erase()),
+        (true, true) if !asked.require_mfa && !asked.own_factor => Some(
+            view! {
+                <p>"Set one up for yourself first, or you would lock yourself out."</p>
+                <LinkButton href=paths::profile_two_factor_then(paths::settings_security()) label="Set up two-factor authentication" />
+            }
+            .erase(),
+        ),
+        (true, true) => Some(switch(form, asked.require_mfa)),
+    };
+    view! {
+        <Card title="Require two-factor authentication" about="For everybody who works in this organisation's dashboard." action=badge(asked.require_mfa)>
+            <div class="stack">
+                {impact}
+                {act}
+            </div>
+        </Card>
+    }
+    .erase()
+}
+
+fn switch(form: Form<SetRequireMfa>, on: bool) -> AnyView {
+    let (label, kind) = if on {
+        ("Stop requiring it", ButtonKind::Secondary)
+    } else {
+        ("Require two-factor authentication", ButtonKind::Secondary)
+    };
+    view! {
+        <PostForm form=form>
+            <ErrorSummary form=form />
+            <input type="hidden" name="on" value=(!on).to_string() />
+            <SubmitButton form=form label=label kind=kind />
+        </PostForm>
+    }
+    .erase()
+}
+
+/// A PIN before what cannot be undone.
+pub(super) fn pin(form: Form<SetPinProtection>, asked: &OrgSecurity, pin: PinAsked, may: bool) -> AnyView {
+    let on = asked.pin_protection;
+    let own = (pin == PinAsked::Unset).then(|| {
+        view! {
+            <Callout tone=Tone::Warn title="You have no PIN yet">
+                <p><a href=paths::profile_pin()>"Set your PIN"</a> ", or you will be asked for it at the first protected act."</p>
+            </Callout>
+        }
+        .erase()
+    });
+    let act = match (may, asked.fresh) {
+        (false, _) => None,
+        (true, false) => {
+            Some(view! { <p class="hint">"Confirm below that it is you, to change this."</p> }.erase())
+        }
+        (true, true) => {
+            let label = if on { "Turn PIN protection off" } else { "Turn PIN protection on" };
+            let field = if on && pin == PinAsked::Yes { pin_field(form.into(), pin) } else { None };
+            (!on || pin == PinAsked::Yes).then(|| {
+                view! {
+                    <PostForm form=form>
+                        <ErrorSummary form=form />
+                        <input type="hidden" name="on" value=(!on).to_string() />
+                        {field}
+                        <SubmitButton form=form label=label kind=ButtonKind::Secondary />
+                    </PostForm>
+                }
+                .erase()
+            })
+        }
+    };
+    view! {
+        <Card
+            title="PIN protection"
+            about="Each member's own six digits, asked for before: deleting a connector, deleting or showing an API key, revoking or regenerating a connection, removing a member, and turning this off."
+            action=badge(on)
+        >
+            <div class="stack">
+                {own}
+                {act}
+            </div>
+        </Card>
+    }
+    .erase()
+}

@@ -1,0 +1,86 @@
+//! The second step of logging in: a challenge of its own, bound to the password step and to the browser (MFA-03).
+
+use model::{AppError, ErrorKind};
+use sha2::{Digest as _, Sha256};
+use store::{Tx, users::User};
+
+use super::take;
+use crate::{
+    Env, Error, Result,
+    accounts::{self, SignIn},
+    authz::Principal,
+    change::Event,
+    request::{Origin, RequestContext},
+};
+
+/// How long the second step may take, milliseconds.
+const WITHIN: i64 = 10 * 60 * 1000;
+/// How many codes of one log-in are looked at.
+const ATTEMPTS: i64 = 5;
+
+fn hashed(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+fn gone() -> Error {
+    AppError::new(
+        ErrorKind::Unauthenticated,
+        "second_step_over",
+        "This log-in took too long or too many codes. Log in again with your password.",
+    )
+    .into()
+}
+
+/// Begins the second step of somebody whose password was right. The value belongs into a cookie; it opens nothing.
+pub async fn begin(env: &Env, tx: &mut Tx, user: &User) -> Result<String> {
+    let now = env.now();
+    let token = env.token();
+    store::sign_in_steps::delete_expired(tx, now).await?;
+    store::sign_in_steps::insert(tx, &hashed(&token), user.id, now + WITHIN).await?;
+    Ok(token)
+}
+
+/// Whether a log-in of this browser waits for its second step.
+pub async fn waits(ctx: &RequestContext) -> Result<bool> {
+    let Some(token) = &ctx.step else { return Ok(false) };
+    let mut tx = ctx.env.db.read().await?;
+    Ok(store::sign_in_steps::find(&mut tx, &hashed(token), ctx.env.now(), ATTEMPTS).await?.is_some())
+}
+
+/// Ends a log-in that waits, because the person wants to begin again.
+pub async fn forget(ctx: &RequestContext) -> Result<()> {
+    let Some(token) = &ctx.step else { return Ok(()) };
+    let mut tx = ctx.env.db.write().await?;
+    store::sign_in_steps::delete(&mut tx, &hashed(token)).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Takes the code: after it the person is signed in. An attempt is counted before it is looked at.
+pub async fn finish(
+    env: &Env,
+    origin: &Origin,
+    token: Option<&str>,
+    code: &str,
+    device: Option<&str>,
+) -> Result<SignIn> {
+    let hash = hashed(token.ok_or_else(gone)?);
+    let mut tx = env.db.write().await?;
+    let step = store::sign_in_steps::attempt(&mut tx, &hash, env.now(), ATTEMPTS).await?;
+    let (user, attempts) = step.ok_or_else(gone)?;
+    let user = store::users::find(&mut tx, user).await?.ok_or_else(gone)?;
+    let (mut tx, factor) = match take(env, tx, &user, code, device, origin).await {
+        Err(Error::App(error)) if error.code == "wrong_code" && attempts >= ATTEMPTS => return Err(gone()),
+        taken => taken?,
+    };
+    if !store::sign_in_steps::delete(&mut tx, &hash).await? {
+        return Err(gone());
+    }
+    let by = Principal::User { id: user.id, name: user.name.clone() };
+    let event = Event::new("auth.signed_in")
+        .target("user", user.id, &user.email)
+        .with("second_factor", factor.as_str());
+    accounts::note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;
+    let org = accounts::org_in_view(&mut tx, &user).await?;
+    tx.commit().await?;
+    Ok(accounts::signed_in(env, user.id, org))
+}

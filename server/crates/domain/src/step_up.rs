@@ -1,0 +1,131 @@
+//! Showing again who one is, before acts that would make a stolen session worse (PWD-09, MFA-01, PIN-01, IPA-04).
+//!
+//! [`Proven`] is the proof: the operations that need it take one, and there is no other way to one than
+//! [`Proven::require`].
+
+use model::{AppError, ErrorKind, SessionId};
+use store::{Tx, users::User};
+
+use crate::{
+    Env, Error, Result, accounts,
+    authz::{self, Principal},
+    change::Event,
+    mfa,
+    request::{RequestContext, SignedIn},
+    throttle,
+};
+
+/// For how long a proof counts, milliseconds.
+pub const FRESH: i64 = 5 * 60 * 1000;
+
+/// The person behind a session has shown in the last five minutes who they are.
+#[derive(Clone, Debug)]
+pub struct Proven {
+    pub(crate) user: User,
+}
+
+impl Proven {
+    /// Asks for the proof.
+    ///
+    /// # Errors
+    /// `Unauthenticated` when nobody is signed in; `Forbidden` with the code `reauth_required` when the proof is too old.
+    pub async fn require(ctx: &RequestContext) -> Result<Self> {
+        let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
+        let mut tx = ctx.env.db.read().await?;
+        let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
+        if !is_fresh(&mut tx, signed_in, ctx.env.now()).await? {
+            return Err(AppError::new(
+                ErrorKind::Forbidden,
+                "reauth_required",
+                "This needs a fresh proof that it is you, and nothing was changed yet. Confirm with your password or a code, then do it again.",
+            )
+            .into());
+        }
+        Ok(Self { user })
+    }
+
+    /// Whose proof it is.
+    pub fn user(&self) -> model::UserId {
+        self.user.id
+    }
+}
+
+/// Whether the proof of a session still counts. Signing in was one.
+pub(crate) async fn is_fresh(tx: &mut Tx, signed_in: &SignedIn, now: i64) -> Result<bool> {
+    let at = store::sign_in_steps::proved_at(tx, signed_in.user, signed_in.session).await?;
+    Ok(at.is_some_and(|at| now < at + FRESH))
+}
+
+/// The same for whoever asks.
+pub async fn fresh(ctx: &RequestContext) -> Result<bool> {
+    let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
+    let mut tx = ctx.env.db.read().await?;
+    is_fresh(&mut tx, signed_in, ctx.env.now()).await
+}
+
+/// Takes a password, or a code of the second factor, as the proof.
+pub async fn prove(ctx: &RequestContext, password: &str, code: &str) -> Result<()> {
+    let env = &ctx.env;
+    let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
+    let user = {
+        let mut tx = env.db.read().await?;
+        store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?
+    };
+    let (mut tx, proof) = if !password.is_empty() {
+        check_password(ctx, &user, password).await?;
+        (env.db.write().await?, "password")
+    } else if !code.trim().is_empty() {
+        let tx = env.db.write().await?;
+        let device = ctx.device.as_deref();
+        let (tx, factor) = mfa::take(env, tx, &user, code, device, &ctx.origin).await.map_err(at_field)?;
+        (tx, factor.as_str())
+    } else {
+        return Err(AppError::field("password", "required", "Enter your password").into());
+    };
+    set(env, &mut tx, &user, signed_in.session).await?;
+    let event = Event::new("auth.reauthenticated").target("user", user.id, &user.email).with("proof", proof);
+    let by = Principal::User { id: user.id, name: user.name.clone() };
+    accounts::note_of_user(env, &mut tx, user.id, &by, &ctx.origin, &event, "ok").await?;
+    Ok(tx.commit().await?)
+}
+
+async fn set(env: &Env, tx: &mut Tx, user: &User, session: SessionId) -> Result<()> {
+    Ok(store::sign_in_steps::set_proved_at(tx, user.id, session, env.now()).await?)
+}
+
+/// Looks at the password of somebody who is signed in; counted like a log-in (PWD-06). The error is at the field
+/// `password`.
+pub(crate) async fn check_password(ctx: &RequestContext, user: &User, password: &str) -> Result<()> {
+    let env = &ctx.env;
+    let known = ctx.device.as_deref().filter(|cookie| accounts::is_device_of(env, cookie, user.id));
+    let account = store::users::email_key(&user.email);
+    let attempt = throttle::begin(env, &account, known, ctx.origin.address).await?;
+    let verified = match env.passwords.verify(Some(&user.password_hash), password).await {
+        Ok(verified) => verified,
+        Err(busy) => {
+            attempt.not_made(env).await?;
+            return Err(busy.into());
+        }
+    };
+    let mut tx = env.db.write().await?;
+    if verified.ok {
+        attempt.succeeded(&mut tx).await?;
+        return Ok(tx.commit().await?);
+    }
+    let event = Event::new("auth.reauthenticated").target("user", user.id, &user.email);
+    let by = Principal::User { id: user.id, name: user.name.clone() };
+    accounts::note_of_user(env, &mut tx, user.id, &by, &ctx.origin, &event, "failed").await?;
+    tx.commit().await?;
+    Err(AppError::field("password", "wrong_password", "This is not your password").into())
+}
+
+/// A wrong code of somebody who is signed in is a wrong field, and no end of their session.
+pub(crate) fn at_field(error: Error) -> Error {
+    match error {
+        Error::App(mut error) if error.code == "wrong_code" => {
+            error.kind = ErrorKind::Invalid;
+            error.into()
+        }
+        other => other,
+    }
+}
