@@ -48,7 +48,7 @@ struct Inner {
 impl Old {
     fn new(endpoint: &str) -> Self {
         let old = Self::default();
-        *old.0.endpoint.lock().unwrap() = endpoint.to_owned();
+        endpoint.clone_into(&mut old.0.endpoint.lock().unwrap());
         old
     }
 

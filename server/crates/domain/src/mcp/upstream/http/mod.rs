@@ -523,17 +523,13 @@ impl Inner {
                 Ok(Reply::Stream(Box::new(stream)))
             }
         };
-        match outcome {
-            Ok(Reply::Stream(mut stream)) => {
-                stream.cancel = cancel;
-                stream.side = Some(side);
-                Ok(Reply::Stream(stream))
-            }
-            _ => {
-                cancel.not_needed();
-                outcome
-            }
+        if let Ok(Reply::Stream(mut stream)) = outcome {
+            stream.cancel = cancel;
+            stream.side = Some(side);
+            return Ok(Reply::Stream(stream));
         }
+        cancel.not_needed();
+        outcome
     }
 
     /// Sends something that nobody waits for.

@@ -67,10 +67,10 @@ pub(in super::super) struct OldTransport {
 }
 
 /// An answer that says what is wrong.
-fn wrong(error: UpstreamError) -> Answered {
+fn wrong(error: UpstreamError) -> Response<BodyStream> {
     let mut response = empty(StatusCode::BAD_GATEWAY);
     response.extensions_mut().insert(error);
-    Ok(response)
+    response
 }
 
 /// The address that an `endpoint` event names, if it may be used.
@@ -129,7 +129,7 @@ impl OldTransport {
             match decoder.take() {
                 Ok(Some(event)) => break event,
                 Ok(None) => {}
-                Err(_) => return Err(wrong(UpstreamError::TooLarge(self.max_bytes))),
+                Err(_) => return Err(Ok(wrong(UpstreamError::TooLarge(self.max_bytes)))),
             }
             match body.next().await {
                 Some(chunk) => decoder.push(&chunk.map_err(Err)?),
@@ -138,10 +138,12 @@ impl OldTransport {
         };
         let named = std::str::from_utf8(&first.data).unwrap_or_default();
         if first.kind.as_deref() != Some("endpoint") {
-            return Err(wrong(UpstreamError::Protocol("its event stream does not begin with an address")));
+            return Err(Ok(wrong(UpstreamError::Protocol(
+                "its event stream does not begin with an address",
+            ))));
         }
         let Some(endpoint) = endpoint(&self.uri, named) else {
-            return Err(wrong(UpstreamError::Protocol("it wants to be answered at another server")));
+            return Err(Ok(wrong(UpstreamError::Protocol("it wants to be answered at another server"))));
         };
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let link = Arc::<Link>::default();
@@ -188,7 +190,7 @@ impl OldTransport {
             match timeout(self.patience, self.open()).await {
                 Ok(Ok(opened)) => opened,
                 Ok(Err(answered)) => return answered,
-                Err(_) => return wrong(UpstreamError::Timeout(self.patience)),
+                Err(_) => return Ok(wrong(UpstreamError::Timeout(self.patience))),
             }
         } else {
             match self.stream_of(&head.headers) {

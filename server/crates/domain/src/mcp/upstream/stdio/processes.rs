@@ -276,17 +276,15 @@ impl Processes {
             message.params.and_then(|params| json::get(params, "capabilities")).unwrap_or("{}");
         let process = self.obtain(&Role::Legacy(capabilities.into())).await?;
         let mut handshake = process.handshake.lock().await;
-        let answered = match &*handshake {
-            Some(result) => json_answer(with_id(id, result)),
-            None => {
-                let mut waiting = process.link.expect(id, Owner::Handshake, false)?;
-                process.send(body.clone()).await?;
-                let reply = waiting.next().await?;
-                let result =
-                    std::str::from_utf8(&reply).ok().and_then(incoming).and_then(|reply| reply.result);
-                *handshake = result.map(|result| reply.slice_ref(result.as_bytes()));
-                json_answer(reply.clone())
-            }
+        let answered = if let Some(result) = &*handshake {
+            json_answer(with_id(id, result))
+        } else {
+            let mut waiting = process.link.expect(id, Owner::Handshake, false)?;
+            process.send(body.clone()).await?;
+            let reply = waiting.next().await?;
+            let result = std::str::from_utf8(&reply).ok().and_then(incoming).and_then(|reply| reply.result);
+            *handshake = result.map(|result| reply.slice_ref(result.as_bytes()));
+            json_answer(reply)
         };
         drop(handshake);
         let mut response = answered;
@@ -295,7 +293,7 @@ impl Processes {
     }
 
     /// A client's session is over.
-    fn delete(&self, request: &Request<Bytes>) -> Answered {
+    fn delete(&self, request: &Request<Bytes>) -> Response<BodyStream> {
         let serial = request.headers().get(&SESSION_ID).and_then(|id| id.to_str().ok()?.parse().ok());
         if self.listed.server.per_session
             && let Some(process) = serial.and_then(|serial| self.state().of(serial))
@@ -303,7 +301,7 @@ impl Processes {
         {
             process.stop();
         }
-        Ok(empty(StatusCode::NO_CONTENT))
+        empty(StatusCode::NO_CONTENT)
     }
 
     /// The stream of a session's news.
@@ -414,7 +412,7 @@ impl Exchange for Processes {
             match *request.method() {
                 Method::POST => self.post(request).await,
                 Method::GET => self.get(&request),
-                _ => self.delete(&request),
+                _ => Ok(self.delete(&request)),
             }
         })
     }
