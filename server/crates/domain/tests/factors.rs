@@ -218,13 +218,21 @@ env_test!(mfa_06_an_organisation_that_requires_it_lets_nobody_in_without, |t| as
     assert!(org_security::must_enrol(&t.env, acme.org_id(), dev.user).await.unwrap());
     t.enrol(&dev.ctx).await;
     assert!(OrgActor::<can::ConnectorsRead>::require(&dev.ctx).await.is_ok());
+});
 
-    // MFA-08: while it is required it stays on.
-    let code = mfa::code_now(&t.env, dev.user).await.unwrap();
-    let kept = app(mfa::turn_off(&dev.ctx, PASSWORD, &code).await.unwrap_err());
+env_test!(mfa_08_while_an_organisation_requires_it_it_stays_on, |t| async {
+    let acme = t.org("acme").await;
+    t.enrol(&acme.ctx).await;
+    org_security::set_require_mfa_by_operator(&t.env, acme.org_id(), true).await.unwrap();
+    let now = code(&t, &acme).await;
+    let kept = app(mfa::turn_off(&acme.ctx, PASSWORD, &now).await.unwrap_err());
     assert_eq!((kept.kind, kept.code.as_str()), (ErrorKind::Conflict, "mfa_required_by_org"));
-    // But another app can take its place.
-    t.enrol(&dev.ctx).await;
+    // But another app can take its place, and only the new one counts then.
+    let codes = t.enrol(&acme.ctx).await;
+    let step = half(&t, &email(&acme)).await;
+    finish(&t, &step, &codes[0]).await.expect("of the new set");
+    org_security::set_require_mfa_by_operator(&t.env, acme.org_id(), false).await.unwrap();
+    mfa::turn_off(&acme.ctx, PASSWORD, &codes[1]).await.expect("nobody requires it any more");
 });
 
 env_test!(mfa_06_the_operator_takes_a_lost_factor_away, |t| async {
