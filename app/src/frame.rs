@@ -23,7 +23,17 @@ use crate::{
 const AREAS: &[&str] =
     &["/connectors", "/team", "/playground", "/activity", "/settings", "/profile", "/orgs"];
 /// Pages that stand alone even for signed-in people.
-const ALONE: &[&str] = &["/sign-in", "/setup", "/orgs/new", "/oauth"];
+const ALONE: &[&str] = &[
+    "/sign-in",
+    "/sign-up",
+    "/setup",
+    "/orgs/new",
+    "/oauth",
+    "/invite",
+    "/forgot-password",
+    "/reset-password",
+    "/confirm-address",
+];
 const CONSENT: &str = "/oauth/consent";
 /// Of these, the ones that nevertheless are for signed-in people only.
 const ALONE_AND_PRIVATE: &[&str] = &["/orgs/new", CONSENT];

@@ -60,8 +60,17 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `stop`, then finishes what is being answered.
-pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: CancellationToken) {
+/// How the loop is ended.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Nothing more is accepted; what is being answered is finished.
+    pub accepting: CancellationToken,
+    /// What is being answered is cut off.
+    pub answering: CancellationToken,
+}
+
+/// Serves until it is told to stop, then finishes what is being answered.
+pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: Stop) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -80,7 +89,7 @@ pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: Can
     let seats = Seats::new(limits);
     loop {
         let (stream, peer, seat) = tokio::select! {
-            () = stop.cancelled() => break,
+            () = stop.accepting.cancelled() => break,
             next = seats.next(&listener) => match next {
                 Ok(Some(next)) => next,
                 Ok(None) => continue,
@@ -106,17 +115,28 @@ pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: Can
             }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let drain = drain.clone();
+        let (drain, cut) = (drain.clone(), stop.answering.clone());
         tracker.spawn(async move {
-            tend(connection, &activity, &drain).await;
+            tokio::select! {
+                () = tend(connection, &activity, &drain) => {}
+                // With the connection ends what is being answered on it, and is told to the request log.
+                () = cut.cancelled() => {}
+            }
             drop(seat);
         });
     }
     drop(listener);
     drain.cancel();
     tracker.close();
-    if tokio::time::timeout(DRAIN, tracker.wait()).await.is_err() {
+    let finished = tokio::select! {
+        biased;
+        () = stop.answering.cancelled() => false,
+        done = tokio::time::timeout(DRAIN, tracker.wait()) => done.is_ok(),
+    };
+    if !finished {
         tracing::warn!("some requests did not finish in time and were cut off");
+        stop.answering.cancel();
+        tracker.wait().await;
     }
 }
 
@@ -342,7 +362,7 @@ mod tests {
         };
         let app = Router::new().route("/", get(|| async { "hello" })).route("/slow", get(slow));
         let limits = Limits { connections, ..Limits::default() };
-        tokio::spawn(serve(listener, app, limits, CancellationToken::new()));
+        tokio::spawn(serve(listener, app, limits, Stop::default()));
         address
     }
 

@@ -1,5 +1,7 @@
 //! `gatehouse admin …`: the steps of scripts. They go through the same rules as pages do, with the operator's authority.
 
+mod people;
+
 use std::io::Read as _;
 
 use domain::{
@@ -11,8 +13,9 @@ use domain::{
     usage,
 };
 use model::{
-    Plan, Role, Scope,
+    Plan, Scope,
     api_keys::KeyScope,
+    connectors::STDIO,
     orgs::{KeyVisibility, Org},
     permissions::can,
     plan::Override,
@@ -22,8 +25,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{
-        AdminCommand, ApiKeyCommand, ConnectorCommand, MemberCommand, OauthClientCommand, OnlyOff,
-        OrgCommand, Output, SecretIn, Switch, UserCommand, Visibility,
+        AdminCommand, ApiKeyCommand, ConnectorCommand, OauthClientCommand, OnlyOff, OrgCommand, Output,
+        SecretIn, Switch, TransportName, Visibility,
     },
     config::Config,
     serve,
@@ -32,7 +35,9 @@ use crate::{
 /// Does one step and prints what came of it.
 pub async fn run(config: &Config, command: AdminCommand) -> Result<(), String> {
     let env = serve::environment(config).await?;
-    let (answer, output) = step(&env, command).await.map_err(words)?;
+    let done = step(&env, command).await.map_err(words);
+    env.upstreams.end().await;
+    let (answer, output) = done?;
     env.db.close().await;
     print(&answer, output);
     Ok(())
@@ -142,22 +147,8 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
                 output,
             ))
         }
-        AdminCommand::User(UserCommand::Create { email, password: given, name, output }) => {
-            let secret = password(given)?;
-            let id =
-                domain::accounts::create_by_operator(env, &email, secret.expose_secret(), name.as_deref())
-                    .await?;
-            Ok((json!({"id": id, "email": email}), output))
-        }
-        AdminCommand::User(UserCommand::SetPassword { email, password: given, output }) => {
-            let secret = password(given)?;
-            domain::accounts::set_password_by_operator(env, &email, secret.expose_secret()).await?;
-            Ok((json!({"email": email, "sessions": "ended"}), output))
-        }
-        AdminCommand::User(UserCommand::ResetMfa { email, output }) => {
-            let had = domain::mfa::reset_by_operator(env, &email).await?;
-            Ok((json!({"email": email, "had_second_factor": had, "sessions": "ended"}), output))
-        }
+        AdminCommand::User(command) => people::user(env, command).await,
+        AdminCommand::Sessions(command) => people::sessions(env, command).await,
         AdminCommand::Org(OrgCommand::Create { name, slug, owner, plan: wanted, output }) => {
             let wanted = plan(wanted.as_deref())?;
             let org = orgs::create_by_operator(env, &name, &slug, &owner, wanted).await?;
@@ -210,20 +201,22 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             answer["monthly_quota"] = json!(limits.calls_per_month);
             Ok((answer, output))
         }
-        AdminCommand::Org(OrgCommand::Member(MemberCommand::Add { org, email, role, output })) => {
-            let role = Role::parse(&role)
-                .ok_or_else(|| refused("--role must be owner, admin, developer, member or viewer"))?;
-            let found = orgs::find_by_slug(env, &org).await?;
-            let user = orgs::put_member(env, &OrgActor::operator(found.id), &email, role).await?;
-            Ok((json!({"org_id": found.id, "user_id": user, "email": email, "role": role}), output))
+        AdminCommand::Org(OrgCommand::Suspend { org, output }) => {
+            people::suspend(env, &org, true, output).await
         }
+        AdminCommand::Org(OrgCommand::Resume { org, output }) => {
+            people::suspend(env, &org, false, output).await
+        }
+        AdminCommand::Org(OrgCommand::Member(command)) => people::member(env, command).await,
+        AdminCommand::Org(OrgCommand::Invite(command)) => people::invite(env, command).await,
         AdminCommand::Connector(ConnectorCommand::Add {
             org,
             slug,
             name,
             url,
-            transport: _,
+            transport,
             headers,
+            no_prefix,
             output,
         }) => {
             let found = orgs::find_by_slug(env, &org).await?;
@@ -236,6 +229,10 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
                     Ok((name.trim().to_owned(), SecretString::from(value.trim().to_owned())))
                 })
                 .collect::<Result<Vec<_>, Error>>()?;
+            let url = match transport {
+                TransportName::Stdio => format!("{STDIO}{}", url.trim_start_matches(STDIO)),
+                TransportName::Http | TransportName::Sse => url,
+            };
             let new = NewConnector {
                 name,
                 slug,
@@ -244,8 +241,11 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
                 headers,
                 even_if_unreachable: true,
             };
-            let connector =
-                connectors::add(env, &OrgActor::<can::ConnectorsWrite>::operator(found.id), &new).await?;
+            let operator = OrgActor::<can::ConnectorsWrite>::operator(found.id);
+            let connector = connectors::add(env, &operator, &new).await?;
+            if no_prefix {
+                connectors::set_unprefixed(env, &operator, connector.id, true).await?;
+            }
             Ok((
                 json!({
                     "id": connector.id,

@@ -4,6 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod people;
+
+pub use people::{InviteCommand, MemberCommand, SessionsCommand, UserCommand};
+
 use crate::{
     admin,
     config::{self, Config, LogFormat},
@@ -79,6 +83,9 @@ pub enum AdminCommand {
     /// Users.
     #[command(subcommand)]
     User(UserCommand),
+    /// Sessions of people in the dashboard.
+    #[command(subcommand)]
+    Sessions(SessionsCommand),
     /// Organisations.
     #[command(subcommand)]
     Org(OrgCommand),
@@ -120,47 +127,6 @@ pub enum KeysCommand {
     Retire {
         /// The key's id.
         kid: String,
-        /// How to answer.
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-/// Steps on users.
-#[derive(Debug, Subcommand)]
-pub enum UserCommand {
-    /// Make an account.
-    Create {
-        /// Its address.
-        #[arg(long)]
-        email: String,
-        /// Its password; `-` reads it from standard input.
-        #[arg(long)]
-        password: String,
-        /// Its display name; otherwise the part of the address before the @.
-        #[arg(long)]
-        name: Option<String>,
-        /// How to answer.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Take a user's second factor away, with the backup codes: for people who lost everything. Their sessions end.
-    ResetMfa {
-        /// The account's address.
-        #[arg(long)]
-        email: String,
-        /// How to answer.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Set a new password. The user's sessions end.
-    SetPassword {
-        /// The account's address.
-        #[arg(long)]
-        email: String,
-        /// The new password; `-` reads it from standard input.
-        #[arg(long)]
-        password: String,
         /// How to answer.
         #[command(flatten)]
         output: Output,
@@ -224,29 +190,30 @@ pub enum OrgCommand {
         #[command(flatten)]
         output: Output,
     },
-    /// Members.
-    #[command(subcommand)]
-    Member(MemberCommand),
-}
-
-/// Steps on members.
-#[derive(Debug, Subcommand)]
-pub enum MemberCommand {
-    /// Add a user to an organisation, or give a member another role.
-    Add {
-        /// The organisation's slug.
+    /// Keep an organisation from working: nobody gets in, its endpoint answers 403, its tokens die. Nothing is removed.
+    Suspend {
+        /// Its slug.
         #[arg(long)]
         org: String,
-        /// The user's address.
-        #[arg(long)]
-        email: String,
-        /// owner, admin, developer, member or viewer.
-        #[arg(long)]
-        role: String,
         /// How to answer.
         #[command(flatten)]
         output: Output,
     },
+    /// Let a suspended organisation work again, with everything that it had.
+    Resume {
+        /// Its slug.
+        #[arg(long)]
+        org: String,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Members.
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// Invitations.
+    #[command(subcommand)]
+    Invite(InviteCommand),
 }
 
 /// Steps on connectors.
@@ -263,7 +230,7 @@ pub enum ConnectorCommand {
         /// Its name.
         #[arg(long)]
         name: String,
-        /// Where it is.
+        /// Where it is: a URL, or with `--transport stdio` the name of a server in the configuration file.
         #[arg(long)]
         url: String,
         /// How it is reached.
@@ -272,6 +239,9 @@ pub enum ConnectorCommand {
         /// A header to send it, as `Name: value`. May be repeated.
         #[arg(long = "header")]
         headers: Vec<String>,
+        /// Leave the prefix out of its names. Only for the organisation's only connector.
+        #[arg(long)]
+        no_prefix: bool,
         /// How to answer.
         #[command(flatten)]
         output: Output,
@@ -367,8 +337,12 @@ pub enum Visibility {
 /// How a connector is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TransportName {
-    /// Streamable HTTP.
+    /// Over HTTP; that a server speaks only HTTP+SSE of 2024-11-05 is found out.
     Http,
+    /// The same: the transport of 2024-11-05 is found out.
+    Sse,
+    /// A command on this machine, listed in the configuration file.
+    Stdio,
 }
 
 /// Does what the arguments say. The text of an error is one sentence for the terminal.

@@ -37,6 +37,8 @@ const TIDY: Duration = Duration::from_mins(1);
 const WRITABLE: Duration = Duration::from_secs(5);
 /// How long a job that panicked rests before it goes on.
 const REST: Duration = Duration::from_secs(5);
+/// How often it is asked whether mails are due.
+const MAILS: Duration = Duration::from_secs(1);
 /// How often old rows are cleared away.
 const CLEAN: Duration = Duration::from_hours(1);
 /// How often it is signed where the chains of the audit log end.
@@ -128,6 +130,12 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     }));
     jobs.spawn(repeated("audit checkpoints", CHECKPOINTS, |w| {
         Box::pin(async move { domain::audit::take_checkpoints(&w.env).await })
+    }));
+    jobs.spawn(repeated("mails", MAILS, |w| {
+        Box::pin(async move { domain::mail::deliver_due(&w.env).await.map(drop) })
+    }));
+    jobs.spawn(repeated("erasures", TIDY, |w| {
+        Box::pin(async move { domain::audit::erasure::run(&w.env).await })
     }));
     jobs.spawn(repeated("cleaning", CLEAN, |w| Box::pin(async move { clean(&w.env).await })));
     jobs.spawn(repeated("steps of clients", FLUSH, |w| {
@@ -229,6 +237,8 @@ pub async fn clean(env: &Env) -> domain::Result<()> {
     store::sessions::delete_expired(&mut tx, now, now - env.settings.session_idle_ms).await?;
     store::sign_in_failures::delete_stale(&mut tx, now - throttle::FORGOTTEN_AFTER).await?;
     store::outbox::delete_before(&mut tx, now - 30 * DAY).await?;
+    store::account_links::delete_expired(&mut tx, now).await?;
+    store::invitations::delete_before(&mut tx, now - 90 * DAY).await?;
     tx.commit().await?;
     domain::audit::retain(env).await?;
     domain::connectors::purge(env).await?;

@@ -1,6 +1,9 @@
 //! All routes of the process, and the layers around them.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use app::SiteAssets;
 use axum::{
@@ -15,6 +18,7 @@ use domain::{Env, playground::Playground, request::RequestContext};
 use gateway::Gateway;
 use ipnet::IpNet;
 use leptos::prelude::{provide_context, use_context};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
@@ -39,8 +43,8 @@ pub struct RouteParts {
     pub gateway: Gateway,
     /// Proxies to believe.
     pub trusted_proxies: Arc<[IpNet]>,
-    /// Cancelled when the process is about to stop.
-    pub stopping: CancellationToken,
+    /// That the process is about to stop.
+    pub stopping: Stopping,
     /// Whether the database can be written to.
     pub write_path: WritePath,
 }
@@ -49,7 +53,7 @@ pub struct RouteParts {
 pub fn router(parts: RouteParts) -> Router {
     let RouteParts { env, gateway, trusted_proxies, stopping, write_path } = parts;
     let plane: Arc<dyn Playground> = Arc::new(gateway.clone());
-    let watching = watch::router(env.clone(), stopping.clone());
+    let watching = watch::router(env.clone(), stopping.now.clone());
     let edge = Edge { env: env.clone(), trusted: trusted_proxies };
     Router::new()
         .merge(pages(&env, watching, plane))
@@ -119,11 +123,36 @@ fn provide_app_context(env: &Env) -> impl Fn() + Clone + Send + Sync + 'static {
     }
 }
 
+/// That the process is about to stop, and whether somebody looks out for that.
+#[derive(Clone, Debug, Default)]
+pub struct Stopping {
+    /// Cancelled when it is.
+    pub now: CancellationToken,
+    /// When `/readyz` was asked for the last time.
+    asked: Arc<Mutex<Option<Instant>>>,
+}
+
+/// Whoever asks for readiness does so at least this often.
+const WATCHED: Duration = Duration::from_mins(2);
+
+impl Stopping {
+    fn asked(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a load balancer, or something like it, asks `/readyz` and has to notice that it should not send anybody
+    /// here any more.
+    pub fn is_watched(&self) -> bool {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.is_some_and(|at| at.elapsed() <= WATCHED)
+    }
+}
+
 /// What `/readyz` looks at.
 #[derive(Clone)]
 struct Probed {
     env: Env,
-    stopping: CancellationToken,
+    stopping: Stopping,
     write_path: WritePath,
 }
 
@@ -134,7 +163,8 @@ fn probes(probed: Probed) -> Router {
 
 async fn ready(State(Probed { env, stopping, write_path }): State<Probed>) -> Response<Body> {
     let unavailable = |code, detail| problem(StatusCode::SERVICE_UNAVAILABLE, code, detail, "");
-    if stopping.is_cancelled() {
+    stopping.asked();
+    if stopping.now.is_cancelled() {
         return unavailable("draining", "This process is about to stop.");
     }
     // Anybody may ask, so this neither takes the writer nor writes.

@@ -8,7 +8,8 @@ use domain::{
     doctor::Journal,
     env::{Changes, SystemClock, SystemRng},
     idp::Jwks,
-    mcp::upstream::{UpstreamSettings, Upstreams},
+    mail::{Mailer, Smtp, SmtpSettings},
+    mcp::upstream::{UpstreamSettings, Upstreams, stdio::Stdio},
     net::{Outbound, OutboundSettings},
     password::{PasswordSettings, Passwords},
     signing::KeyRing,
@@ -23,14 +24,19 @@ use crate::{
     config::{Config, sqlite_path},
     jobs::{self, Work, WritePath},
     keys,
-    routes::{self, RouteParts},
+    routes::{self, RouteParts, Stopping},
     usage::UsageMeter,
 };
 
 /// How long an unused session lives, milliseconds: eight hours (SES-04).
 const SESSION_IDLE: i64 = 8 * 60 * 60 * 1000;
-/// How long the process still accepts connections after it was told to stop, so that load balancers notice.
-const LAME_DUCK: Duration = Duration::from_secs(2);
+/// How long the process still accepts connections after it was told to stop, so that whoever asks for its readiness notices
+/// (D12). Where nobody does, nobody has to.
+const LAME_DUCK: Duration = Duration::from_secs(5);
+/// How long what has no connection of its own may take to end.
+const LOOSE_ENDS: Duration = Duration::from_secs(1);
+/// How long the end may take that somebody asks for a second time.
+const AT_ONCE: Duration = Duration::from_millis(700);
 /// How long jobs and the database may take to end.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -70,12 +76,15 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let upstreams = {
         let clock = clock.clone();
-        Upstreams::new(
+        let now: domain::mcp::demo::Now = Arc::new(move || clock.now());
+        Upstreams::with_stdio(
             gateway::clocked(Arc::new(outbound.clone())),
-            Arc::new(move || clock.now()),
+            now.clone(),
             UpstreamSettings::default(),
+            Stdio::new(config.stdio.clone(), now, gateway::clocked),
         )
     };
+    let mailer = mailer(config)?;
     Ok(Env {
         db,
         clock,
@@ -86,12 +95,14 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
         journal: Arc::new(Journal::default()),
         passwords: Arc::new(Passwords::new(PasswordSettings::default())),
         outbound,
+        mailer,
         upstreams,
         settings: Arc::new(Settings {
             public_url: config.public_url.clone(),
             default_plan: config.default_plan,
             demo: config.demo,
             node: config.node.clone(),
+            sign_up: config.sign_up,
             session_idle_ms: SESSION_IDLE,
             registration: config.registration,
             cimd: config.cimd,
@@ -103,6 +114,14 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
     })
 }
 
+/// Whoever sends mails, if the operator named a server for them.
+fn mailer(config: &Config) -> Result<Option<Arc<dyn Mailer>>, String> {
+    let Some(url) = config.smtp_url.clone() else { return Ok(None) };
+    let settings =
+        SmtpSettings { url, from: config.smtp_from.clone(), extra_ca_pem: config.extra_ca.clone() };
+    Ok(Some(Arc::new(Smtp::new(&settings)?)))
+}
+
 /// A server that is ready to accept: its routes and the work behind them.
 pub struct Ready {
     /// The routes.
@@ -112,7 +131,7 @@ pub struct Ready {
 }
 
 /// Puts the parts together. Nothing runs yet.
-pub async fn assemble(env: Env, config: &Config, stopping: CancellationToken) -> Result<Ready, String> {
+pub async fn assemble(env: Env, config: &Config, stopping: Stopping) -> Result<Ready, String> {
     domain::connectors::seal_queries(&env)
         .await
         .map_err(|why| format!("the URLs of connectors cannot be sealed: {why}"))?;
@@ -156,9 +175,10 @@ pub async fn run(config: Config) -> Result<(), String> {
         .await
         .map_err(|why| format!("cannot listen on {}: {why}; set GATEHOUSE_LISTEN", config.listen))?;
     let env = environment(&config).await?;
-    let (stopping, stop_accepting, stop_jobs) =
-        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (stopping, stop, stop_jobs) =
+        (Stopping::default(), accept::Stop::default(), CancellationToken::new());
     let ready = assemble(env.clone(), &config, stopping.clone()).await?;
+    let gateway = ready.work.gateway.clone();
     let mut jobs = jobs::start(ready.work, &stop_jobs);
     announce(&env, &config).await?;
 
@@ -166,29 +186,54 @@ pub async fn run(config: Config) -> Result<(), String> {
         connections: config.max_connections,
         trusted: config.trusted_proxies.clone().into(),
     };
-    let accept = tokio::spawn(accept::serve(listener, ready.router, limits, stop_accepting.clone()));
+    let accept = tokio::spawn(accept::serve(listener, ready.router, limits, stop.clone()));
     told_to_stop().await;
     tracing::info!("stopping");
-    stopping.cancel();
-    tokio::select! {
-        () = tokio::time::sleep(LAME_DUCK) => {}
-        () = told_to_stop() => {}
+    let hurry = CancellationToken::new();
+    {
+        let hurry = hurry.clone();
+        tokio::spawn(async move {
+            told_to_stop().await;
+            hurry.cancel();
+        });
     }
-    stop_accepting.cancel();
+    stopping.now.cancel();
+    gateway.leave();
+    if stopping.is_watched() {
+        let _ = tokio::time::timeout(LAME_DUCK, hurry.cancelled()).await;
+    }
+    stop.accepting.cancel();
+    gateway.close();
+    let accept = async {
+        let _ = accept.await;
+        let _ = tokio::time::timeout(LOOSE_ENDS, gateway.finished()).await;
+    };
+    let mut accept = std::pin::pin!(accept);
     tokio::select! {
-        _ = accept => {}
-        () = told_to_stop() => {}
+        () = &mut accept => {}
+        () = hurry.cancelled() => {
+            stop.answering.cancel();
+            let _ = tokio::time::timeout(AT_ONCE, accept).await;
+        }
     }
     stop_jobs.cancel();
     let farewell = async {
-        env.upstreams.close();
+        env.upstreams.end().await;
         while jobs.join_next().await.is_some() {}
         env.db.close().await;
     };
+    let late = async {
+        tokio::select! {
+            () = tokio::time::sleep(FAREWELL) => {}
+            () = async {
+                hurry.cancelled().await;
+                tokio::time::sleep(AT_ONCE).await;
+            } => {}
+        }
+    };
     tokio::select! {
         () = farewell => {}
-        () = told_to_stop() => {}
-        () = tokio::time::sleep(FAREWELL) => tracing::warn!("the database did not answer while stopping"),
+        () = late => tracing::warn!("the database did not answer while stopping"),
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ const SID: &str = "sid";
 const CREATED: &str = "created";
 const ADDRESS: &str = "address";
 const AGENT: &str = "agent";
+/// In what is loaded, never in what is stored: the session gets a new identifier now.
+const RENEW: &str = "renew";
 
 /// Sessions in the database.
 #[derive(Clone, Debug)]
@@ -63,6 +65,8 @@ impl Sessions {
             created_at,
             last_seen_at: now,
             expires_at: created_at + LONGEST,
+            in_view: text(ORG).parse().ok(),
+            renew: false,
         })
     }
 }
@@ -110,7 +114,11 @@ impl SessionStore for Sessions {
             store::sessions::touch(&mut tx, &token, now, &row.address).await.map_err(backend)?;
             tx.commit().await.map_err(backend)?;
         }
-        let data = serde_json::from_str(&row.data).map_err(|why| Error::Decode(why.to_string()))?;
+        let mut data: std::collections::HashMap<String, serde_json::Value> =
+            serde_json::from_str(&row.data).map_err(|why| Error::Decode(why.to_string()))?;
+        if row.renew {
+            data.insert(RENEW.to_owned(), true.into());
+        }
         let expiry_date = OffsetDateTime::from_unix_timestamp(row.expires_at / 1000).map_err(backend)?;
         Ok(Some(Record { id: *id, data, expiry_date }))
     }
@@ -169,6 +177,31 @@ pub async fn begin(
     session.insert(ADDRESS, address).await?;
     session.insert(AGENT, agent).await?;
     set_org(session, org).await
+}
+
+/// Gives the session a new identifier when the rights of its person have changed since its last request (SES-02). Of
+/// several requests at once one does; the others go on with what they have loaded.
+pub async fn renew_if_due(
+    session: &Session,
+    env: &Env,
+) -> core::result::Result<(), tower_sessions::session::Error> {
+    if session.get::<bool>(RENEW).await? != Some(true) {
+        return Ok(());
+    }
+    let Some(id) = session.id() else { return Ok(()) };
+    let taken = async {
+        let mut tx = env.db.write().await?;
+        let taken = store::sessions::take_renewal(&mut tx, &hash(&id)).await?;
+        tx.commit().await?;
+        Ok::<_, store::Error>(taken)
+    };
+    if taken.await.map_err(backend)? {
+        session.remove::<bool>(RENEW).await?;
+        session.cycle_id().await?;
+        // At once: what is asked for meanwhile must find one or the other.
+        session.save().await?;
+    }
+    Ok(())
 }
 
 /// Notes which organisation is in view.

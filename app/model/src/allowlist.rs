@@ -24,6 +24,7 @@ pub struct AllowedRange {
 
 /// What the page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told of by itself")]
 pub struct AllowlistPage {
     /// Whether it is enforced.
     pub on: bool,

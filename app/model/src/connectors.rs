@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ConnectorId, ConnectorSlug};
+use crate::{ConnectorId, ConnectorSlug, credentials::CredentialKind};
 
 /// How Gatehouse speaks to the upstream server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +10,10 @@ use crate::{ConnectorId, ConnectorSlug};
 pub enum Transport {
     /// Streamable HTTP, every revision.
     Http,
+    /// The two endpoints of 2024-11-05: an event stream, and one to post to.
+    Sse,
+    /// A command on the machine of Gatehouse, one of those that the operator lists.
+    Stdio,
     /// The built-in demo server, in the process itself.
     Demo,
 }
@@ -19,13 +23,15 @@ impl Transport {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Sse => "sse",
+            Self::Stdio => "stdio",
             Self::Demo => "demo",
         }
     }
 
     /// The transport with this name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Http, Self::Demo].into_iter().find(|t| t.as_str() == name)
+        [Self::Http, Self::Sse, Self::Stdio, Self::Demo].into_iter().find(|t| t.as_str() == name)
     }
 }
 
@@ -147,7 +153,8 @@ pub struct Connector {
     pub description: String,
     /// How it is reached.
     pub transport: Transport,
-    /// Where it is reached, a query hidden ([`HIDDEN_QUERY`]); `gatehouse:demo` for the demo server.
+    /// Where it is reached, a query hidden ([`HIDDEN_QUERY`]); `gatehouse:demo` for the demo server, [`STDIO`] and the name
+    /// for one on the machine.
     pub url: String,
     /// Whether its tools are offered.
     pub enabled: bool,
@@ -169,12 +176,54 @@ pub struct Connector {
     pub tools_total: u32,
     /// What a new or changed tool does before somebody has looked at it.
     pub tool_policy: ToolPolicy,
+    /// Whether its names stand on the organisation's endpoint without its slug before them.
+    pub unprefixed: bool,
     /// The static headers it is sent; values are never shown again.
     pub headers: Vec<HeaderInfo>,
+    /// How it authenticates itself.
+    pub credentials: CredentialKind,
+    /// Whether what the organisation gave for it works no more, so that somebody has to give it again.
+    pub needs_reauth: bool,
+    /// How long its server may take to begin an answer, seconds, if not [`FIRST_BYTE`].
+    pub first_byte_seconds: Option<u32>,
     /// When it was made, Unix milliseconds.
     pub created_at: i64,
     /// When it was last changed by a person, Unix milliseconds.
     pub updated_at: i64,
+}
+
+/// What stands before the name of a server on the machine, instead of a URL.
+pub const STDIO: &str = "stdio:";
+
+/// A server on the machine that the operator offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalServer {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What the operator says about it; may be empty.
+    pub about: String,
+}
+
+/// How a server on the machine does, as the process that answers knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalState {
+    /// Since when each of its processes runs, Unix milliseconds.
+    pub running: Vec<i64>,
+    /// Seconds until it is started again after it ended too often.
+    pub rests: Option<u32>,
+    /// What it wrote to its standard error, and what happened to it; the oldest first.
+    pub log: Vec<LocalLine>,
+}
+
+/// A line of a [`LocalState`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalLine {
+    /// When it came, Unix milliseconds.
+    pub at: i64,
+    /// Whether it is Gatehouse's own.
+    pub own: bool,
+    /// Untrusted text of the server, unless it is Gatehouse's own.
+    pub text: String,
 }
 
 /// The length of a [`HealthSlot`] in milliseconds: half an hour.
@@ -297,6 +346,10 @@ pub struct Probe {
     pub tools: u32,
 }
 
+/// How long a server may take to begin an answer, seconds, and what may be chosen instead (UPS-02).
+pub const FIRST_BYTE: u32 = 30;
+/// The shortest and the longest.
+pub const FIRST_BYTE_RANGE: (u32, u32) = (5, 300);
 /// What is shown instead of a URL's query, which often holds a key. Sent back as it is, the query stays.
 pub const HIDDEN_QUERY: &str = "?••••••";
 /// The longest connector name in characters.

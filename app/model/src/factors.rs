@@ -64,6 +64,7 @@ pub struct PinStatus {
 
 /// What an organisation asks of its members, and how they stand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is told of by itself")]
 pub struct OrgSecurity {
     /// Whether it requires a second factor.
     pub require_mfa: bool,

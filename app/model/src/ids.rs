@@ -145,6 +145,12 @@ define_id!(
     /// One step of a client on its way to a connection.
     ConnectEventId, "step");
 define_id!(
+    /// An invitation to an organisation.
+    InvitationId, "inv");
+define_id!(
+    /// A mail on its way.
+    MailId, "mail");
+define_id!(
     /// One line of the audit log.
     AuditEventId, "evt");
 define_id!(

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod error;
 pub mod factors;
 pub mod ids;
+pub mod links;
 pub mod oauth;
 pub mod orgs;
 pub mod paths;
@@ -30,7 +31,8 @@ pub mod text;
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
-    ConnectorId, GrantId, IdentityProviderId, LogEntryId, OrgId, OutboxId, SessionId, UserId,
+    ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, SessionId,
+    UserId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};

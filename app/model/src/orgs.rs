@@ -129,6 +129,8 @@ pub struct Overview {
     pub last_call_at: Option<i64>,
     /// Requests of the last 24 hours; `None` without `usage:read`.
     pub last_day: Option<crate::activity::LastDay>,
+    /// Members and open invitations.
+    pub people: u32,
     /// Whether the person has a second factor.
     pub second_factor: bool,
     /// Whether the person closed the checklist.

@@ -1,6 +1,6 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, UserId};
+use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, OrgId, UserId};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -166,6 +166,46 @@ pub const fn team() -> &'static str {
 /// What each role may do.
 pub const fn team_roles() -> &'static str {
     "/team/roles"
+}
+/// Invitations: the open ones, and inviting.
+pub const fn team_invitations() -> &'static str {
+    "/team/invitations"
+}
+/// An invitation's link.
+pub fn invitation(token: &str) -> String {
+    format!("/invite/{token}")
+}
+/// Ask for an account.
+pub const fn sign_up() -> &'static str {
+    "/sign-up"
+}
+/// The link that finishes a sign-up.
+pub fn finish_sign_up(token: &str) -> String {
+    format!("/sign-up/{token}")
+}
+/// Ask for a link to set a new password.
+pub const fn forgot_password() -> &'static str {
+    "/forgot-password"
+}
+/// The link to set a new password.
+pub fn reset_password(token: &str) -> String {
+    format!("/reset-password/{token}")
+}
+/// The link that confirms an address.
+pub fn confirm_address(token: &str) -> String {
+    format!("/confirm-address/{token}")
+}
+/// Address, password and organisations of the signed-in person.
+pub const fn profile_account() -> &'static str {
+    "/profile/account"
+}
+/// Ask before the signed-in person leaves an organisation.
+pub fn leave_org(org: OrgId) -> String {
+    format!("/profile/account?leave={org}")
+}
+/// Ask before somebody deletes their own account.
+pub const fn delete_account() -> &'static str {
+    "/profile/account/delete"
 }
 /// Ask before a member goes.
 pub fn remove_member(user: UserId) -> String {

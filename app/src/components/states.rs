@@ -204,7 +204,7 @@ pub fn error_page(error: AppError) -> AnyView {
             }
             .erase()
         }
-        ErrorKind::Forbidden => {
+        ErrorKind::Forbidden if error.code != "org_suspended" => {
             let permission = Permission::ALL.iter().copied().find(|p| error.message.contains(p.as_str()));
             view! { <DeniedState permission=permission /> }.erase()
         }
@@ -213,6 +213,7 @@ pub fn error_page(error: AppError) -> AnyView {
             set_status(error.status());
             // What the authorization endpoint says of an app that it cannot answer.
             let title = match error.code.as_str() {
+                "org_suspended" => "This organisation is suspended",
                 "unknown_client" | "bad_redirect_uri" => "This app is not known here",
                 _ => "This page could not be loaded",
             };

@@ -1,7 +1,10 @@
 //! Settings: `GATEHOUSE_*` variables over an optional `gatehouse.toml`.
 //!
 //! Every setting is in [`TABLE`], which is also the documentation (`docs/configuration.md`, checked by a test). A name
-//! that is not in the table is an error, so that a misspelt setting is noticed at start and not in an incident.
+//! that is not in the table is an error, so that a misspelt setting is noticed at start and not in an incident. Servers on
+//! this machine stand in the file alone: [`stdio`].
+
+mod stdio;
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +13,9 @@ use std::{
     str::FromStr as _,
 };
 
-use domain::net::EgressAllow;
+use domain::{mail::parse_sender, mcp::upstream::stdio::StdioServer, net::EgressAllow};
 use ipnet::IpNet;
-use model::Plan;
+use model::{Plan, links::SignUp};
 use secrecy::SecretString;
 use url::{Host, Url};
 
@@ -79,6 +82,21 @@ pub const TABLE: &[Setting] = &[
         name: "GATEHOUSE_DEFAULT_PLAN",
         default: "enterprise",
         about: "The plan of a new organisation: free, pro, team or enterprise.",
+    },
+    Setting {
+        name: "GATEHOUSE_SIGN_UP",
+        default: "invitation",
+        about: "Who may make an account: open (anybody with an address; needs GATEHOUSE_SMTP_URL), invitation (whoever was invited) or closed (the operator makes them).",
+    },
+    Setting {
+        name: "GATEHOUSE_SMTP_URL",
+        default: "none",
+        about: "The server for mails: smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465. Without TLS only on this machine, or with ?tls=none. Without this setting no mail is sent: links are shown to whoever invites, and gatehouse admin makes those for new passwords.",
+    },
+    Setting {
+        name: "GATEHOUSE_SMTP_FROM",
+        default: "Gatehouse <gatehouse@ the public host>",
+        about: "Whom mails are from.",
     },
     Setting {
         name: "GATEHOUSE_REGISTRATION",
@@ -165,6 +183,12 @@ pub struct Config {
     pub demo: bool,
     /// The plan of a new organisation.
     pub default_plan: Plan,
+    /// Whether strangers may make accounts.
+    pub sign_up: SignUp,
+    /// The server for mails, with user and password.
+    pub smtp_url: Option<SecretString>,
+    /// Whom mails are from.
+    pub smtp_from: String,
     /// Whether OAuth clients may register themselves.
     pub registration: bool,
     /// Whether an OAuth client may be the URL of a document about it.
@@ -177,6 +201,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How often each connector is checked, seconds.
     pub health_interval: u32,
+    /// Servers on this machine that organisations may use.
+    pub stdio: Vec<StdioServer>,
     /// The name of this process.
     pub node: String,
     /// What is logged.
@@ -198,7 +224,8 @@ pub fn from_environment() -> Result<Config, String> {
 pub fn load(variables: BTreeMap<String, String>) -> Result<Config, String> {
     let named = variables.get("GATEHOUSE_CONFIG").map(PathBuf::from);
     let path = named.clone().unwrap_or_else(|| PathBuf::from("gatehouse.toml"));
-    let mut settings = if named.is_some() || path.exists() { read_file(&path)? } else { BTreeMap::new() };
+    let (mut settings, servers) =
+        if named.is_some() || path.exists() { read_file(&path)? } else { Default::default() };
     for (name, value) in variables {
         // These two belong to the build and to the tests; an installed binary meets them on a developer's machine.
         if name == "GATEHOUSE_SITE_DIR" || name.starts_with("GATEHOUSE_TEST_") {
@@ -209,16 +236,24 @@ pub fn load(variables: BTreeMap<String, String>) -> Result<Config, String> {
     if let Some(unknown) = settings.keys().find(|name| !TABLE.iter().any(|setting| setting.name == **name)) {
         return Err(format!("there is no setting {unknown}; docs/configuration.md lists all of them"));
     }
-    parse(&settings)
+    Ok(Config { stdio: servers, ..parse(&settings)? })
 }
 
-fn read_file(path: &Path) -> Result<BTreeMap<String, String>, String> {
+/// The settings of a file by the names of their variables, and its servers.
+fn read_file(path: &Path) -> Result<(BTreeMap<String, String>, Vec<StdioServer>), String> {
     let text =
         std::fs::read_to_string(path).map_err(|why| format!("cannot read {}: {why}", path.display()))?;
-    let table: toml::Table = text
+    let mut table: toml::Table = text
         .parse()
         .map_err(|why: toml::de::Error| format!("{} is not TOML: {}", path.display(), why.message()))?;
-    table
+    let servers = match table.remove("stdio") {
+        None => Vec::new(),
+        Some(toml::Value::Table(servers)) => {
+            stdio::parse(servers).map_err(|why| format!("{} has a wrong {why}", path.display()))?
+        }
+        Some(_) => return Err(format!("{}: stdio must be tables such as [stdio.files]", path.display())),
+    };
+    let settings = table
         .into_iter()
         .map(|(key, value)| {
             let name = format!("GATEHOUSE_{}", key.to_ascii_uppercase());
@@ -235,7 +270,8 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, String> {
             };
             Ok((name, text))
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    Ok((settings, servers))
 }
 
 fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
@@ -264,9 +300,29 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
         ),
         None => None,
     };
+    let smtp_url = get("GATEHOUSE_SMTP_URL").map(|url| SecretString::from(url.to_owned()));
+    let smtp_from = match get("GATEHOUSE_SMTP_FROM") {
+        Some(from) => {
+            parse_sender(from).map_err(|why| format!("GATEHOUSE_SMTP_FROM {why}"))?;
+            from.to_owned()
+        }
+        None => format!("Gatehouse <gatehouse@{}>", public_url.domain().unwrap_or("localhost")),
+    };
+    let sign_up = match get("GATEHOUSE_SIGN_UP") {
+        Some(name) => SignUp::parse(name).ok_or("GATEHOUSE_SIGN_UP must be open, invitation or closed")?,
+        None => SignUp::default(),
+    };
+    if sign_up == SignUp::Open && smtp_url.is_none() {
+        return Err(
+            "GATEHOUSE_SIGN_UP=open needs GATEHOUSE_SMTP_URL: every address is proven by a mail".into()
+        );
+    }
     Ok(Config {
         listen,
         public_url,
+        sign_up,
+        smtp_url,
+        smtp_from,
         may_make_key_file: sqlite.is_some(),
         master_key_file: if master_key.is_some() { None } else { key_file.or(beside) },
         master_key,
@@ -326,6 +382,7 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
             10,
             86_400,
         )?,
+        stdio: Vec::new(),
         node: get("GATEHOUSE_NODE_ID").unwrap_or("gatehouse").to_owned(),
         log: get("GATEHOUSE_LOG").unwrap_or("info").to_owned(),
         log_format: match get("GATEHOUSE_LOG_FORMAT") {
@@ -429,6 +486,9 @@ mod tests {
             (&[("GATEHOUSE_EGRESS_ALLOW", "10.0.0.0/99")], "GATEHOUSE_EGRESS_ALLOW"),
             (&[("GATEHOUSE_DEMO", "maybe")], "GATEHOUSE_DEMO"),
             (&[("GATEHOUSE_DEFAULT_PLAN", "gold")], "GATEHOUSE_DEFAULT_PLAN"),
+            (&[("GATEHOUSE_SIGN_UP", "perhaps")], "GATEHOUSE_SIGN_UP"),
+            (&[("GATEHOUSE_SIGN_UP", "open")], "GATEHOUSE_SMTP_URL"),
+            (&[("GATEHOUSE_SMTP_FROM", "nobody")], "GATEHOUSE_SMTP_FROM"),
             (&[("GATEHOUSE_REGISTRATION", "open")], "GATEHOUSE_REGISTRATION"),
             (&[("GATEHOUSE_CIMD", "perhaps")], "GATEHOUSE_CIMD"),
             (&[("GATEHOUSE_NATIVE_SCHEMES", "acme, javascript")], "GATEHOUSE_NATIVE_SCHEMES"),
@@ -453,6 +513,11 @@ mod tests {
         assert_eq!(config.listen.port(), 5000);
         assert!(config.demo);
         assert_eq!(config.max_body, 8 * 1024 * 1024);
+        std::fs::write(&path, "demo = true\n[stdio.files]\ncommand = 'x'\norgs = 'all'\n").unwrap();
+        let config = with(&[("GATEHOUSE_CONFIG", path.to_str().unwrap())]).unwrap();
+        assert_eq!(config.stdio.len(), 1);
+        // Never from the environment.
+        assert!(with(&[("GATEHOUSE_STDIO", "x")]).unwrap_err().contains("GATEHOUSE_STDIO"));
         std::fs::write(&path, "lisen = 1").unwrap();
         assert!(
             with(&[("GATEHOUSE_CONFIG", path.to_str().unwrap())]).unwrap_err().contains("GATEHOUSE_LISEN")

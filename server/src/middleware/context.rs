@@ -87,7 +87,12 @@ pub async fn provide(
     next: Next,
 ) -> Response<Body> {
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-    let signed_in = match session::signed_in(&session).await {
+    let signed_in = async {
+        let signed_in = session::signed_in(&session).await?;
+        session::renew_if_due(&session, &env).await?;
+        Ok::<_, tower_sessions::session::Error>(signed_in)
+    };
+    let signed_in = match signed_in.await {
         Ok(signed_in) => signed_in,
         Err(error) => {
             tracing::error!(%error, request_id = %id, "a session could not be read");

@@ -16,6 +16,12 @@ use super::{body::TooSlow, problem::problem};
 const WITH_PASSWORD: &[&str] = &[
     "complete_setup",
     "sign_in",
+    "reset_password",
+    "finish_sign_up",
+    "accept_as_new",
+    "change_password",
+    "ask_for_address",
+    "delete_account",
     "finish_sign_in",
     "confirm_identity",
     "turn_off_two_factor",

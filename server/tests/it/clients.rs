@@ -18,7 +18,6 @@ use tokio::{
     net::TcpListener,
     process::{Child, Command},
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::support::TestApp;
 
@@ -72,7 +71,7 @@ pub(crate) async fn everything() -> Everything {
 struct Listening {
     app: TestApp,
     base: String,
-    stop: CancellationToken,
+    stop: accept::Stop,
 }
 
 impl Listening {
@@ -80,7 +79,7 @@ impl Listening {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let app = TestApp::with(kind, &[("GATEHOUSE_PUBLIC_URL", &base)]).await;
-        let stop = CancellationToken::new();
+        let stop = accept::Stop::default();
         tokio::spawn(accept::serve(listener, app.router.clone(), accept::Limits::default(), stop.clone()));
         Self { app, base, stop }
     }
@@ -88,7 +87,7 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.stop.accepting.cancel();
     }
 }
 

@@ -14,9 +14,8 @@ use domain::{
 };
 use model::{Role, permissions::can};
 use serde_json::json;
-use server::{config, jobs::Work, serve};
+use server::{config, jobs::Work, routes::Stopping, serve};
 use store::Kind;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::{
@@ -44,7 +43,7 @@ impl Node {
         let config =
             config::load([("GATEHOUSE_PUBLIC_URL".to_owned(), format!("http://{HOST}"))].into()).unwrap();
         let heard = env.changes.subscribe();
-        let ready = serve::assemble(env, &config, CancellationToken::new()).await.unwrap();
+        let ready = serve::assemble(env, &config, Stopping::default()).await.unwrap();
         Self { router: ready.router, work: ready.work, heard }
     }
 

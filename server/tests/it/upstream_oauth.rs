@@ -566,6 +566,7 @@ async fn other_server(kind: Kind) {
         url: elsewhere.url.clone(),
         set_headers: Vec::new(),
         remove_headers: Vec::new(),
+        first_byte: String::new(),
         even_if_unreachable: true,
     };
     connectors::update(bench.env(), &bench.owner.actor().await, bench.connector, &changes).await.unwrap();

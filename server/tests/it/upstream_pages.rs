@@ -17,7 +17,6 @@ use serde_json::json;
 use server::accept;
 use store::Kind;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     Answer, Browser, TestApp, input_value,
@@ -211,7 +210,7 @@ struct Behind {
     app: TestApp,
     owner: TestMember,
     url: String,
-    stop: CancellationToken,
+    stop: accept::Stop,
 }
 
 impl Behind {
@@ -222,7 +221,7 @@ impl Behind {
         let owner = app.org("beta").await;
         connectors::add_demo(&app.test.env, &owner.actor().await).await.unwrap();
         app.settle().await;
-        let stop = CancellationToken::new();
+        let stop = accept::Stop::default();
         tokio::spawn(accept::serve(listener, app.router.clone(), accept::Limits::default(), stop.clone()));
         Self { url: format!("{base}/mcp/beta"), app, owner, stop }
     }
@@ -246,7 +245,7 @@ impl Behind {
 
 impl Drop for Behind {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.stop.accepting.cancel();
     }
 }
 

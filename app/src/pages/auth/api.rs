@@ -30,6 +30,8 @@ pub struct SignInStart {
     pub set_up: bool,
     /// The client that is to be connected afterwards, as it named itself: untrusted text.
     pub client: Option<String>,
+    /// Whether strangers may make accounts.
+    pub sign_up: bool,
 }
 
 /// Loads the log-in page. `next` is where the person goes afterwards.
@@ -41,8 +43,9 @@ pub async fn load_sign_in(#[server(default)] next: String) -> Result<SignInStart
     // A session alone is not enough: its account may be gone, and then this page is the way on.
     let signed_in = ctx.signed_in.is_some() && domain::orgs::me(&ctx).await.is_ok();
     let set_up = domain::accounts::is_set_up(&ctx.env).await.map_err(crate::ssr::told(&ctx))?;
+    let sign_up = ctx.env.settings.sign_up == model::links::SignUp::Open;
     let waiting = domain::mfa::waits(&ctx).await.map_err(crate::ssr::told(&ctx))?;
-    Ok(SignInStart { csrf: ctx.form_token, signed_in, waiting, set_up, client })
+    Ok(SignInStart { csrf: ctx.form_token, signed_in, waiting, set_up, client, sign_up })
 }
 
 /// Checks address and password, and begins a session or the second step.
@@ -238,14 +241,14 @@ pub async fn set_theme(theme: String, next: String) -> Result<String, AppError> 
 }
 
 #[cfg(feature = "ssr")]
-mod server {
+pub(super) mod server {
     use domain::{accounts::SignIn, request::RequestContext};
     use model::{AppError, ErrorKind, paths};
 
     use crate::ssr;
 
     /// The form was made for this browser: beside the origin that the edge checks (SES-06).
-    pub(super) fn check_form(ctx: &RequestContext, token: &str) -> Result<(), AppError> {
+    pub(in crate::pages::auth) fn check_form(ctx: &RequestContext, token: &str) -> Result<(), AppError> {
         if same(ctx.form_token.as_bytes(), token.as_bytes()) {
             return Ok(());
         }
@@ -262,7 +265,7 @@ mod server {
     }
 
     /// Begins a session under a new identifier, and lets this browser be known the next time.
-    pub(super) async fn begin(ctx: &RequestContext, done: SignIn) -> Result<(), AppError> {
+    pub(in crate::pages::auth) async fn begin(ctx: &RequestContext, done: SignIn) -> Result<(), AppError> {
         ctx.session.begin(done.user, done.org).await.map_err(ssr::told(ctx))?;
         if ctx.step.is_some() {
             set_step(ctx, "");
@@ -289,7 +292,7 @@ mod server {
     }
 
     /// `https://gatehouse.example.com/mcp/`
-    pub(super) fn endpoint_prefix(ctx: &RequestContext) -> String {
+    pub(in crate::pages::auth) fn endpoint_prefix(ctx: &RequestContext) -> String {
         ctx.env.settings.absolute(&paths::mcp(""))
     }
 

@@ -62,7 +62,11 @@ impl LazyRoute for SignInPage {
             if start.waiting && (again || !start.signed_in) {
                 return second_step(finish, restart, start.csrf, start.client, next);
             }
-            if start.set_up { sign_in_form(form, over, start.csrf, start.client, next) } else { nobody_yet() }
+            if start.set_up {
+                sign_in_form(form, over, start.csrf, start.client, next, start.sign_up)
+            } else {
+                nobody_yet()
+            }
         })
     }
 }
@@ -128,7 +132,9 @@ fn sign_in_form(
     csrf: String,
     client: Option<String>,
     next: String,
+    sign_up: bool,
 ) -> AnyView {
+    let sign_up = sign_up.then(|| view! { " · " <a href=paths::sign_up()>"Sign up"</a> }.erase());
     view! {
         <div class="alone">
             <PageHeader title="Log in" />
@@ -149,9 +155,7 @@ fn sign_in_form(
                 <PasswordField form=form name="password" label="Password" />
                 <SubmitButton form=form label="Log in" busy="Logging in…" />
             </PostForm>
-            <p class="auth-note muted">
-                "Forgot your password? Whoever operates this instance can set a new one for you."
-            </p>
+            <p class="auth-note"><a href=paths::forgot_password()>"Forgot your password?"</a> {sign_up}</p>
         </div>
     }
     .erase()

@@ -6,7 +6,7 @@
 use leptos::prelude::*;
 use model::{
     AppError, ConnectorId,
-    connectors::{Connector, HealthHistory, Probe, Tool, ToolDetail},
+    connectors::{Connector, HealthHistory, LocalServer, LocalState, Probe, Tool, ToolDetail},
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,8 @@ pub struct OneConnector {
     pub history: HealthHistory,
     /// How it authenticates itself.
     pub credentials: model::credentials::Credentials,
+    /// How its processes do, if it runs on the machine; for people who may change the connector.
+    pub local: Option<LocalState>,
     /// Server time, Unix milliseconds.
     pub now: i64,
 }
@@ -77,15 +79,24 @@ pub async fn load_connectors() -> Result<ConnectorList, AppError> {
 /// One connector with its tools.
 #[server(prefix = "/api", endpoint = "load_connector")]
 pub async fn load_connector(id: String) -> Result<OneConnector, AppError> {
+    use model::permissions::can;
+
     let ctx = crate::ssr::ctx()?;
-    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    let actor =
+        domain::OrgActor::<can::ConnectorsRead>::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
     let id = known(&id).map_err(crate::ssr::told(&ctx))?;
     let (connector, tools) =
         domain::connectors::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
     let history = domain::connectors::history(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
     let credentials =
         domain::upstream_oauth::config::get(&ctx.env, &actor, id).await.map_err(crate::ssr::told(&ctx))?;
-    Ok(OneConnector { connector, tools, history, credentials, now: ctx.env.now() })
+    let local = match actor.with::<can::ConnectorsWrite>() {
+        Ok(writer) => {
+            domain::connectors::local_state(&ctx.env, &writer, id).await.map_err(crate::ssr::told(&ctx))?
+        }
+        Err(_) => None,
+    };
+    Ok(OneConnector { connector, tools, history, credentials, local, now: ctx.env.now() })
 }
 
 /// One connector, and what deleting it would break.
@@ -116,7 +127,21 @@ pub async fn load_connector_to_delete(id: String) -> Result<ConnectorToDelete, A
     Ok(ConnectorToDelete { connector, keys, keys_left_empty })
 }
 
-/// Adds a connector; its URL is tried at once.
+/// The servers on the machine that the operator offers; none for people who may not add one.
+#[server(prefix = "/api", endpoint = "load_local_servers")]
+pub async fn load_local_servers() -> Result<Vec<LocalServer>, AppError> {
+    use model::permissions::can;
+
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::<can::ConnectorsRead>::require(&ctx).await.map_err(&told)?;
+    match actor.with::<can::ConnectorsWrite>() {
+        Ok(writer) => domain::connectors::local_servers(&ctx.env, &writer).await.map_err(&told),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+/// Adds a connector; its URL is tried at once. `local` is the name of a server on the machine, instead of a URL.
 #[server(prefix = "/api", endpoint = "add_connector")]
 pub async fn add_connector(
     name: String,
@@ -127,12 +152,15 @@ pub async fn add_connector(
     #[server(default)] header_value: Vec<String>,
     keep: Option<String>,
     sign_in: Option<String>,
+    #[server(default)] local: String,
 ) -> Result<(), AppError> {
     use domain::connectors::NewConnector;
+    use model::connectors::STDIO;
 
     let ctx = crate::ssr::ctx()?;
     let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
     let headers = typed_headers(header_name, header_value);
+    let url = if local.is_empty() { url } else { format!("{STDIO}{local}") };
     let new = NewConnector {
         name,
         slug,
@@ -164,6 +192,7 @@ pub async fn update_connector(
     #[server(default)] header_value: Vec<String>,
     #[server(default)] remove: Vec<String>,
     keep: Option<String>,
+    #[server(default)] first_byte: String,
 ) -> Result<(), AppError> {
     use domain::connectors::ConnectorChanges;
 
@@ -182,6 +211,7 @@ pub async fn update_connector(
         url,
         set_headers,
         remove_headers: remove,
+        first_byte,
         even_if_unreachable: keep.is_some(),
     };
     domain::connectors::update(&ctx.env, &actor, id, &changes).await.map_err(crate::ssr::told(&ctx))?;
@@ -294,6 +324,17 @@ pub async fn set_tool_policy(id: ConnectorId, enabled: bool) -> Result<(), AppEr
     domain::connectors::set_tool_policy(&ctx.env, &actor, id, policy).await.map_err(&told)?;
     let notice = if enabled { "quarantine-on" } else { "quarantine-off" };
     crate::ssr::redirect(&format!("{}?notice={notice}#tools", model::paths::connector(id)));
+    Ok(())
+}
+
+/// Decides whether a connector's names have its prefix on the organisation's endpoint.
+#[server(prefix = "/api", endpoint = "set_connector_prefix")]
+pub async fn set_connector_prefix(id: ConnectorId, enabled: bool) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    domain::connectors::set_unprefixed(&ctx.env, &actor, id, !enabled).await.map_err(&told)?;
+    crate::ssr::redirect(&format!("{}?notice=connector-saved#tools", model::paths::connector(id)));
     Ok(())
 }
 

@@ -52,8 +52,12 @@ impl LazyRoute for CredentialsPage {
                     <Callout tone=Tone::Neutral><p>"The demo server is in Gatehouse itself and takes no credentials."</p></Callout>
                 }
                 .erase(),
-                Transport::Http if may_write => change(save, &data),
-                Transport::Http => view! {
+                Transport::Stdio => view! {
+                    <Callout tone=Tone::Neutral><p>"This server runs on the machine of Gatehouse. What it needs to know, the operator writes into its environment in the configuration file."</p></Callout>
+                }
+                .erase(),
+                Transport::Http | Transport::Sse if may_write => change(save, &data),
+                Transport::Http | Transport::Sse => view! {
                     <Callout tone=Tone::Neutral>
                         <p>"You need " <code>{Permission::ConnectorsWrite.as_str()}</code> " to change this. Ask an owner, admin or developer of this organisation."</p>
                     </Callout>
@@ -153,7 +157,7 @@ fn state(data: &CredentialsData, may_write: bool, begin: Form<BeginAuthorization
     if kind == CredentialKind::Static {
         let edit = paths::edit_connector(data.credentials.connector);
         let what = if headers == 0 { "None".to_owned() } else { counted(headers, "static header") };
-        let edit = (may_write && data.transport == Transport::Http)
+        let edit = (may_write && matches!(data.transport, Transport::Http | Transport::Sse))
             .then(|| view! { " " <a href=edit>"Change static headers"</a> }.erase());
         return view! {
             <Card title="State">

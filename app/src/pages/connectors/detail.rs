@@ -3,7 +3,7 @@ use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{
     Permission,
-    connectors::{Connector, Health, Probe, Transport},
+    connectors::{Connector, Health, Probe, STDIO, Transport},
     credentials::{CredentialKind, Credentials},
     orgs::Me,
     paths,
@@ -13,6 +13,7 @@ use super::{
     api::{LoadConnector, OneConnector, SetConnectorEnabled, TestConnector},
     credentials::lost,
     health::health,
+    local::processes,
     parts::{counted, transport},
     tools::tools,
 };
@@ -42,9 +43,9 @@ impl LazyRoute for ConnectorPage {
         let switch = use_form::<SetConnectorEnabled>();
         let query = use_query_map();
         page(this.connector, move |one, me| {
-            let OneConnector { connector, tools: all, history, credentials, now } = one;
+            let OneConnector { connector, tools: all, history, credentials, local, now } = one;
             let may_write = me.can(Permission::ConnectorsWrite);
-            let (id, policy) = (connector.id, connector.tool_policy);
+            let of_tools = connector.clone();
             let disabled = (!connector.enabled).then(|| {
                 view! {
                     <Callout tone=Tone::Warn title="This connector is disabled">
@@ -68,9 +69,10 @@ impl LazyRoute for ConnectorPage {
                     {lost(credentials.authorization.as_ref().filter(|_| credentials.kind != CredentialKind::PerUser), now)}
                     {state(connector, &credentials, &me, now)}
                     {health(history, now)}
+                    {local.map(|local| processes(local, now))}
                     {move || {
                         let filter = query.with(|query| query.get_str("q").unwrap_or_default().to_owned());
-                        tools(id, policy, &all, filter, may_write)
+                        tools(&of_tools, &all, filter, may_write)
                     }}
                 </div>
             }
@@ -203,7 +205,11 @@ fn state(connector: Connector, credentials: &Credentials, me: &Me, now: i64) -> 
     });
     let reached = match connector.transport {
         Transport::Demo => "The demo server, inside Gatehouse itself".into_any(),
-        Transport::Http => view! { <code>{connector.url.clone()}</code> }.erase(),
+        Transport::Stdio => {
+            let name = connector.url.trim_start_matches(STDIO).to_owned();
+            view! { <span>"The server " <code>{name}</code> " on the machine of Gatehouse"</span> }.erase()
+        }
+        Transport::Http | Transport::Sse => view! { <code>{connector.url.clone()}</code> }.erase(),
     };
     let slug = connector.slug.to_string();
     let way = match (credentials.kind, connector.headers.len()) {

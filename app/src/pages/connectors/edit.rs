@@ -3,7 +3,10 @@ use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
     Permission,
-    connectors::{Connector, HIDDEN_QUERY, HeaderInfo, MAX_DESCRIPTION, MAX_NAME, Transport},
+    connectors::{
+        Connector, FIRST_BYTE, FIRST_BYTE_RANGE, HIDDEN_QUERY, HeaderInfo, MAX_DESCRIPTION, MAX_NAME,
+        Transport,
+    },
     paths,
 };
 
@@ -45,10 +48,25 @@ fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView 
     let (id, name, slug) = (connector.id.to_string(), connector.name, connector.slug.to_string());
     let url_hint = url_hint(&connector.url);
     let more = if connector.headers.is_empty() { "Static headers" } else { "More headers" };
+    let patience = (connector.transport != Transport::Demo).then(|| {
+        let (least, most) = FIRST_BYTE_RANGE;
+        view! {
+            <TextField
+                form=save
+                name="first_byte"
+                label="Time to the first byte, in seconds (optional)"
+                hint=format!("How long the server may take to begin an answer, from {least} to {most}. Left empty it is {FIRST_BYTE}. A tool's own time-out stands over it.")
+                value=connector.first_byte_seconds.map(|seconds| seconds.to_string()).unwrap_or_default()
+                inputmode="numeric"
+                max=3
+            />
+        }
+        .erase()
+    });
     let remote = match connector.transport {
-        // The demo server is in the process itself: it has no address and takes no credentials.
-        Transport::Demo => view! { <input type="hidden" name="url" value="" /> }.erase(),
-        Transport::Http => view! {
+        // In the process itself or on its machine: no address and no credentials are to be entered.
+        Transport::Demo | Transport::Stdio => view! { <input type="hidden" name="url" value="" /> }.erase(),
+        Transport::Http | Transport::Sse => view! {
             <TextField
                 form=save
                 name="url"
@@ -92,6 +110,7 @@ fn form(connector: Connector, now: i64, save: Form<UpdateConnector>) -> AnyView 
                         max=MAX_DESCRIPTION
                     />
                     {remote}
+                    {patience}
                     <div class="actions">
                         <SubmitButton form=save label="Save changes" />
                         <a class="button" href=back>"Cancel"</a>

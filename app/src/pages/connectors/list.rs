@@ -1,7 +1,7 @@
 use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
-use model::{Permission, connectors::Connector, orgs::Me, paths};
+use model::{Permission, connectors::Connector, credentials::CredentialKind, orgs::Me, paths};
 
 use super::{
     api::{ConnectorList, LoadConnectors},
@@ -119,7 +119,16 @@ fn row(connector: &Connector, now: i64) -> AnyView {
         Some(at) => view! { <span class="fine">"Checked " <Time at=at now=now /></span> }.erase(),
         None => view! { <span class="fine">"Not checked yet"</span> }.erase(),
     };
-    let auth = if connector.headers.is_empty() { "None" } else { "Static headers" };
+    let auth = match (connector.credentials, connector.headers.is_empty()) {
+        (CredentialKind::Static, true) => "None",
+        (CredentialKind::Static, false) => "Static headers",
+        (CredentialKind::PerUser, _) => "OAuth, each member",
+        (CredentialKind::AuthorizationCode | CredentialKind::ClientCredentials, _) => "OAuth",
+    };
+    let lost = connector.needs_reauth.then(|| {
+        let page = paths::connector_credentials(connector.id);
+        view! { <a href=page><Badge label="Needs re-authorisation" tone=Tone::Bad /></a> }.erase()
+    });
     let (state, tone) = if connector.enabled { ("Enabled", Tone::Ok) } else { ("Disabled", Tone::Neutral) };
     view! {
         <tr>
@@ -132,7 +141,7 @@ fn row(connector: &Connector, now: i64) -> AnyView {
             </td>
             <td data-label="Tools">{format!("{} of {} on", connector.tools_enabled, connector.tools_total)}</td>
             <td data-label="Transport">{transport(connector.transport)}</td>
-            <td data-label="Credentials">{auth}</td>
+            <td data-label="Credentials"><div class="two-lines">{auth} {lost}</div></td>
             <td data-label="State"><Badge label=state tone=tone /></td>
         </tr>
     }

@@ -8,6 +8,7 @@ mod detail;
 mod edit;
 mod health;
 mod list;
+mod local;
 mod new;
 mod own;
 mod parts;

@@ -7,34 +7,38 @@ use leptos::{
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
     Permission,
-    connectors::{MAX_DESCRIPTION, MAX_NAME},
+    connectors::{LocalServer, MAX_DESCRIPTION, MAX_NAME},
     paths, slug,
 };
 
 use super::{
-    api::AddConnector,
+    api::{AddConnector, LoadLocalServers},
     parts::{HeaderRows, KeepAnyway, SignInFirst},
 };
 use crate::{
-    components::{Card, Crumb, DeniedState, PageHeader, SubmitButton, TextArea, TextField},
+    components::{
+        Card, Choice, Crumb, DeniedState, PageHeader, SelectField, SubmitButton, TextArea, TextField,
+    },
     form::{ErrorSummary, Form, FormCore, PostForm, use_form},
-    page::page_for_me,
+    page::{Loaded, load, page},
 };
 
 /// Add connector.
-pub struct NewConnectorPage;
+pub struct NewConnectorPage {
+    servers: Loaded<Vec<LocalServer>>,
+}
 
 #[lazy_route]
 impl LazyRoute for NewConnectorPage {
     fn data() -> Self {
-        Self
+        Self { servers: load(LoadLocalServers {}) }
     }
 
-    fn view(NewConnectorPage: Self) -> AnyView {
+    fn view(this: Self) -> AnyView {
         let add = use_form::<AddConnector>();
-        page_for_me(move |me| {
+        page(this.servers, move |servers, me| {
             if me.can(Permission::ConnectorsWrite) {
-                form(add)
+                form(add, servers)
             } else {
                 view! { <DeniedState permission=Some(Permission::ConnectorsWrite) /> }.erase()
             }
@@ -42,7 +46,8 @@ impl LazyRoute for NewConnectorPage {
     }
 }
 
-fn form(add: Form<AddConnector>) -> AnyView {
+fn form(add: Form<AddConnector>, servers: Vec<LocalServer>) -> AnyView {
+    let local = (!servers.is_empty()).then(|| local(add.into(), servers));
     view! {
         <div class="narrow">
             <PageHeader
@@ -54,6 +59,7 @@ fn form(add: Form<AddConnector>) -> AnyView {
                 <PostForm form=add>
                     <ErrorSummary form=add />
                     <NameAndSlug form=add />
+                    {local}
                     <TextField
                         form=add
                         name="url"
@@ -82,6 +88,26 @@ fn form(add: Form<AddConnector>) -> AnyView {
                 </PostForm>
             </Card>
         </div>
+    }
+    .erase()
+}
+
+/// The servers on the machine of Gatehouse, where the operator offers some.
+fn local(form: FormCore, servers: Vec<LocalServer>) -> AnyView {
+    let elsewhere = Choice::new("", "Elsewhere, at the URL below");
+    let choices = servers.into_iter().map(|LocalServer { name, about }| {
+        let label = if about.is_empty() { name.clone() } else { format!("{name}: {about}") };
+        Choice::new(name, label)
+    });
+    let choices: Vec<_> = std::iter::once(elsewhere).chain(choices).collect();
+    view! {
+        <SelectField
+            form=form
+            name="local"
+            label="Where it runs"
+            hint="Or choose a server that the operator runs on the machine of Gatehouse. It needs no URL and no headers."
+            choices=choices
+        />
     }
     .erase()
 }

@@ -16,6 +16,8 @@ const HEADER_ROWS: usize = 3;
 pub(super) const fn transport(transport: Transport) -> &'static str {
     match transport {
         Transport::Http => "Streamable HTTP",
+        Transport::Sse => "HTTP+SSE of 2024-11-05",
+        Transport::Stdio => "Standard streams",
         Transport::Demo => "Built in",
     }
 }

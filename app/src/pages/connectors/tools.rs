@@ -2,12 +2,12 @@ use crate::erase::Erase as _;
 use leptos::prelude::*;
 use model::{
     ConnectorId,
-    connectors::{Review, Tool, ToolPolicy},
+    connectors::{Connector, Review, Tool, ToolPolicy},
     paths,
 };
 
 use super::{
-    api::{ApproveNewTools, SetToolEnabled, SetToolPolicy},
+    api::{ApproveNewTools, SetConnectorPrefix, SetToolEnabled, SetToolPolicy},
     parts::{Filter, RowError, counted, matches},
 };
 use crate::{
@@ -19,19 +19,18 @@ use crate::{
 const MANY: usize = 8;
 
 /// The tools of a connector, as far as they match the filter.
-pub(super) fn tools(
-    id: ConnectorId,
-    policy: ToolPolicy,
-    all: &[Tool],
-    filter: String,
-    may_write: bool,
-) -> AnyView {
+pub(super) fn tools(connector: &Connector, all: &[Tool], filter: String, may_write: bool) -> AnyView {
     let on = all.iter().filter(|tool| is_offered(tool)).count();
     let about = format!(
         "{on} of {} offered to agents. Descriptions and marks are the server's own words; Gatehouse does not check them.",
         all.len()
     );
-    let policy = quarantine(id, policy, may_write);
+    let id = connector.id;
+    let policy = view! {
+        {quarantine(id, connector.tool_policy, may_write)}
+        {prefix(connector, may_write)}
+    };
+    let policy = policy.erase();
     let waiting = to_review(id, all, may_write);
     if all.is_empty() {
         return view! {
@@ -105,6 +104,27 @@ fn quarantine(id: ConnectorId, policy: ToolPolicy, may_write: bool) -> AnyView {
                 <RowError form=switch />
             </div>
             <Switch form=switch label="Approve new and changed tools first" on=policy == ToolPolicy::Block allowed=may_write>
+                <input type="hidden" name="id" value=id.to_string() />
+            </Switch>
+        </div>
+    }
+    .erase()
+}
+
+/// Whether names have the prefix where several connectors are one.
+fn prefix(connector: &Connector, may_write: bool) -> AnyView {
+    let switch = use_form::<SetConnectorPrefix>();
+    let (id, on) = (connector.id, !connector.unprefixed);
+    view! {
+        <div class="tool-policy">
+            <div>
+                <p>"Names with the prefix " {format!("{}__", connector.slug)}</p>
+                <p class="fine">
+                    "It can be left out while this is the only connector. Agents then see the names that the server gave, and keep them when other connectors come."
+                </p>
+                <RowError form=switch />
+            </div>
+            <Switch form=switch label="Names with the prefix" on=on allowed=may_write>
                 <input type="hidden" name="id" value=id.to_string() />
             </Switch>
         </div>

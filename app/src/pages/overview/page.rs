@@ -46,8 +46,12 @@ fn overview_view(
     me: &Me,
 ) -> AnyView {
     let org = me.org.as_ref().map(|org| org.name.clone()).unwrap_or_default();
-    let steps = steps(&overview);
+    let mut steps = steps(&overview);
+    // Whoever works alone is done when the first call is made.
     let open = steps.iter().any(|step| !step.done) && !overview.onboarding_dismissed;
+    if me.can(Permission::TeamInvite) {
+        steps.push(invite_step(&overview));
+    }
     let onboarding = (open && me.can(Permission::ConnectorsWrite)).then(|| {
         onboarding(add_demo, dismiss, steps, overview.demo_available, me.can(Permission::ApiKeysCreate))
     });
@@ -106,6 +110,16 @@ fn steps(overview: &Overview) -> Vec<Step> {
             href: paths::profile_two_factor().to_owned(),
         },
     ]
+}
+
+/// Not alone any more.
+fn invite_step(overview: &Overview) -> Step {
+    Step {
+        done: overview.people > 1,
+        title: "Invite people".to_owned(),
+        about: "Colleagues manage connectors with you, or connect clients of their own.".to_owned(),
+        href: paths::team_invitations().to_owned(),
+    }
 }
 
 fn onboarding(
@@ -282,6 +296,7 @@ mod tests {
             active_keys: 0,
             connections: 0,
             last_call_at: None,
+            people: 1,
             second_factor: false,
             onboarding_dismissed: false,
             demo_available: true,
@@ -299,6 +314,9 @@ mod tests {
         overview.connections = 0;
         overview.last_call_at = Some(1);
         assert_eq!(done(&overview), 3);
+        assert!(!invite_step(&overview).done);
+        overview.people = 2;
+        assert!(invite_step(&overview).done);
         overview.second_factor = true;
         assert_eq!(done(&overview), 4);
     }

@@ -76,7 +76,7 @@ fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String,
                     />
                     <div class="field">
                         <p class="profile-label">"Email"</p>
-                        <p class="hint">"You log in with it. It cannot be changed here."</p>
+                        <p class="hint">"You log in with it. " <a href=paths::profile_account()>"Change email or password"</a></p>
                         <p class="profile-value">{me.email}</p>
                     </div>
                     <div class="actions">
@@ -92,6 +92,9 @@ fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String,
                     <RadioGroup form=appearance name="theme" label="Theme" value=theme choices=choices />
                     <SubmitButton form=appearance label="Save theme" kind=ButtonKind::Secondary />
                 </PostForm>
+            </Card>
+            <Card title="Account" about="Email, password, and the organisations that you are a member of.">
+                <LinkButton href=paths::profile_account() label="See your account" icon="user" />
             </Card>
             <Card title="Two-factor authentication" about="A code from your phone beside your password.">
                 <div class="actions">

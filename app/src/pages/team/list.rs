@@ -4,7 +4,7 @@ use model::{Permission, Role, orgs::Me, paths, team::TeamMember};
 
 use super::api::{LoadTeam, SetMemberRole};
 use crate::{
-    components::{Badge, ButtonKind, DataTable, Day, Icon, PageHeader, SubmitButton, Time, Tone},
+    components::{Badge, ButtonKind, DataTable, Day, Icon, LinkButton, PageHeader, SubmitButton, Time, Tone},
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form, use_form_for},
     page::{Loaded, load, page},
@@ -48,13 +48,18 @@ fn view_of(gone: Form<SetMemberRole>, team: &[TeamMember], me: &Me, now: i64) ->
             (row(member, form, settable, owner, removable, now), view! { <ErrorSummary form=form /> }.erase())
         })
         .unzip();
+    let invite = me.can(Permission::TeamInvite).then(|| {
+        view! { <LinkButton href=paths::team_invitations() label="Invite people" kind=ButtonKind::Primary icon="user-plus" /> }
+            .erase()
+    });
     view! {
-        <PageHeader title="Team" about=about />
+        <PageHeader title="Team" about=about nostrip:action=invite />
         <div class="stack">
             {gone}
             {failures}
             <DataTable caption="Members" columns=vec!["Member", "Role", "2FA", "Joined", "Last active", ""]>{rows}</DataTable>
             <p class="key-help">
+                <a href=paths::team_invitations()>"Invitations"</a> " · "
                 <a href=paths::team_roles()>"What each role may do"</a> " · "
                 <a href=paths::settings_audit()>"Audit log"</a>
             </p>

@@ -9,7 +9,7 @@ use crate::{
     Env, Error, Result,
     authz::{self, Principal},
     change::{Event, note},
-    mfa,
+    mfa, notices,
     orgs::{self, NewOrg},
     request::{Origin, RequestContext},
     throttle,
@@ -113,7 +113,7 @@ pub async fn complete_setup(
 }
 
 /// In the set-up form the field of the slug has another name.
-fn at_org_slug(error: Error) -> Error {
+pub(crate) fn at_org_slug(error: Error) -> Error {
     match error {
         Error::App(mut app) => {
             app.fields
@@ -143,7 +143,11 @@ fn joined(errors: impl IntoIterator<Item = Option<AppError>>) -> Error {
     first.into()
 }
 
-fn check_password(env: &Env, password: &str, about: &[&str]) -> core::result::Result<(), AppError> {
+pub(crate) fn check_password(
+    env: &Env,
+    password: &str,
+    about: &[&str],
+) -> core::result::Result<(), AppError> {
     env.passwords.check("password", password, about)
 }
 
@@ -283,7 +287,9 @@ pub async fn sign_in(
         )
         .into());
     };
+    let failures = attempt.failures_before();
     attempt.succeeded(&mut tx).await?;
+    notices::signed_in(env, &mut tx, user, known.is_some(), failures, origin).await?;
     let by = Principal::User { id: user.id, name: user.name.clone() };
     let step = if store::factors::has(&mut tx, user.id).await? {
         Some(mfa::begin(env, &mut tx, user).await?)
@@ -336,22 +342,10 @@ pub async fn sign_out(ctx: &RequestContext) -> Result<()> {
     Ok(())
 }
 
-/// Sets somebody's password, as the operator: their sessions end and their count of failures is forgotten.
-pub async fn set_password_by_operator(env: &Env, email: &str, password: &str) -> Result<()> {
-    let user = {
-        let mut tx = env.db.read().await?;
-        store::users::find_by_email(&mut tx, email).await?.ok_or_else(|| Error::not_found("user"))?
-    };
-    check_password(env, password, &[&user.email, &user.name])?;
-    let hash = env.passwords.hash(env.rng.as_ref(), password).await?;
-    let mut tx = env.db.write().await?;
-    store::users::set_password_hash(&mut tx, user.id, &hash, env.now()).await?;
-    store::sessions::delete_all_of_user(&mut tx, user.id).await?;
-    throttle::forget(&mut tx, &store::users::email_key(&user.email)).await?;
-    let event = Event::new("auth.password_reset").target("user", user.id, &user.email);
-    note_of_user(env, &mut tx, user.id, &Principal::Operator, &Origin::default(), &event, "ok").await?;
-    tx.commit().await?;
-    Ok(())
+/// The account with an address, for the operator.
+pub async fn find_by_email(env: &Env, email: &str) -> Result<UserId> {
+    let mut tx = env.db.read().await?;
+    Ok(store::users::find_by_email(&mut tx, email).await?.ok_or_else(|| Error::not_found("user"))?.id)
 }
 
 /// Changes the signed-in person's display name.
@@ -391,7 +385,7 @@ pub(crate) async fn note_of_user(
 
 /// A cookie that proves an earlier sign-in of this account from this browser: a random name and a MAC over it and the
 /// account. It opens nothing; it only keeps strangers' failures from locking a known browser out.
-fn device_cookie(env: &Env, user: UserId) -> String {
+pub(crate) fn device_cookie(env: &Env, user: UserId) -> String {
     let mut name = [0; 16];
     env.rng.fill(&mut name);
     let name = data_encoding::BASE64URL_NOPAD.encode(&name);

@@ -10,6 +10,7 @@ use model::{
 use crate::{
     Error, Result, org_security,
     request::{Origin, RequestContext, Wants},
+    suspension,
 };
 
 /// Who acts.
@@ -80,6 +81,7 @@ impl<P: Grant> OrgActor<P> {
         let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(unauthenticated)?;
         let (org, role) = membership(&mut tx, &user, signed_in.org).await?;
         same_org(&mut tx, ctx, &user, org).await?;
+        suspension::check(&mut tx, org).await?;
         org_security::admit(&ctx.env, &mut tx, &ctx.origin, org, user.id).await?;
         Self::of_member(org, role, Principal::User { id: user.id, name: user.name }, ctx.origin.clone())
     }

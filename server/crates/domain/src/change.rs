@@ -106,6 +106,11 @@ impl Change {
         Self { env: env.clone(), tx, org, principal, origin }
     }
 
+    /// The transaction again, for what goes on beyond the organisation. Whoever commits it tells [`crate::env::Changes`].
+    pub(crate) fn into_tx(self) -> Tx {
+        self.tx
+    }
+
     /// The transaction, for `store`'s functions.
     pub fn tx(&mut self) -> &mut Tx {
         &mut self.tx

@@ -15,7 +15,9 @@ use futures_util::future::BoxFuture;
 use http::{HeaderName, Uri};
 use model::{
     ApiKeyId, ConnectionId, ConnectionKeyId, ConnectorId, ConnectorSlug, GrantId, OrgId, OrgSlug, Scope,
-    UserId, connectors::Transport, oauth::ClientKind,
+    UserId,
+    connectors::{ToolPolicy, Transport},
+    oauth::ClientKind,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
@@ -331,16 +333,24 @@ pub struct PlaneConnector {
     pub name: String,
     /// How it is reached.
     pub transport: Transport,
-    /// Where, with the query that may hold a key; not looked at for [`Transport::Demo`].
+    /// Where, with the query that may hold a key; not looked at for [`Transport::Demo`]. For [`Transport::Stdio`] the host
+    /// is the server's name.
     pub url: Uri,
     /// What it is sent with every request.
     pub headers: Vec<(HeaderName, SecretString)>,
+    /// How long it may take to begin an answer, if not as long as others.
+    pub first_byte: Option<Duration>,
     /// The revision that it spoke when it was last checked.
     pub protocol_version: Option<String>,
     /// How it authenticates itself besides.
     pub auth: PlaneAuth,
     /// Its tools as last seen, in the server's order.
     pub tools: Vec<PlaneTool>,
+    /// What its server says about how to use it. Where definitions wait for approval nobody has approved this either, so it
+    /// is not here.
+    pub instructions: Option<Box<str>>,
+    /// Whether its names stand on the organisation's endpoint without its slug before them. One connector at most.
+    pub unprefixed: bool,
     /// Changes when the address or a header changes: then the connection to the server begins anew.
     pub version: i64,
 }
@@ -566,12 +576,15 @@ impl Planes {
             })
             .collect();
         let now = self.env.now();
+        let suspended = store::orgs::suspended_at(&mut tx, id).await?.is_some();
         let grants = store::oauth_grants::list_live(&mut tx, id, now).await?;
+        // In a suspended organisation access tokens are worth nothing; keys are known, and refused (OAR-04).
+        let grants = grants.into_iter().filter(|_| !suspended);
         // Whoever lost the role that connections need has none that work (OAR-04).
-        let grants = grants.into_iter().filter(|grant| may_connect(grant.role));
+        let grants = grants.filter(|grant| may_connect(grant.role));
         let grants = grants.filter_map(plane_grant).collect();
         let clients = store::oauth_clients::list(&mut tx, id).await?;
-        let machines = clients.into_iter().filter_map(plane_machine).collect();
+        let machines = clients.into_iter().filter(|_| !suspended).filter_map(plane_machine).collect();
         // As long as a token may still be accepted, its revocation counts.
         let revoked = store::signing_keys::list_revoked(&mut tx, id, now - tokens::LEEWAY).await?;
         let headers = store::connectors::list_headers(&mut tx, id).await?;
@@ -612,7 +625,7 @@ impl Planes {
         Ok(Some(Arc::new(OrgPlane {
             org: id,
             slug: org.slug,
-            suspended: false,
+            suspended,
             url_keys,
             keys,
             grants,
@@ -666,10 +679,14 @@ fn plane_connector(
 ) -> Result<PlaneConnector> {
     let wrong = |what: &str| Error::Internal(format!("the {what} of {} cannot be sent", row.id));
     let target = connectors::Target::open(data_key, org, &row, headers)?;
-    let url: Uri = if row.transport == Transport::Demo {
-        Uri::default()
-    } else {
-        target.whole_url().expose_secret().parse().map_err(|_| wrong("URL"))?
+    let url: Uri = match row.transport {
+        Transport::Demo => Uri::default(),
+        Transport::Stdio => {
+            format!("stdio://{}/", connectors::local_name(&row.url)).parse().map_err(|_| wrong("name"))?
+        }
+        Transport::Http | Transport::Sse => {
+            target.whole_url().expose_secret().parse().map_err(|_| wrong("URL"))?
+        }
     };
     let mut own = Vec::with_capacity(target.headers.len());
     for (name, value) in target.headers {
@@ -681,13 +698,17 @@ fn plane_connector(
         (version, &auth).hash(&mut both);
         version = both.finish().cast_signed();
     }
+    let said = row.instructions.as_deref().filter(|_| row.tool_policy == ToolPolicy::Alert);
     Ok(PlaneConnector {
+        instructions: said.map(Box::from),
+        unprefixed: row.unprefixed,
         tools: plane_tools(&row, tools.remove(&row.id).unwrap_or_default())?,
         version,
         id: row.id,
         slug: row.slug,
         name: row.name,
         transport: row.transport,
+        first_byte: connectors::first_byte(row.first_byte_seconds),
         protocol_version: row.protocol_version,
         url,
         headers: own,
@@ -791,9 +812,12 @@ mod tests {
                 transport: Transport::Demo,
                 url: Uri::default(),
                 headers: Vec::new(),
+                first_byte: None,
                 protocol_version: None,
                 auth: PlaneAuth::Headers,
                 tools: Vec::new(),
+                instructions: None,
+                unprefixed: false,
                 version: 1,
             })
         };

@@ -5,15 +5,15 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use model::{OrgId, Plan};
+use model::{OrgId, Plan, links::SignUp};
 use store::Db;
 use tokio::sync::broadcast;
 use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    doctor::Journal, idp::Jwks, mcp::upstream::Upstreams, net::Outbound, oauth, password::Passwords,
-    sealer::Sealer, signing::KeyRing, upstream_oauth,
+    doctor::Journal, idp::Jwks, mail::Mailer, mcp::upstream::Upstreams, net::Outbound, oauth,
+    password::Passwords, sealer::Sealer, signing::KeyRing, upstream_oauth,
 };
 
 /// Where time comes from. Tests move it; nothing else in the product reads the ambient clock.
@@ -89,6 +89,8 @@ pub struct Settings {
     pub demo: bool,
     /// The name of this process in audit events.
     pub node: String,
+    /// Whether strangers may make accounts.
+    pub sign_up: SignUp,
     /// How long an unused session lives, milliseconds (SES-04).
     pub session_idle_ms: i64,
     /// Whether clients may register themselves (RFC 7591).
@@ -125,6 +127,8 @@ pub struct Env {
     pub journal: Arc<Journal>,
     /// Hashes and verifies passwords.
     pub passwords: Arc<Passwords>,
+    /// Sends mails; `None` when the operator named no server for them.
+    pub mailer: Option<Arc<dyn Mailer>>,
     /// The only way out to the network.
     pub outbound: Outbound,
     /// The clients of connectors' servers.

@@ -153,6 +153,8 @@ pub async fn put_member(
                 .into());
             }
             store::members::set_role(change.tx(), actor.org(), user.id, role).await?;
+            store::sessions::renew_all(change.tx(), user.id).await?;
+            crate::invitations::take_back_of(env, &mut change, actor.org(), user.id, Some(role)).await?;
             let event = Event::new("team.role_changed").target("user", user.id, &user.email).changed(
                 "role",
                 old.as_str(),
@@ -164,6 +166,7 @@ pub async fn put_member(
         None => {
             let now = env.now();
             store::members::insert(change.tx(), actor.org(), user.id, role, now).await?;
+            store::sessions::renew_all(change.tx(), user.id).await?;
             let data = serde_json::json!({"user_id": user.id, "email": user.email, "role": role.as_str()});
             let event = Event::new("team.member_added")
                 .target("user", user.id, &user.email)
@@ -392,6 +395,11 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
             .max(store::connections::last_used(&mut tx, org_id).await?)
             // Machines, tokens of an identity provider and people at the playground have neither.
             .max(store::request_log::last_at(&mut tx, org_id).await?),
+        people: u32::try_from(
+            store::members::list(&mut tx, org_id).await?.len()
+                + store::invitations::list_open(&mut tx, org_id).await?.len(),
+        )
+        .unwrap_or(u32::MAX),
         onboarding_dismissed: store::orgs::onboarding_dismissed_at(&mut tx, org_id).await?.is_some(),
         demo_available: env.settings.demo
             && !connectors.iter().any(|c| c.transport == model::connectors::Transport::Demo),

@@ -15,7 +15,8 @@ use crate::{
     Env, Error, OrgActor, Result,
     authz::{self, Principal},
     change::{Change, Event},
-    connections,
+    connections, invitations,
+    mail::{self, letters},
     pin::Guarded,
     request::RequestContext,
 };
@@ -65,12 +66,17 @@ pub async fn leaving(env: &Env, actor: &OrgActor<can::TeamRead>, user: UserId) -
     let member = list(env, actor).await?.into_iter().find(|member| member.user == user);
     let member = member.ok_or_else(not_a_member)?;
     let mut tx = env.db.read().await?;
-    let sessions = store::sessions::list_of_user(&mut tx, user).await?.len();
+    let elsewhere = store::orgs::list_of_user(&mut tx, user).await?.len() > 1;
+    let sessions = if elsewhere {
+        store::sessions::count_in_view(&mut tx, user, actor.org()).await?
+    } else {
+        i64::try_from(store::sessions::list_of_user(&mut tx, user).await?.len()).unwrap_or(i64::MAX)
+    };
     let connections = store::connections::list_of_user(&mut tx, actor.org(), user).await?;
     let keys = keys_of(&mut tx, actor.org(), user, &member.name).await?;
     Ok(Leaving {
         member,
-        sessions: i64::try_from(sessions).unwrap_or(i64::MAX),
+        sessions,
         connections: connections
             .iter()
             .filter(|row| row.revoked_at.is_none())
@@ -160,6 +166,11 @@ pub async fn set_role(env: &Env, actor: &OrgActor<can::TeamRoles>, user: UserId,
     }
     let person = store::users::find(change.tx(), user).await?.ok_or_else(not_a_member)?;
     store::members::set_role(change.tx(), org, user, role).await?;
+    store::sessions::renew_all(change.tx(), user).await?;
+    invitations::take_back_of(env, &mut change, org, user, Some(role)).await?;
+    if !own && let Some(org) = store::orgs::find(change.tx(), org).await? {
+        mail::notify(env, change.tx(), letters::role_changed(&person.email, &org.name, role)).await?;
+    }
     let event = Event::new("team.role_changed").target("user", user, &person.email).changed(
         "role",
         old.as_str(),
@@ -195,7 +206,7 @@ pub async fn leave(ctx: &RequestContext, org: OrgId) -> Result<()> {
     change.commit(event).await
 }
 
-async fn take_out(
+pub(crate) async fn take_out(
     env: &Env,
     change: &mut Change,
     org: OrgId,
@@ -217,13 +228,23 @@ async fn take_out(
             cut += 1;
         }
     }
+    invitations::take_back_of(env, change, org, user, None).await?;
     store::members::delete(change.tx(), org, user).await?;
-    // Somebody who leaves by themself stays logged in for their other organisations.
-    let ended = if action == "team.member_left" {
+    let by_others = action != "team.member_left";
+    // Somebody who leaves by themself stays logged in. Somebody who is removed does so where they work for others: nobody
+    // logs people out of an organisation that is not theirs.
+    let ended = if !by_others {
         0
-    } else {
+    } else if store::orgs::list_of_user(change.tx(), user).await?.is_empty() {
         store::sessions::delete_all_of_user(change.tx(), user).await?
+    } else {
+        store::sessions::delete_in_view(change.tx(), user, org).await?
     };
+    // Their rights changed, so what is left gets new identifiers (SES-02).
+    store::sessions::renew_all(change.tx(), user).await?;
+    if by_others && let Some(org) = store::orgs::find(change.tx(), org).await? {
+        mail::notify(env, change.tx(), letters::removed(&person.email, &org.name)).await?;
+    }
     let data = json!({"user_id": user, "email": person.email, "role": old.as_str()});
     Ok(Event::new(action)
         .target("user", user, &person.email)

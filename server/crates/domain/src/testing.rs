@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,6 +20,7 @@ use crate::{
     doctor::Journal,
     env::{Changes, ManualClock},
     idp::Jwks,
+    mail::{Letter, Mailer, SendError},
     mcp::upstream::{UpstreamSettings, Upstreams},
     mfa,
     net::{Outbound, OutboundSettings},
@@ -63,6 +64,51 @@ pub struct TestEnv {
     pub clock: Arc<ManualClock>,
     /// Its database.
     pub db: TestDb,
+    /// Where its mails go.
+    pub mailbox: Arc<Mailbox>,
+}
+
+/// Keeps the mails that are sent, and refuses them on demand.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    letters: Mutex<Vec<Letter>>,
+    refusal: Mutex<Option<SendError>>,
+}
+
+impl Mailbox {
+    /// Refuses what comes from now on, or takes it again.
+    pub fn refuse(&self, refusal: Option<SendError>) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+
+    /// Takes the mails out, the oldest first.
+    pub fn take(&self) -> Vec<Letter> {
+        core::mem::take(&mut self.letters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Mailer for Mailbox {
+    fn send<'a>(
+        &'a self,
+        letter: &'a Letter,
+        _id: &'a str,
+        _at: i64,
+    ) -> futures_util::future::BoxFuture<'a, Result<(), SendError>> {
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move {
+            if let Some(refusal) = refusal {
+                return Err(refusal);
+            }
+            self.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter.clone());
+            Ok(())
+        })
+    }
+}
+
+/// The token of the one link in a mail.
+pub fn token_of(letter: &Letter) -> String {
+    let link = letter.text.lines().find(|line| line.starts_with("http")).expect("a link in the mail");
+    link.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 /// A person in an organisation.
@@ -104,6 +150,7 @@ impl TestEnv {
         let db = TestDb::new(kind).await;
         let clock = ManualClock::at(1_790_000_000_000);
         let rng = Arc::new(SeededRng::default());
+        let mailbox = Arc::new(Mailbox::default());
         let outbound = Outbound::new(OutboundSettings {
             allow: allow.parse().expect("an allow list"),
             user_agent: "gatehouse/test".to_owned(),
@@ -128,11 +175,13 @@ impl TestEnv {
                 UpstreamSettings::default(),
             ),
             outbound,
+            mailer: Some(mailbox.clone()),
             settings: Arc::new(Settings {
                 public_url: "http://localhost:3000".parse().expect("a URL"),
                 default_plan: Plan::Enterprise,
                 demo: true,
                 node: "test".to_owned(),
+                sign_up: model::links::SignUp::default(),
                 session_idle_ms: 8 * 60 * 60 * 1000,
                 registration: true,
                 cimd: true,
@@ -142,7 +191,13 @@ impl TestEnv {
             oauth: Arc::new(Shared::with_patience(Duration::from_millis(500))),
             upstream: Arc::new(upstream_oauth::Shared::with_patience(Duration::from_secs(2))),
         };
-        Self { env, clock, db }
+        Self { env, clock, db, mailbox }
+    }
+
+    /// Sends all mails that are due, and takes them out of the mailbox.
+    pub async fn mails(&self) -> Vec<Letter> {
+        while crate::mail::deliver_due(&self.env).await.expect("mails are sent") > 0 {}
+        self.mailbox.take()
     }
 
     /// An organisation with one owner, `owner@{slug}.example`.
@@ -264,6 +319,8 @@ impl TestEnv {
             created_at: now,
             last_seen_at: now,
             expires_at: now + GRANT,
+            in_view: signed_in.org,
+            renew: false,
         };
         let mut tx = self.env.db.write().await.expect("a transaction");
         store::sessions::upsert(&mut tx, &row).await.expect("a session");

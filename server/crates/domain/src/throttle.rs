@@ -116,6 +116,11 @@ pub(crate) async fn begin(
 }
 
 impl Attempt {
+    /// Failures in a row before this attempt.
+    pub(crate) fn failures_before(&self) -> i64 {
+        self.before.failures
+    }
+
     /// Takes the count back: the password was right.
     pub(crate) async fn succeeded(self, tx: &mut store::Tx) -> Result<()> {
         self.give_back_address(tx).await?;

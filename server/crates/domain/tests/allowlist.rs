@@ -161,6 +161,8 @@ env_test!(ipa_04_the_dry_run_tells_who_would_have_been_refused, |t| async {
         created_at: t.env.now(),
         last_seen_at: t.env.now(),
         expires_at: t.env.now() + MINUTE,
+        in_view: None,
+        renew: false,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();

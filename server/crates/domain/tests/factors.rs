@@ -183,7 +183,7 @@ env_test!(mfa_05_turning_it_off_takes_password_and_code, |t| async {
     assert_eq!(off("not the password", &codes[0]).await.unwrap_err().code, "wrong_password");
     let wrong = off(PASSWORD, "000000").await.unwrap_err();
     assert_eq!((wrong.kind, wrong.code.as_str()), (ErrorKind::Invalid, "wrong_code"));
-    accounts::set_password_by_operator(&t.env, &email(&acme), PASSWORD).await.unwrap();
+    domain::own_account::set_password_by_operator(&t.env, &email(&acme), PASSWORD).await.unwrap();
     half(&t, &email(&acme)).await;
     off(PASSWORD, &codes[0]).await.expect("both");
     assert!(mfa::status(&acme.ctx).await.unwrap().since.is_none());

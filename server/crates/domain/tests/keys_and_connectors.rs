@@ -451,6 +451,7 @@ fn moved_to(url: &str) -> ConnectorChanges {
         url: url.to_owned(),
         set_headers: Vec::new(),
         remove_headers: Vec::new(),
+        first_byte: String::new(),
         even_if_unreachable: true,
     }
 }

@@ -95,6 +95,8 @@ env_test!(ses_03_who_is_removed_loses_sessions_and_connections_and_leaves_keys, 
         created_at: t.env.now(),
         last_seen_at: t.env.now(),
         expires_at: t.env.now() + 1000,
+        in_view: None,
+        renew: false,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();

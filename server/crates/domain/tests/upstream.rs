@@ -29,6 +29,8 @@ use serde_json::{Value, json};
 #[derive(Clone, Default)]
 struct Server {
     tools: Arc<Mutex<String>>,
+    /// Further members of what it says about itself.
+    says: Arc<Mutex<String>>,
     down: Arc<AtomicBool>,
     listed: Arc<AtomicUsize>,
 }
@@ -57,7 +59,7 @@ impl Exchange for Server {
                 self.listed.fetch_add(1, Ordering::SeqCst);
                 format!(r#"{{"tools":{}}}"#, self.tools.lock().unwrap())
             } else {
-                r#"{"supportedVersions":["2026-07-28"]}"#.to_owned()
+                format!(r#"{{"supportedVersions":["2026-07-28"]{}}}"#, self.says.lock().unwrap())
             };
             let answer = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, message["id"]);
             let body = stream::iter([Ok(Bytes::from(answer))]).boxed();
@@ -348,4 +350,60 @@ env_test!(ten_01_tools_of_another_organisation_are_not_found, |t| async {
     ] {
         assert_eq!(told(error).kind, model::ErrorKind::NotFound);
     }
+});
+
+env_test!(what_a_server_says_about_itself_is_kept, |t| async {
+    let server = Server::default();
+    server.offer(&json!([]));
+    let say = |text: &str| *server.says.lock().unwrap() = format!(r#","instructions":{}"#, json!(text));
+    let env = process(&t, &server);
+    let owner = t.org("acme").await;
+    say("Ask for\na list \u{202e}first.\u{0}");
+    let id = add(&env, &owner, "alpha").await;
+    assert_eq!(plane(&env, &owner).await.instructions.as_deref(), Some("Ask for\na list first."));
+    // What it says later counts from the next check on, in a new snapshot; the client asks it anew.
+    let check = async |text: &str| {
+        let before =
+            Planes::load(env.clone()).await.unwrap().plane(owner.org_id()).await.unwrap().unwrap().version;
+        say(text);
+        let again = process(&t, &server);
+        connectors::test(&again, &owner.actor().await, id).await.unwrap().unwrap();
+        let after =
+            Planes::load(env.clone()).await.unwrap().plane(owner.org_id()).await.unwrap().unwrap().version;
+        after > before
+    };
+    assert!(!check("Ask for\na list \u{202e}first.\u{0}").await, "the same is no news");
+    assert!(check(&"x".repeat(10_000)).await);
+    assert_eq!(plane(&env, &owner).await.instructions.as_deref().map(str::len), Some(4096));
+    assert!(check("").await);
+    assert_eq!(plane(&env, &owner).await.instructions, None);
+    // Where definitions wait for approval nobody has approved what it says.
+    assert!(check("Something new.").await);
+    connectors::set_tool_policy(&env, &owner.actor().await, id, ToolPolicy::Block).await.unwrap();
+    assert_eq!(plane(&env, &owner).await.instructions, None);
+});
+
+env_test!(ups_12_only_a_lone_connector_loses_its_prefix, |t| async {
+    let server = Server::default();
+    server.offer(&json!([tool("echo", ""), tool("beta__echo", "")]));
+    let env = process(&t, &server);
+    let owner = t.org("acme").await;
+    let alpha = add(&env, &owner, "alpha").await;
+    connectors::set_unprefixed(&env, &owner.actor().await, alpha, true).await.unwrap();
+    assert!(plane(&env, &owner).await.unprefixed);
+    assert_eq!(one(&env, &owner, alpha, "beta__echo").await.public_name, "beta__echo");
+    // It keeps its names when another comes, but for one that is the other's by its prefix, and that is said.
+    let beta = add(&env, &owner, "beta").await;
+    assert!(connectors::get(&env, &owner.actor().await, alpha).await.unwrap().0.unprefixed);
+    assert_eq!(one(&env, &owner, alpha, "echo").await.clash, None);
+    assert_eq!(one(&env, &owner, alpha, "beta__echo").await.clash.as_deref(), Some("of the connector beta"));
+    assert_eq!(one(&env, &owner, beta, "echo").await.public_name, "beta__echo");
+    // Two without would take each other's names.
+    let refused = connectors::set_unprefixed(&env, &owner.actor().await, beta, true).await.unwrap_err();
+    assert_eq!(told(refused).code, "prefix_needed");
+    connectors::set_unprefixed(&env, &owner.actor().await, alpha, false).await.unwrap();
+    assert_eq!(one(&env, &owner, alpha, "echo").await.public_name, "alpha__echo");
+    let foreign = t.org("bolt").await.actor().await;
+    let refused = connectors::set_unprefixed(&env, &foreign, alpha, true).await.unwrap_err();
+    assert_eq!(told(refused).kind, model::ErrorKind::NotFound);
 });

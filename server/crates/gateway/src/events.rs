@@ -13,12 +13,15 @@ use domain::mcp::{IMPLEMENTATION, json, meta, sse};
 use futures_util::{future::join_all, stream};
 use model::ConnectorId;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::mpsc,
     time::{Instant, Interval, timeout},
 };
 
 use crate::{
+    attend::Attending,
+    ending::Ending,
     handler::Caller,
+    limits::StreamSlot,
     outbox::Position,
     planes::ReadyConnector,
     reply,
@@ -34,6 +37,8 @@ const READY: Duration = Duration::from_millis(1500);
 const LIFE: Duration = Duration::from_hours(1);
 /// For how long news are kept for a session whose stream broke off.
 const GRACE: Duration = Duration::from_mins(2);
+/// What a stream ends with when the process stops.
+pub(crate) const LEAVING: &[u8] = b": this server is about to stop; open the stream again\n\n";
 /// News that wait for one listener.
 const EAR: usize = 64;
 
@@ -120,6 +125,9 @@ impl Ears {
                     .and_then(|(slug, own)| Some((caller.ready.connector(slug)?, own)))
                 {
                     Some((connector, own)) => Some((connector.plane.id, own)),
+                    None if caller.ready.unprefixed().is_some() => {
+                        caller.ready.unprefixed().map(|connector| (connector.plane.id, uri.as_str()))
+                    }
                     // Without a prefix it can only be of the one connector that there is.
                     None if connectors.len() == 1 => Some((connectors[0].plane.id, uri.as_str())),
                     None => None,
@@ -229,7 +237,8 @@ struct Listen {
     id: String,
     since: Instant,
     sent_at: Instant,
-    _permit: OwnedSemaphorePermit,
+    ending: Ending,
+    _permit: StreamSlot,
 }
 
 impl Listen {
@@ -266,7 +275,11 @@ impl Listen {
 
     async fn step(mut self) -> Option<(Bytes, Option<Self>)> {
         loop {
-            let heard = self.ears.next().await;
+            let (heard, is_over) = tokio::select! {
+                biased;
+                heard = self.ears.next() => (heard, self.since.elapsed() > LIFE),
+                () = self.ending.come() => (Vec::new(), true),
+            };
             let mut out = Vec::new();
             for one in &heard {
                 if *one == Heard::Over {
@@ -279,7 +292,7 @@ impl Listen {
                     sse::encode(&mut out, message.as_bytes());
                 }
             }
-            if self.since.elapsed() > LIFE {
+            if is_over {
                 let result = format!(
                     r#"{{"resultType":"complete","_meta":{{{},"{}":{IMPLEMENTATION}}}}}"#,
                     self.meta(),
@@ -306,12 +319,14 @@ pub(crate) async fn listen(
     only: Option<ConnectorId>,
     id: &str,
     filter: Filter,
-    permit: OwnedSemaphorePermit,
+    permit: StreamSlot,
 ) -> Response {
+    let ending = caller.inner.streams.ending();
+    caller.trace.given();
     let ears = Ears::new(caller, only, filter);
     ears.ready().await;
-    let listen =
-        Listen { ears, id: id.to_owned(), since: Instant::now(), sent_at: Instant::now(), _permit: permit };
+    let now = Instant::now();
+    let listen = Listen { ears, id: id.to_owned(), since: now, sent_at: now, ending, _permit: permit };
     let first = listen.acknowledged();
     let rest = stream::unfold(Some(listen), |state| async move { state?.step().await });
     let body = futures_util::StreamExt::chain(stream::iter([first]), rest);
@@ -324,6 +339,7 @@ async fn pump(caller: Caller, only: Option<ConnectorId>, live: Arc<Live>) {
     let filter =
         || Filter { tools: true, prompts: true, resources: true, uris: live.subscriptions().clone() };
     let mut ears = Ears::new(caller, only, filter());
+    let mut attending = Attending::new(&live);
     let mut read_at = Instant::now();
     loop {
         if live.readers.load(Ordering::SeqCst) > 0 {
@@ -331,9 +347,12 @@ async fn pump(caller: Caller, only: Option<ConnectorId>, live: Arc<Live>) {
         } else if read_at.elapsed() > GRACE {
             break;
         }
+        attending.look(&ears.watch.caller, only);
         let heard = tokio::select! {
             biased;
             () = live.ended.cancelled() => break,
+            // Perhaps a server has a session of the client's now.
+            () = live.called.notified() => continue,
             () = live.changed.notified() => {
                 ears.filter = filter();
                 ears.sync();
@@ -376,7 +395,8 @@ struct Get {
     tick: Interval,
     since: Instant,
     sent_at: Instant,
-    _permit: OwnedSemaphorePermit,
+    ending: Ending,
+    _permit: StreamSlot,
 }
 
 impl Get {
@@ -393,7 +413,7 @@ impl Get {
         let at = live.outbox.id_at(&self.position);
         // Clients of before 2025-11-25 do not expect an event without data.
         if live.version == "2025-11-25" {
-            format!("id: {at}\nretry: 2000\ndata:\n\n").into()
+            format!("id: {at}\nretry: 1000\ndata:\n\n").into()
         } else {
             Bytes::from_static(b": listening\n\n")
         }
@@ -406,6 +426,7 @@ impl Get {
                 biased;
                 _ = self.tick.tick() => {}
                 () = live.ended.cancelled() => return None,
+                () = self.ending.come() => return Some((Bytes::from_static(LEAVING), None)),
                 next = live.outbox.next(&mut self.position) => {
                     // Another stream of the same session has taken over.
                     let (id, message) = next?;
@@ -439,10 +460,12 @@ pub(crate) fn get(
     only: Option<ConnectorId>,
     live: &Arc<Live>,
     last_seen: Option<&str>,
-    permit: OwnedSemaphorePermit,
+    permit: StreamSlot,
 ) -> Response {
+    let ending = caller.inner.streams.ending();
     let watch = Watchful::new(caller);
     let get = Get {
+        ending,
         reader: Reader::new(live),
         position: live.outbox.read(last_seen),
         tick: watch.interval(),

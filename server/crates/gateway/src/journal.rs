@@ -184,11 +184,20 @@ impl Trace {
         self.notes().standings[at] = Some(standing);
     }
 
-    /// It counts as a call from here on, and is sent to its connector.
-    pub(crate) fn passed_on(&self) {
+    /// It is sent to its connector, and counts as a call if it is `paid`.
+    pub(crate) fn passed_on(&self, paid: bool) {
         let mut notes = self.notes();
-        notes.counted = true;
-        notes.passed_on_at = Some(Instant::now());
+        notes.counted |= paid;
+        notes.passed_on_at.get_or_insert_with(Instant::now);
+    }
+
+    /// What was asked for has been given, whatever becomes of the stream that it is given on: there is no one answer.
+    pub(crate) fn given(&self) {
+        let mut notes = self.notes();
+        if notes.passed_on_at.is_some() {
+            notes.answered_at.get_or_insert_with(Instant::now);
+        }
+        notes.outcome.get_or_insert(Outcome::Ok);
     }
 
     /// Does the work of passing it on, so that whoever sends it can tell when the answer began.
@@ -230,6 +239,12 @@ impl Trace {
         notes.status = error.status.as_u16();
         notes.code = Some(error.code);
         notes.message = error.message.chars().take(400).collect();
+    }
+
+    /// Tells how the request stands with its limits.
+    pub(crate) fn tell(&self, mut response: Response) -> Response {
+        tell(response.headers_mut(), self.notes().standings.iter().flatten());
+        response
     }
 
     /// The answer as it leaves: it tells how the request stands with its limits, and is followed to its end.

@@ -8,7 +8,9 @@
 //! A request passes, in this order: `guard` (Host, Origin), `auth` (credential for that organisation), `handler`
 //! (method, headers, body, era), `tools` (scope, routing), and comes back through `reply` or `stream`.
 
+mod attend;
 mod auth;
+mod ending;
 mod events;
 mod guard;
 mod handler;
@@ -22,6 +24,7 @@ mod owned;
 mod planes;
 mod questions;
 mod reply;
+mod resume;
 mod seen;
 mod sessions;
 mod state;
@@ -61,8 +64,8 @@ use model::{ConnectorId, OrgId, paths};
 use url::Url;
 
 use crate::{
-    guard::Site, held::HeldCalls, limits::Limits, old::Channels, planes::Planes, sessions::Sessions,
-    watch::Watchers,
+    ending::Streams, guard::Site, held::HeldCalls, limits::Limits, old::Channels, planes::Planes,
+    resume::Room, sessions::Sessions, watch::Watchers,
 };
 
 /// Hears of every request with a valid credential. It is called on the path of each call, so it must be cheap: it notes, and
@@ -114,6 +117,8 @@ pub struct Settings {
     pub turn: Duration,
     /// Event streams of one principal at once (REQ-06). A call over it is answered without a stream.
     pub streams_per_key: usize,
+    /// Event streams of one organisation at once.
+    pub streams_per_org: usize,
     /// Between two signs of life on a stream.
     pub heartbeat: Duration,
     /// How often a stream asks whether its credential still works (APK-05: at most 5 s).
@@ -141,6 +146,7 @@ impl Settings {
             waiting_per_key: 256,
             turn: Duration::from_secs(2),
             streams_per_key: 16,
+            streams_per_org: 1000,
             heartbeat: Duration::from_secs(15),
             recheck: Duration::from_secs(2),
             page: 1000,
@@ -187,6 +193,8 @@ struct Inner {
     sessions: Sessions,
     held: HeldCalls,
     channels: Channels,
+    streams: Streams,
+    room: Room,
     watchers: Arc<Watchers>,
     /// Connectors that left the last question about all of them unanswered: the next one waits for them only briefly.
     unwell: Mutex<HashSet<ConnectorId>>,
@@ -230,6 +238,8 @@ impl Gateway {
             sessions,
             held: HeldCalls::default(),
             channels: Channels::default(),
+            streams: Streams::default(),
+            room: Room::default(),
             watchers: Arc::new(Watchers::new(refresh)),
             unwell: Mutex::default(),
             tickets,
@@ -254,6 +264,23 @@ impl Gateway {
     /// Gives back what this process holds of quotas and does not use: now and then, and all of it when it stops.
     pub async fn settle(&self, at_end: bool) {
         self.0.limits.settle(at_end).await;
+    }
+
+    /// Ends the event streams that are open, so that their clients go on elsewhere (D12). Calls that run are left alone, and
+    /// whoever still comes is served: a stream opened from now on lasts until [`Gateway::close`].
+    pub fn leave(&self) {
+        self.0.streams.leave();
+    }
+
+    /// Ends all event streams, also those that are opened later: nothing is accepted any more.
+    pub fn close(&self) {
+        self.0.streams.close();
+    }
+
+    /// Waits, after [`Gateway::close`], for what runs here without a connection of its own, so that the last request has
+    /// been told to the [`Meter`].
+    pub async fn finished(&self) {
+        self.0.streams.tasks.wait().await;
     }
 
     /// Says that any organisation may have changed, as after news were missed.

@@ -21,7 +21,7 @@ use http::{HeaderValue, Method, StatusCode, header, request};
 use http_body_util::BodyExt as _;
 use model::paths;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::{mpsc, watch},
     time::{Instant, Interval},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -29,7 +29,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     Gateway, Inner,
     auth::Endpoint,
+    ending::Ending,
+    events::LEAVING,
     handler::{self, SESSION_ID, method_not_allowed},
+    limits::StreamSlot,
     reply::{self, RpcError, empty},
     sessions::Holder,
     watchful::Watchful,
@@ -48,6 +51,24 @@ struct Channel {
     session: Mutex<Option<String>>,
     /// Cancelled when the stream ends, and with it all that was to be answered on it.
     ended: CancellationToken,
+    /// Messages that are being answered.
+    answering: watch::Sender<usize>,
+}
+
+impl Channel {
+    fn answering(&self) -> Answering<'_> {
+        self.answering.send_modify(|count| *count += 1);
+        Answering(self)
+    }
+}
+
+/// One message that is being answered.
+struct Answering<'c>(&'c Channel);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.answering.send_modify(|count| *count -= 1);
+    }
 }
 
 /// The open streams of this node.
@@ -106,14 +127,19 @@ async fn serve(inner: Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts, 
         connector: endpoint.connector.map(str::to_owned),
     };
     match head.method {
-        Method::GET => match inner.limits.stream(&caller) {
-            Ok(permit) => open(&inner, endpoint, caller, holder, permit),
-            Err(error) => error.respond(None),
-        },
+        Method::GET => {
+            let admitted = inner.limits.admit(&caller).await;
+            let trace = Arc::clone(&caller.trace);
+            trace.tell(match admitted.and_then(|()| inner.limits.stream(&caller)) {
+                Ok(permit) => open(&inner, endpoint, caller, holder, permit),
+                Err(error) => error.respond(None),
+            })
+        }
         Method::POST => match find(&inner, &head, &holder) {
             Some(channel) => {
                 let (slug, connector) = (endpoint.slug.to_owned(), endpoint.connector.map(str::to_owned));
-                tokio::spawn(answer(inner, channel, slug, connector, head, body));
+                let tasks = inner.streams.tasks.clone();
+                tasks.spawn(answer(inner, channel, slug, connector, head, body));
                 empty(StatusCode::ACCEPTED)
             }
             None => RpcError::new(
@@ -134,14 +160,17 @@ fn open(
     endpoint: Endpoint<'_>,
     caller: handler::Caller,
     holder: Holder,
-    permit: OwnedSemaphorePermit,
+    permit: StreamSlot,
 ) -> Response {
     let mut bytes = [0; 16];
     inner.rng.fill(&mut bytes);
     let id = u128::from_be_bytes(bytes);
     let (to, from) = mpsc::channel(WAITING);
     let ended = CancellationToken::new();
-    let channel = Arc::new(Channel { holder, to, session: Mutex::default(), ended: ended.clone() });
+    let answering = watch::Sender::new(0);
+    let channel =
+        Arc::new(Channel { holder, to, session: Mutex::default(), ended: ended.clone(), answering });
+    let quiet = channel.answering.subscribe();
     inner.channels.table().insert(id, channel);
     let path = match endpoint.connector {
         None => paths::mcp(endpoint.slug),
@@ -152,6 +181,8 @@ fn open(
     let watch = Watchful::new(caller);
     let stream_state = Reading {
         tick: watch.interval(),
+        ending: Some(inner.streams.ending()),
+        quiet,
         watch,
         connector: endpoint.connector.map(str::to_owned),
         from,
@@ -171,8 +202,12 @@ struct Reading {
     from: mpsc::Receiver<Bytes>,
     tick: Interval,
     sent_at: Instant,
+    /// Absent once the process has begun to stop.
+    ending: Option<Ending>,
+    /// How many messages are being answered.
+    quiet: watch::Receiver<usize>,
     _open: Open,
-    _permit: OwnedSemaphorePermit,
+    _permit: StreamSlot,
 }
 
 impl Reading {
@@ -184,6 +219,13 @@ impl Reading {
                 piece = self.from.recv() => {
                     self.sent_at = Instant::now();
                     return Some((piece?, Some(self)));
+                }
+                // Answers come on this stream alone, so what is being answered is waited for.
+                () = over(self.ending.as_mut(), &mut self.quiet) => {
+                    if self.ending.take().is_none() {
+                        return Some((Bytes::from_static(LEAVING), None));
+                    }
+                    continue;
                 }
             }
             if !self.watch.still_allowed(self.connector.as_deref()).await {
@@ -197,6 +239,15 @@ impl Reading {
                 return Some((Bytes::from_static(b": listening\n\n"), Some(self)));
             }
         }
+    }
+}
+
+/// First the end of streams, then that nothing is being answered any more.
+async fn over(ending: Option<&mut Ending>, answering: &mut watch::Receiver<usize>) {
+    match ending {
+        Some(ending) => ending.come().await,
+        // An error means that there is nobody left to answer.
+        None => drop(answering.wait_for(|count| *count == 0).await),
     }
 }
 
@@ -218,6 +269,7 @@ async fn answer(
     body: Body,
 ) {
     let ended = channel.ended.clone();
+    let answering = channel.answering();
     let work = async {
         let both = HeaderValue::from_static("application/json, text/event-stream");
         head.headers.insert(header::ACCEPT, both);
@@ -234,6 +286,7 @@ async fn answer(
             *channel.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.to_owned());
         }
         pass(&channel, response).await;
+        drop(answering);
         if let Some(session) = opened {
             // What the session is told without having asked goes the same way.
             listening.method = Method::GET;
@@ -257,6 +310,10 @@ async fn pass(channel: &Channel, response: Response) {
         // Each piece is made of whole events.
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(piece) = frame.into_data() else { continue };
+            // An event that has only an id says where to resume, which this transport cannot.
+            if piece.ends_with(b"\ndata:\n\n") {
+                continue;
+            }
             if channel.to.send(piece).await.is_err() {
                 return;
             }

@@ -41,6 +41,11 @@ impl Outbox {
         Self { kept: Mutex::default(), news: Notify::new(), life: u32::from_be_bytes(bytes) ^ low }
     }
 
+    /// What tells ids of this life of the session from those of another.
+    pub(crate) const fn life(&self) -> u32 {
+        self.life
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

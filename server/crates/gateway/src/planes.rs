@@ -73,6 +73,8 @@ pub(crate) struct Ready {
     pub(crate) plane: Arc<OrgPlane>,
     pub(crate) connectors: Vec<ReadyConnector>,
     by_slug: HashMap<Box<str>, usize>,
+    /// The connector whose names have no prefix.
+    unprefixed: Option<usize>,
     /// Its API keys, by hash.
     pub(crate) keys: HashMap<[u8; 32], ReadyKey>,
     /// Lists of tools as they are sent: the common one, and those of narrower scopes or of one connector.
@@ -86,6 +88,29 @@ pub(crate) struct Ready {
 impl Ready {
     pub(crate) fn connector(&self, slug: &str) -> Option<&ReadyConnector> {
         self.by_slug.get(slug).map(|at| &self.connectors[*at])
+    }
+
+    /// The connector whose names stand without a prefix on the organisation's endpoint.
+    pub(crate) fn unprefixed(&self) -> Option<&ReadyConnector> {
+        self.unprefixed.map(|at| &self.connectors[at])
+    }
+
+    /// Where a name on the organisation's endpoint leads: to a connector, and its own name there. A name that begins with a
+    /// connector's prefix is that connector's, whatever others call theirs.
+    pub(crate) fn place<'n>(&self, name: &'n str) -> Option<(&ReadyConnector, &'n str)> {
+        // Slugs have no underscore, so the first separator ends the slug.
+        let prefixed = name.split_once(SEPARATOR).and_then(|(slug, own)| Some((self.connector(slug)?, own)));
+        prefixed.or_else(|| Some((self.unprefixed()?, name)))
+    }
+
+    /// A connector's name for something as it stands on the organisation's endpoint; nothing when it would lead to another
+    /// connector.
+    pub(crate) fn public_name(&self, connector: &ReadyConnector, own: &str) -> Option<String> {
+        if !connector.plane.unprefixed {
+            return Some(format!("{}{SEPARATOR}{own}", connector.plane.slug));
+        }
+        let leads_here = self.place(own).is_some_and(|(found, _)| found.plane.id == connector.plane.id);
+        leads_here.then(|| own.to_owned())
     }
 
     /// The list for a scope, made at its first use. `only` is the connector of the path.
@@ -353,7 +378,7 @@ impl Planes {
             .connectors
             .iter()
             .map(|connector| {
-                let upstream = self.upstream(connector);
+                let upstream = self.upstream(plane.slug.as_str(), connector);
                 ReadyConnector { plane: Arc::clone(connector), upstream, tools: tools(connector) }
             })
             .collect();
@@ -363,10 +388,12 @@ impl Planes {
             .collect();
         let by_slug =
             connectors.iter().enumerate().map(|(at, c)| (Box::from(c.plane.slug.as_str()), at)).collect();
+        let unprefixed = connectors.iter().position(|connector| connector.plane.unprefixed);
         Ready {
             plane,
             connectors,
             by_slug,
+            unprefixed,
             keys,
             whole: OnceLock::new(),
             parts: Mutex::default(),
@@ -375,11 +402,12 @@ impl Planes {
         }
     }
 
-    fn upstream(&self, connector: &PlaneConnector) -> Ways {
+    fn upstream(&self, org: &str, connector: &PlaneConnector) -> Ways {
         let key = Key { connector: connector.id, version: connector.version };
         match connector.transport {
             Transport::Demo => Ways::One(self.upstreams.get(key, || self.upstreams.demo())),
-            Transport::Http => Ways::http(&self.upstreams, &self.keeper, connector, key),
+            Transport::Stdio => Ways::local(&self.upstreams, org, connector, key),
+            Transport::Http | Transport::Sse => Ways::http(&self.upstreams, &self.keeper, connector, key),
         }
     }
 }

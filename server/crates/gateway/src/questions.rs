@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use domain::mcp::{envelope::Outcome, json};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -19,6 +20,16 @@ const PREFIX: &str = "gatehouse-";
 pub(crate) enum Told {
     Result(String),
     Error(String),
+}
+
+impl Told {
+    /// The member of the answer that says it.
+    pub(crate) fn outcome(&self) -> String {
+        match self {
+            Self::Result(value) => format!(r#""result":{value}"#),
+            Self::Error(value) => format!(r#""error":{value}"#),
+        }
+    }
 }
 
 impl From<Outcome<'_>> for Told {
@@ -81,6 +92,12 @@ impl Asked {
         self.numbers.push(number);
         Some(format!("\"{PREFIX}{number}\""))
     }
+}
+
+/// A request of ours to a client.
+pub(crate) fn request(id: &str, method: &str, params: &[u8]) -> Bytes {
+    let head = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":"#);
+    [head.as_bytes(), params, b"}"].concat().into()
 }
 
 impl Drop for Asked {

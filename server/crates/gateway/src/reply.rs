@@ -99,15 +99,23 @@ impl Message {
         pieces
     }
 
-    /// The whole message as one event of a stream.
-    pub(crate) fn event(self) -> Bytes {
-        let pieces = self.pieces();
-        let mut message = Vec::new();
+    /// The whole message in one piece.
+    pub(crate) fn joined(self) -> Bytes {
+        let mut pieces = self.pieces();
+        if pieces.len() == 1 {
+            return pieces.pop_front().unwrap_or_default();
+        }
+        let mut message = Vec::with_capacity(pieces.iter().map(Bytes::len).sum());
         for piece in &pieces {
             message.extend_from_slice(piece);
         }
+        message.into()
+    }
+
+    /// The whole message as one event of a stream.
+    pub(crate) fn event(self) -> Bytes {
         let mut out = Vec::new();
-        sse::encode(&mut out, &message);
+        sse::encode(&mut out, &self.joined());
         out.into()
     }
 

@@ -23,7 +23,7 @@ use model::OrgId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{outbox::Outbox, questions::Questions};
+use crate::{outbox::Outbox, questions::Questions, resume::Calls};
 
 /// Unused sessions end after half an hour.
 const IDLE_MS: i64 = 30 * 60 * 1000;
@@ -72,10 +72,14 @@ pub(crate) struct Live {
     pub(crate) questions: Questions,
     /// What is told on the session's stream.
     pub(crate) outbox: Outbox,
+    /// Streams that answer its calls.
+    pub(crate) calls: Calls,
     /// The URIs that the client subscribed to, as it named them.
     subscriptions: Mutex<HashSet<String>>,
     /// Told when they change.
     pub(crate) changed: Notify,
+    /// Told when a call has been passed on.
+    pub(crate) called: Notify,
     /// Streams of the session that are open.
     pub(crate) readers: AtomicUsize,
     /// Whether somebody listens for its news.
@@ -313,8 +317,10 @@ impl Sessions {
             level: AtomicU8::new(NO_LEVEL),
             questions: Questions::default(),
             outbox: Outbox::new(said.id, &*self.rng),
+            calls: Calls::default(),
             subscriptions: Mutex::default(),
             changed: Notify::new(),
+            called: Notify::new(),
             readers: AtomicUsize::new(0),
             pumped: AtomicBool::new(false),
             ended: CancellationToken::new(),

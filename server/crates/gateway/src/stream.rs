@@ -2,9 +2,15 @@
 //! result.
 //!
 //! When the client goes away the stream is dropped, and with it the call upstream: in the modern era that is what a
-//! disconnect means, and in the legacy era, where it need not, nobody could fetch the answer any more.
+//! disconnect means. In a session of the legacy era it does not, so there the stream can be resumed ([`crate::resume`]).
 
-use std::{collections::BTreeMap, convert::Infallible, future::pending, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    convert::Infallible,
+    future::pending,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -21,18 +27,15 @@ use domain::{
 use futures_util::{future::BoxFuture, stream};
 use http::StatusCode;
 use tokio::{
-    sync::{
-        OwnedSemaphorePermit,
-        mpsc::{self, UnboundedReceiver, UnboundedSender},
-    },
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
     time::{Instant, Interval, timeout},
 };
 
 use crate::{
     handler::{Caller, Era, View},
-    limits::CallSlot,
+    limits::{CallSlot, StreamSlot},
     owned::OwnedCall,
-    questions::{Asked, Told},
+    questions::{Asked, Told, request},
     reply::{Message, RpcError},
     sessions::Running,
     state,
@@ -142,27 +145,37 @@ impl Asking {
     }
 }
 
+/// One call that is answered with a stream.
 pub(crate) struct Streaming {
     watch: Watchful,
     job: Job,
     source: Source,
     tick: Interval,
     sent_at: Instant,
+    /// What is to be sent next.
+    queue: VecDeque<Bytes>,
+    /// Whether nothing follows the queue.
+    finished: bool,
     running: Option<Running>,
     asking: Option<Asking>,
-    // Held for as long as the stream is open.
-    _slots: (CallSlot, OwnedSemaphorePermit),
+    // Held for as long as the call runs.
+    _slot: CallSlot,
 }
 
-/// A piece to send, and the state to go on with unless it was the last.
-type Step = Option<(Bytes, Option<Streaming>)>;
+/// What is sent.
+pub(crate) enum Piece {
+    /// A message, as JSON.
+    Message(Bytes),
+    /// A sign of life, or a last word to whoever reads the wire.
+    Comment(&'static [u8]),
+}
 
 impl Streaming {
     pub(crate) fn new(
         caller: Caller,
         job: Job,
         reply: Reply,
-        slots: (CallSlot, OwnedSemaphorePermit),
+        slot: CallSlot,
         running: Option<Running>,
         asking: Option<Asking>,
     ) -> Self {
@@ -176,21 +189,45 @@ impl Streaming {
                 Reply::Stream(stream) => Source::Stream(stream),
             },
             sent_at: Instant::now(),
+            queue: VecDeque::new(),
+            finished: false,
             running,
             asking,
-            _slots: slots,
+            _slot: slot,
         }
     }
 
-    pub(crate) fn into_body(self) -> Body {
-        Body::from_stream(stream::unfold(Some(self), |state| async move {
-            let (piece, state) = state?.step().await?;
-            Some((Ok::<_, Infallible>(piece), state))
+    /// A body that is the stream, and ends the call when it is dropped.
+    pub(crate) fn into_body(self, permit: StreamSlot) -> Body {
+        Body::from_stream(stream::unfold(Some((self, permit)), |state| async move {
+            let (mut streaming, permit) = state?;
+            let (piece, last) = streaming.step().await?;
+            let piece = match piece {
+                Piece::Comment(text) => Bytes::from_static(text),
+                Piece::Message(message) => {
+                    let mut out = Vec::new();
+                    sse::encode(&mut out, &message);
+                    out.into()
+                }
+            };
+            Some((Ok::<_, Infallible>(piece), (!last).then_some((streaming, permit))))
         }))
     }
 
-    async fn step(mut self) -> Step {
+    /// Goes on for the same client with another credential of it.
+    pub(crate) fn go_on_for(&mut self, caller: Caller) {
+        let trace = Arc::clone(&self.watch.caller.trace);
+        self.watch = Watchful::new(Caller { trace, ..caller });
+    }
+
+    /// The next piece, and whether it is the last; nothing when the client has cancelled the call. Cancel-safe in the legacy
+    /// era.
+    pub(crate) async fn step(&mut self) -> Option<(Piece, bool)> {
         loop {
+            if let Some(message) = self.queue.pop_front() {
+                self.sent_at = Instant::now();
+                return Some((Piece::Message(message), self.finished && self.queue.is_empty()));
+            }
             let cancelled = async {
                 match &self.running {
                     Some(running) => running.token.cancelled().await,
@@ -210,112 +247,98 @@ impl Streaming {
                 () = cancelled => return None,
                 Some((key, told)) = told => {
                     if let Err(error) = self.told(key, told) {
-                        return self.last(error);
+                        self.fail(&error);
                     }
                     continue;
                 }
-                event = self.source.next() => match event {
-                    Event::Stream(stream) => {
-                        self.source = Source::Stream(stream);
-                        continue;
-                    }
-                    Event::Call(CallEvent::Notification(message)) => return self.piece(&message),
-                    Event::Call(CallEvent::Request(question)) => match self.ask(question).await {
-                        Ok(step) => return step,
-                        Err(unasked) => {
-                            self = *unasked;
-                            continue;
-                        }
-                    },
-                    Event::Call(CallEvent::Answer(answer)) => {
-                        if answer.result_type == ResultType::InputRequired && self.asking.is_some() {
-                            match self.ask_all(&answer) {
-                                Ok(Some(pieces)) => return Some((pieces, Some(self))),
-                                Ok(None) => continue,
-                                Err(error) => return self.last(error),
-                            }
-                        }
-                        self.watch.caller.trace.answered(&answer);
-                        let message = match self.job.view(&self.watch.caller).render(answer) {
-                            Ok((_, message)) => message,
-                            Err(error) => error.message(self.job.id.as_deref()),
-                        };
-                        return Some((message.event(), None));
-                    }
-                    Event::Failed(error) => {
-                        let error = self.job.view(&self.watch.caller).failed(&error);
-                        return self.last(error);
-                    }
-                },
+                event = self.source.next() => {
+                    self.event(event).await;
+                    continue;
+                }
             }
             if !self.watch.still_allowed(Some(self.job.connector.slug.as_str())).await {
                 return Some((
-                    Bytes::from_static(b": the credential of this stream does not work any more\n\n"),
-                    None,
+                    Piece::Comment(b": the credential of this stream does not work any more\n\n"),
+                    true,
                 ));
             }
             if let Err(error) = self.lose_patience() {
-                return self.last(error);
+                self.fail(&error);
+                continue;
             }
             if self.sent_at.elapsed() >= self.watch.caller.inner.settings.heartbeat {
                 self.sent_at = Instant::now();
-                return Some((Bytes::from_static(b": still at work\n\n"), Some(self)));
+                return Some((Piece::Comment(b": still at work\n\n"), false));
             }
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "it is what a step comes to")]
-    fn piece(mut self, message: &[u8]) -> Step {
-        let mut out = Vec::new();
-        sse::encode(&mut out, message);
-        self.sent_at = Instant::now();
-        Some((out.into(), Some(self)))
+    async fn event(&mut self, event: Event) {
+        match event {
+            Event::Stream(stream) => self.source = Source::Stream(stream),
+            Event::Call(CallEvent::Notification(message)) => self.queue.push_back(message),
+            Event::Call(CallEvent::Request(question)) => self.ask(question).await,
+            Event::Call(CallEvent::Answer(answer)) => {
+                if answer.result_type == ResultType::InputRequired && self.asking.is_some() {
+                    if let Err(error) = self.ask_all(&answer) {
+                        self.fail(&error);
+                    }
+                    return;
+                }
+                self.watch.caller.trace.answered(&answer);
+                let message = match self.job.view(&self.watch.caller).render(answer) {
+                    Ok((_, message)) => message,
+                    Err(error) => error.message(self.job.id.as_deref()),
+                };
+                self.finish(message);
+            }
+            Event::Failed(error) => {
+                let error = self.job.view(&self.watch.caller).failed(&error);
+                self.fail(&error);
+            }
+        }
     }
 
-    #[expect(
-        clippy::needless_pass_by_value,
-        clippy::unnecessary_wraps,
-        reason = "it is the last step, and what a step comes to"
-    )]
-    fn last(self, error: RpcError) -> Step {
-        self.watch.caller.trace.failed(&error);
-        Some((error.message(self.job.id.as_deref()).event(), None))
+    fn finish(&mut self, message: Message) {
+        self.queue.push_back(message.joined());
+        self.finished = true;
+    }
+
+    fn fail(&mut self, error: &RpcError) {
+        self.watch.caller.trace.failed(error);
+        self.finish(error.message(self.job.id.as_deref()));
     }
 
     /// Puts a question of the server to the client: on this stream in the legacy era, as a result in the modern one.
-    async fn ask(mut self, question: Question) -> Result<Step, Box<Self>> {
-        let Source::Stream(stream) = &mut self.source else { return Err(Box::new(self)) };
+    async fn ask(&mut self, question: Question) {
         if self.job.era == Era::Modern {
-            let Source::Stream(stream) = self.source else { unreachable!("it was looked at above") };
-            let held = hold(&self.job.view(&self.watch.caller), stream, question).await;
-            let mut out = Vec::new();
-            let message = match held {
-                Ok((notifications, _, message)) => {
-                    for notification in notifications {
-                        sse::encode(&mut out, &notification);
-                    }
-                    message
-                }
-                Err(error) => error.message(self.job.id.as_deref()),
+            let Source::Stream(stream) = std::mem::replace(&mut self.source, Source::Ready(None)) else {
+                return;
             };
-            out.extend_from_slice(&message.event());
-            return Ok(Some((out.into(), None)));
+            match hold(&self.job.view(&self.watch.caller), stream, question).await {
+                Ok((notifications, _, message)) => {
+                    self.queue.extend(notifications);
+                    self.finish(message);
+                }
+                Err(error) => self.fail(&error),
+            }
+            return;
         }
+        let Source::Stream(stream) = &mut self.source else { return };
         let id = self.asking.as_mut().and_then(|asking| asking.asked.ask(&question.id, &asking.tell));
         let (Some(id), Some(asking)) = (id, &mut self.asking) else {
             stream.refuse(&question.id);
-            return Err(Box::new(self));
+            return;
         };
         if asking.open.is_empty() {
             asking.since = Instant::now();
         }
         asking.open.push(question.id);
-        let message = request(&id, question.method, &question.params);
-        Ok(self.piece(&message))
+        self.queue.push_back(request(&id, question.method, &question.params));
     }
 
     /// Puts everything to the client that a server of the modern era wants to know before it goes on.
-    fn ask_all(&mut self, answer: &Answer) -> Result<Option<Bytes>, RpcError> {
+    fn ask_all(&mut self, answer: &Answer) -> Result<(), RpcError> {
         let view = self.job.view(&self.watch.caller);
         let Some(asking) = &mut self.asking else { return Err(view.cannot_ask()) };
         asking.rounds += 1;
@@ -323,17 +346,17 @@ impl Streaming {
         let requests = state::input_requests(text).filter(|_| asking.rounds <= MAX_ROUNDS);
         let requests = requests.ok_or_else(|| view.cannot_ask())?;
         let state = domain::mcp::json::get(text, "requestState").map(str::to_owned);
-        let mut out = Vec::new();
+        let mut messages = Vec::new();
         for asked in &requests {
             let method = self.job.asks.allow(&asked.method, asked.params).ok_or_else(|| view.cannot_ask())?;
             let id = asking.asked.ask(&asked.key, &asking.tell).ok_or_else(|| view.cannot_ask())?;
-            sse::encode(&mut out, &request(&id, method, asked.params.as_bytes()));
+            messages.push(request(&id, method, &view.asked_of_legacy(asked.params, method)));
         }
         asking.since = Instant::now();
         self.source = Source::Client { left: requests.len(), got: BTreeMap::new(), state };
+        self.queue.extend(messages);
         self.go_on();
-        self.sent_at = Instant::now();
-        Ok((!out.is_empty()).then(|| out.into()))
+        Ok(())
     }
 
     /// Makes the call again when the client has answered everything.
@@ -353,11 +376,7 @@ impl Streaming {
                 if let Some(asking) = &mut self.asking {
                     asking.open.retain(|open| *open != key);
                 }
-                let outcome = match told {
-                    Told::Result(value) => format!(r#""result":{value}"#),
-                    Told::Error(value) => format!(r#""error":{value}"#),
-                };
-                stream.answer(&key, &outcome);
+                stream.answer(&key, &told.outcome());
             }
             (Source::Client { left, got, .. }, Told::Result(value)) => {
                 if got.insert(key, value).is_none() {
@@ -401,12 +420,6 @@ impl Streaming {
     }
 }
 
-/// A request of ours to a client.
-fn request(id: &str, method: &str, params: &[u8]) -> Vec<u8> {
-    let head = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":"#);
-    [head.as_bytes(), params, b"}"].concat()
-}
-
 /// Holds a call open and gives the result that asks a modern client for input, and the notifications that came before it.
 /// Servers that ask several things at once send several requests, so the next ones are waited for a moment.
 ///
@@ -425,6 +438,7 @@ pub(crate) async fn hold(
             CallEvent::Notification(message) => notifications.push(message),
             // It did not wait for what it asked.
             CallEvent::Answer(answer) => {
+                view.caller.trace.answered(&answer);
                 let (status, message) = view.render(answer)?;
                 return Ok((notifications, status, message));
             }
@@ -436,5 +450,6 @@ pub(crate) async fn hold(
     let message = view.questions(id, &questions);
     let owner = (view.caller.ready.plane.org, view.caller.access.principal.clone());
     inner.held.put(id, owner, stream, questions);
+    view.caller.trace.given();
     Ok((notifications, StatusCode::OK, message))
 }

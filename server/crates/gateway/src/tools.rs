@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use domain::{
     dataplane::PlaneScope,
-    mcp::{code, json, tools::SEPARATOR},
+    mcp::{code, json},
 };
 use http::StatusCode;
 
@@ -47,6 +47,12 @@ impl Listing {
                 else {
                     continue;
                 };
+                let public = match only {
+                    Some(_) => Some(tool.published.clone()),
+                    None => ready.public_name(connector, &tool.published),
+                };
+                // The dashboard says that this one's name is another's.
+                let Some(public) = public else { continue };
                 if on_page == page {
                     current.push(b']');
                     pages.push(std::mem::replace(&mut current, vec![b'[']).into());
@@ -58,10 +64,6 @@ impl Listing {
                 on_page += 1;
                 let at = name.as_ptr() as usize - definition.as_ptr() as usize;
                 current.extend_from_slice(&definition.as_bytes()[..at]);
-                let public = match only {
-                    Some(_) => tool.published.clone(),
-                    None => format!("{}{SEPARATOR}{}", connector.plane.slug, tool.published),
-                };
                 json::write_string(&mut current, &public);
                 current.extend_from_slice(&definition.as_bytes()[at + name.len()..]);
             }
@@ -132,13 +134,8 @@ pub(crate) fn find<'r>(
         )
         .word("unknown_tool")
     };
-    let (connector, tool) = if let Some(connector) = only {
-        (connector, name)
-    } else {
-        // Slugs have no underscore, so the first separator ends the slug.
-        let (slug, tool) = name.split_once(SEPARATOR).ok_or_else(unknown)?;
-        (ready.connector(slug).ok_or_else(unknown)?, tool)
-    };
+    let (connector, tool) =
+        if let Some(connector) = only { (connector, name) } else { ready.place(name).ok_or_else(unknown)? };
     if !scope.includes(connector.plane.id) {
         return Err(endpoint.insufficient_scope(connector.plane.slug.as_str()));
     }

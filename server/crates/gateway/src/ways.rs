@@ -14,7 +14,7 @@ use domain::{
     upstream_oauth::{Authorized, Keeper, standing::Standing},
 };
 use http::{HeaderMap, HeaderValue};
-use model::{AuthorizationId, UserId};
+use model::{AuthorizationId, UserId, connectors::Transport};
 use secrecy::ExposeSecret as _;
 
 /// People whose connections to one server are kept.
@@ -46,7 +46,17 @@ impl Ways {
         Self::One(upstreams.get(key, || {
             let standing = connector.auth.of(None).map(|standing| standing.cloned().map_err(Clone::clone));
             let way = authorized(upstreams, keeper, standing);
-            let http = upstreams.http(way, connector.url.clone(), headers(connector));
+            let http = upstreams.http(way, connector.url.clone(), headers(connector), connector.first_byte);
+            let http = http.with_old_transport(connector.transport == Transport::Sse);
+            Upstream::Http(http.expecting(connector.protocol_version.as_deref()))
+        }))
+    }
+
+    /// The way to a server on this machine. Nothing is started yet.
+    pub(crate) fn local(upstreams: &Upstreams, org: &str, connector: &PlaneConnector, key: Key) -> Self {
+        Self::One(upstreams.get(key, || {
+            let name = connector.url.host().unwrap_or_default();
+            let http = upstreams.local(name, org, Some(connector.id), connector.first_byte);
             Upstream::Http(http.expecting(connector.protocol_version.as_deref()))
         }))
     }
@@ -99,7 +109,9 @@ impl Personal {
         let standing = plane.auth.of(person);
         let connect = |standing: Option<Standing>| {
             let way = authorized(&self.upstreams, &self.keeper, standing);
-            let http = self.upstreams.personal(self.key, way, plane.url.clone(), headers(plane));
+            let (url, headers) = (plane.url.clone(), headers(plane));
+            let http = self.upstreams.personal(self.key, way, url, headers, plane.first_byte);
+            let http = http.with_old_transport(plane.transport == Transport::Sse);
             Upstream::Http(http.expecting(plane.protocol_version.as_deref()))
         };
         let (Some(person), Some(Ok(holder))) = (person, standing) else {

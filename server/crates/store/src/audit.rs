@@ -10,7 +10,7 @@ use crate::{Result, Tx, db::parsed};
 macro_rules! events {
     ($more:literal, $order:literal) => {
         concat!(
-            "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac \
+            "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag \
              FROM audit_events WHERE org_id = $1 AND seq > $2 AND seq < $3 AND occurred_at >= $4 AND occurred_at < $5 \
              AND (CAST($7 AS TEXT) = '' OR action = $7) AND (CAST($8 AS TEXT) = '' OR actor_kind = $8)",
             $more,
@@ -28,7 +28,7 @@ statements! {
                    WHERE org_id = $1 ORDER BY seq DESC LIMIT $2";
     LIST_ACTIONS = "SELECT action, result FROM audit_events WHERE org_id = $1 ORDER BY seq";
     LIST_INSTANCE_ACTIONS = "SELECT action, result FROM audit_events WHERE org_id IS NULL ORDER BY seq, occurred_at, id";
-    FIND = "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac \
+    FIND = "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag \
             FROM audit_events WHERE org_id = $1 AND id = $2";
     OLDER = events!("", "DESC");
     OLDER_OF_ACTOR = events!(" AND actor_id = $9", "DESC");
@@ -116,6 +116,10 @@ pub struct Row {
     pub context: String,
     /// Its code in the chain; `None` in rows of before there was one.
     pub mac: Option<Vec<u8>>,
+    /// What it was before names in it were erased: the digest that the chain is made of.
+    pub erased_digest: Option<Vec<u8>>,
+    /// A code over what is left.
+    pub erased_tag: Option<Vec<u8>>,
 }
 
 impl Row {

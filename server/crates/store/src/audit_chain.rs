@@ -7,7 +7,7 @@ use crate::{Result, Tx, audit::Row};
 macro_rules! rows {
     ($whose:literal, $more:literal) => {
         concat!(
-            "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac \
+            "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag \
              FROM audit_events WHERE ",
             $whose,
             $more
@@ -25,6 +25,9 @@ statements! {
     UNCHAINED_INSTANCE = rows!("org_id IS NULL", " AND mac IS NULL AND seq = 0 ORDER BY occurred_at, id LIMIT $1");
     COUNT_UNCHAINED_INSTANCE = "SELECT COUNT(*) FROM audit_events WHERE org_id IS NULL AND mac IS NULL";
     ADOPT = "UPDATE audit_events SET seq = $2, category = $3, mac = $4 WHERE id = $1 AND mac IS NULL";
+    ABOUT = rows!("org_id = $1", " AND seq > $2 AND (actor_id = $3 OR detail LIKE $4 OR detail LIKE $5) ORDER BY seq LIMIT $6");
+    ABOUT_INSTANCE = rows!("org_id IS NULL", " AND seq > $1 AND (actor_id = $2 OR detail LIKE $3 OR detail LIKE $4) ORDER BY seq LIMIT $5");
+    ERASE = "UPDATE audit_events SET actor_name = $2, detail = $3, context = $4, erased_digest = $5, erased_tag = $6 WHERE id = $1";
     COUNT_TO = "SELECT COUNT(*) FROM audit_events WHERE org_id = $1 AND seq <= $2";
     LIST_CHECKPOINTS = "SELECT kind, seq, mac, at, tag, kid, signature FROM audit_checkpoints WHERE chain = $1 ORDER BY seq, kind";
     LAST_CHECKPOINT = "SELECT kind, seq, mac, at, tag, kid, signature FROM audit_checkpoints WHERE chain = $1 \
@@ -175,6 +178,58 @@ pub async fn delete_to(tx: &mut Tx, org: OrgId, seq: i64) -> Result<u64> {
     on!(tx, |c| sqlx::query(FORGET_CHECKPOINTS).bind(&chain).bind(seq).execute(c).await.map(drop))?;
     on!(tx, |c| sqlx::query(END_CLEARANCE).bind(&chain).execute(c).await.map(drop))?;
     Ok(rows)
+}
+
+/// Events after a sequence number that somebody did, or in which their id or address stands.
+pub async fn list_about(
+    tx: &mut Tx,
+    chain: Chain,
+    after: i64,
+    user: &str,
+    email: &str,
+    limit: i64,
+) -> Result<Vec<Row>> {
+    let like = |text: &str| format!("%{}%", text.replace(['%', '_'], "_"));
+    let (id, email) = (like(user), like(email));
+    Ok(match chain {
+        Some(org) => on!(tx, |c| sqlx::query_as(ABOUT)
+            .bind(org.to_string())
+            .bind(after)
+            .bind(user)
+            .bind(id)
+            .bind(email)
+            .bind(limit)
+            .fetch_all(c)
+            .await)?,
+        None => on!(tx, |c| sqlx::query_as(ABOUT_INSTANCE)
+            .bind(after)
+            .bind(user)
+            .bind(id)
+            .bind(email)
+            .bind(limit)
+            .fetch_all(c)
+            .await)?,
+    })
+}
+
+/// Puts rows without names in place of those with, each with the digest of what it was and a code over what it is.
+pub async fn erase(tx: &mut Tx, chain: Chain, rows: &[Row]) -> Result<()> {
+    let chain = name(chain);
+    on!(tx, |c| sqlx::query(CLEAR).bind(&chain).execute(c).await.map(drop))?;
+    for row in rows {
+        on!(tx, |c| sqlx::query(ERASE)
+            .bind(&row.id)
+            .bind(&row.actor_name)
+            .bind(&row.detail)
+            .bind(&row.context)
+            .bind(&row.erased_digest)
+            .bind(&row.erased_tag)
+            .execute(c)
+            .await
+            .map(drop))?;
+    }
+    on!(tx, |c| sqlx::query(END_CLEARANCE).bind(&chain).execute(c).await.map(drop))?;
+    Ok(())
 }
 
 /// How many rows an organisation has up to a sequence number.

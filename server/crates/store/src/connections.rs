@@ -24,6 +24,7 @@ statements! {
     FIND_ACTIVE = "SELECT id FROM connections WHERE org_id = $1 AND user_id = $2 AND client_id = $3 AND revoked_at IS NULL \
                    ORDER BY created_at DESC LIMIT 1";
     LIST_ORGS_OF_CLIENT = "SELECT DISTINCT org_id FROM connections WHERE client_id = $1 AND revoked_at IS NULL";
+    FORGET_ADDRESS = "UPDATE connections SET user_email = '' WHERE user_id = $1";
     INSERT = "INSERT INTO connections (id, org_id, user_id, user_email, client_id, client_name, client_kind, redirect_host, scope, \
               key_id, key_hash, key_prefix, key_made_at, created_at, created_address, created_agent, expires_at) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
@@ -308,4 +309,10 @@ pub async fn last_used(tx: &mut Tx, org: OrgId) -> Result<Option<i64>> {
     let org = org.to_string();
     let (at,): (Option<i64>,) = on!(tx, |c| sqlx::query_as(LAST_USED).bind(org).fetch_one(c).await)?;
     Ok(at)
+}
+
+/// Takes the address of somebody out of the connections that stay behind them.
+pub async fn forget_address(tx: &mut Tx, user: UserId) -> Result<()> {
+    on!(tx, |c| sqlx::query(FORGET_ADDRESS).bind(user.to_string()).execute(c).await.map(drop))?;
+    Ok(())
 }

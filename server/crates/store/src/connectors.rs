@@ -9,19 +9,19 @@ use crate::{Error, Result, Tx, db::parsed};
 
 statements! {
     LIST = "SELECT id, slug, name, description, transport, url, enabled, health, health_failures, health_error, checked_at, \
-            protocol_version, server_name, server_version, created_at, updated_at, tool_policy FROM connectors WHERE org_id = $1 ORDER BY name, id";
+            protocol_version, server_name, server_version, created_at, updated_at, tool_policy, instructions, unprefixed, first_byte_seconds FROM connectors WHERE org_id = $1 ORDER BY name, id";
     FIND = "SELECT id, slug, name, description, transport, url, enabled, health, health_failures, health_error, checked_at, \
-            protocol_version, server_name, server_version, created_at, updated_at, tool_policy FROM connectors WHERE org_id = $1 AND id = $2";
+            protocol_version, server_name, server_version, created_at, updated_at, tool_policy, instructions, unprefixed, first_byte_seconds FROM connectors WHERE org_id = $1 AND id = $2";
     FIND_BY_SLUG = "SELECT id, slug, name, description, transport, url, enabled, health, health_failures, health_error, checked_at, \
-            protocol_version, server_name, server_version, created_at, updated_at, tool_policy FROM connectors WHERE org_id = $1 AND slug = $2";
+            protocol_version, server_name, server_version, created_at, updated_at, tool_policy, instructions, unprefixed, first_byte_seconds FROM connectors WHERE org_id = $1 AND slug = $2";
     INSERT = "INSERT INTO connectors (id, org_id, slug, name, description, transport, url, enabled, health, health_failures, \
               created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'unknown', 0, $9, $9)";
     IS_SLUG_CLAIMED = "SELECT COUNT(*) FROM connector_slugs WHERE org_id = $1 AND slug = $2";
     CLAIM_SLUG = "INSERT INTO connector_slugs (org_id, slug) VALUES ($1, $2)";
-    UPDATE = "UPDATE connectors SET name = $3, description = $4, url = $5, enabled = $6, updated_at = $7 WHERE org_id = $1 AND id = $2";
+    UPDATE = "UPDATE connectors SET name = $3, description = $4, url = $5, enabled = $6, updated_at = $7, first_byte_seconds = $8 WHERE org_id = $1 AND id = $2";
     SET_HEALTH = "UPDATE connectors SET health = $3, health_failures = $4, health_error = $5, checked_at = $6, \
                   protocol_version = COALESCE($7, protocol_version), server_name = COALESCE($8, server_name), \
-                  server_version = COALESCE($9, server_version) WHERE org_id = $1 AND id = $2";
+                  server_version = COALESCE($9, server_version), transport = COALESCE($10, transport) WHERE org_id = $1 AND id = $2";
     DELETE = "DELETE FROM connectors WHERE org_id = $1 AND id = $2";
     LIST_WITH_QUERY = "SELECT org_id, id FROM connectors WHERE url LIKE '%?%' ORDER BY org_id, id";
     LIST_HEADERS = "SELECT connector_id, name, value_sealed, set_at, set_by FROM connector_headers WHERE org_id = $1 ORDER BY name";
@@ -40,6 +40,8 @@ statements! {
     SET_TOOL_REVIEW = "UPDATE connector_tools SET pinned = $4, rejected = $5, reviewed_at = $6, reviewed_by = $7 \
                        WHERE org_id = $1 AND connector_id = $2 AND name = $3";
     SET_POLICY = "UPDATE connectors SET tool_policy = $3, updated_at = $4 WHERE org_id = $1 AND id = $2";
+    SET_INSTRUCTIONS = "UPDATE connectors SET instructions = $3 WHERE org_id = $1 AND id = $2";
+    SET_UNPREFIXED = "UPDATE connectors SET unprefixed = $3, updated_at = $4 WHERE org_id = $1 AND id = $2";
     DELETE_TOOL = "DELETE FROM connector_tools WHERE org_id = $1 AND connector_id = $2 AND name = $3";
     SET_TOOL_ENABLED = "UPDATE connector_tools SET enabled = $4 WHERE org_id = $1 AND connector_id = $2 AND name = $3";
     COUNT_TOOLS = "SELECT connector_id, COUNT(*), COALESCE(SUM(CASE WHEN enabled THEN 1 ELSE 0 END), 0) FROM connector_tools \
@@ -83,6 +85,12 @@ pub struct Connector {
     pub updated_at: i64,
     /// What a new or changed tool does before somebody has looked at it.
     pub tool_policy: ToolPolicy,
+    /// What its server says about how to use it.
+    pub instructions: Option<String>,
+    /// Whether its names stand on the organisation's endpoint without its slug before them.
+    pub unprefixed: bool,
+    /// How long its server may take to begin an answer, seconds, if not as long as others.
+    pub first_byte_seconds: Option<i64>,
 }
 
 /// A header's row: the value is sealed.
@@ -146,6 +154,8 @@ pub struct Checked<'a> {
     pub server_name: Option<&'a str>,
     /// The server's version; `None` leaves it.
     pub server_version: Option<&'a str>,
+    /// How it is reached; `None` leaves it.
+    pub transport: Option<Transport>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -167,6 +177,9 @@ struct Row {
     created_at: i64,
     updated_at: i64,
     tool_policy: String,
+    instructions: Option<String>,
+    unprefixed: bool,
+    first_byte_seconds: Option<i64>,
 }
 
 impl TryFrom<Row> for Connector {
@@ -183,6 +196,9 @@ impl TryFrom<Row> for Connector {
             })?,
             health: Health::parse(&row.health),
             tool_policy: ToolPolicy::parse(&row.tool_policy),
+            instructions: row.instructions,
+            unprefixed: row.unprefixed,
+            first_byte_seconds: row.first_byte_seconds,
             name: row.name,
             description: row.description,
             url: row.url,
@@ -249,7 +265,7 @@ pub async fn is_slug_claimed(tx: &mut Tx, org: OrgId, slug: &ConnectorSlug) -> R
     Ok(count > 0)
 }
 
-/// Writes what a person may change: name, description, URL, enabled.
+/// Writes what a person may change: name, description, URL, enabled, patience.
 pub async fn update(tx: &mut Tx, org: OrgId, connector: &Connector) -> Result<()> {
     let (org, id) = (org.to_string(), connector.id.to_string());
     on!(tx, |c| sqlx::query(UPDATE)
@@ -260,6 +276,7 @@ pub async fn update(tx: &mut Tx, org: OrgId, connector: &Connector) -> Result<()
         .bind(&connector.url)
         .bind(connector.enabled)
         .bind(connector.updated_at)
+        .bind(connector.first_byte_seconds)
         .execute(c)
         .await
         .map(drop))?;
@@ -279,6 +296,45 @@ pub async fn set_health(tx: &mut Tx, org: OrgId, id: ConnectorId, checked: &Chec
         .bind(checked.protocol_version)
         .bind(checked.server_name)
         .bind(checked.server_version)
+        .bind(checked.transport.map(Transport::as_str))
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Writes what a connector's server says about how to use it.
+pub async fn set_instructions(
+    tx: &mut Tx,
+    org: OrgId,
+    id: ConnectorId,
+    instructions: Option<&str>,
+) -> Result<()> {
+    let (org, id) = (org.to_string(), id.to_string());
+    on!(tx, |c| sqlx::query(SET_INSTRUCTIONS)
+        .bind(org)
+        .bind(id)
+        .bind(instructions)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Decides whether a connector's names stand on the organisation's endpoint without its slug before them.
+pub async fn set_unprefixed(
+    tx: &mut Tx,
+    org: OrgId,
+    id: ConnectorId,
+    unprefixed: bool,
+    at: i64,
+) -> Result<()> {
+    let (org, id) = (org.to_string(), id.to_string());
+    on!(tx, |c| sqlx::query(SET_UNPREFIXED)
+        .bind(org)
+        .bind(id)
+        .bind(unprefixed)
+        .bind(at)
         .execute(c)
         .await
         .map(drop))?;

@@ -11,6 +11,7 @@
 mod db;
 mod error;
 
+pub mod account_links;
 pub mod allowlists;
 pub mod api_keys;
 pub mod audit;
@@ -20,9 +21,12 @@ pub mod connection_alerts;
 pub mod connections;
 pub mod connector_health;
 pub mod connectors;
+pub mod erasures;
 pub mod factors;
 pub mod identity_providers;
 pub mod instance_facts;
+pub mod invitations;
+pub mod mails;
 pub mod maintenance;
 pub mod members;
 pub mod oauth_clients;
@@ -51,6 +55,7 @@ pub type Result<T> = core::result::Result<T, Error>;
 
 /// Every statement with its name, for the test that prepares each of them on both databases.
 pub const STATEMENTS: &[&[db::Statement]] = &[
+    account_links::STATEMENTS,
     allowlists::STATEMENTS,
     api_keys::STATEMENTS,
     audit::STATEMENTS,
@@ -62,7 +67,10 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     connectors::STATEMENTS,
     factors::STATEMENTS,
     identity_providers::STATEMENTS,
+    erasures::STATEMENTS,
     instance_facts::STATEMENTS,
+    invitations::STATEMENTS,
+    mails::STATEMENTS,
     members::STATEMENTS,
     oauth_clients::STATEMENTS,
     oauth_codes::STATEMENTS,

@@ -25,6 +25,8 @@ statements! {
     IS_BURIED = "SELECT COUNT(*) FROM slug_tombstones WHERE slug = $1";
     ONBOARDING = "SELECT onboarding_dismissed_at FROM orgs WHERE id = $1";
     DISMISS_ONBOARDING = "UPDATE orgs SET onboarding_dismissed_at = $2 WHERE id = $1";
+    SUSPENDED = "SELECT suspended_at FROM orgs WHERE id = $1";
+    SET_SUSPENDED = "UPDATE orgs SET suspended_at = $2 WHERE id = $1";
     COUNT = "SELECT COUNT(*) FROM orgs";
     OAUTH_SETTINGS = "SELECT refresh_days, reuse_policy, open_clients FROM orgs WHERE id = $1";
     SET_OAUTH_SETTINGS = "UPDATE orgs SET refresh_days = $2, reuse_policy = $3, open_clients = $4 WHERE id = $1";
@@ -237,6 +239,21 @@ pub async fn onboarding_dismissed_at(tx: &mut Tx, id: OrgId) -> Result<Option<i6
 pub async fn dismiss_onboarding(tx: &mut Tx, id: OrgId, at: i64) -> Result<()> {
     let id = id.to_string();
     on!(tx, |c| sqlx::query(DISMISS_ONBOARDING).bind(id).bind(at).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Since when the operator keeps the organisation from working, Unix milliseconds.
+pub async fn suspended_at(tx: &mut Tx, id: OrgId) -> Result<Option<i64>> {
+    let id = id.to_string();
+    let row: Option<(Option<i64>,)> =
+        on!(tx, |c| sqlx::query_as(SUSPENDED).bind(id).fetch_optional(c).await)?;
+    Ok(row.and_then(|(at,)| at))
+}
+
+/// Keeps the organisation from working since a time, or lets it work again.
+pub async fn set_suspended(tx: &mut Tx, id: OrgId, at: Option<i64>) -> Result<()> {
+    let id = id.to_string();
+    on!(tx, |c| sqlx::query(SET_SUSPENDED).bind(id).bind(at).execute(c).await.map(drop))?;
     Ok(())
 }
 

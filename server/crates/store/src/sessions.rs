@@ -5,14 +5,14 @@ use model::{OrgId, SessionId, UserId};
 use crate::{Result, Tx, db::parsed};
 
 statements! {
-    FIND = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at \
+    FIND = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew \
             FROM sessions WHERE token_hash = $1";
-    UPSERT = "INSERT INTO sessions (token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+    UPSERT = "INSERT INTO sessions (token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE) \
               ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, data = excluded.data, \
-              last_seen_at = excluded.last_seen_at, expires_at = excluded.expires_at";
-    UPDATE = "UPDATE sessions SET user_id = $2, data = $3, last_seen_at = $4, expires_at = $5 WHERE token_hash = $1";
-    LIST_OF_USER = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at \
+              last_seen_at = excluded.last_seen_at, expires_at = excluded.expires_at, in_view = excluded.in_view";
+    UPDATE = "UPDATE sessions SET user_id = $2, data = $3, last_seen_at = $4, expires_at = $5, in_view = $6 WHERE token_hash = $1";
+    LIST_OF_USER = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew \
                     FROM sessions WHERE user_id = $1 ORDER BY last_seen_at DESC, id";
     TOUCH = "UPDATE sessions SET last_seen_at = $2, address = $3 WHERE token_hash = $1 AND last_seen_at < $2";
     DELETE = "DELETE FROM sessions WHERE token_hash = $1";
@@ -20,6 +20,10 @@ statements! {
     DELETE_ALL_OF_USER = "DELETE FROM sessions WHERE user_id = $1";
     DELETE_OTHERS = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2";
     DELETE_EXPIRED = "DELETE FROM sessions WHERE expires_at < $1 OR (user_id IS NULL AND last_seen_at < $2)";
+    DELETE_IN_VIEW = "DELETE FROM sessions WHERE user_id = $1 AND in_view = $2";
+    COUNT_IN_VIEW = "SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND in_view = $2";
+    RENEW_ALL = "UPDATE sessions SET renew = TRUE WHERE user_id = $1";
+    TAKE_RENEWAL = "UPDATE sessions SET renew = FALSE WHERE token_hash = $1 AND renew";
     STRICTEST = "SELECT MIN(COALESCE(o.session_minutes, $2)) FROM members m JOIN orgs o ON o.id = m.org_id WHERE m.user_id = $1";
     MINUTES = "SELECT session_minutes FROM orgs WHERE id = $1";
     SET_MINUTES = "UPDATE orgs SET session_minutes = $2 WHERE id = $1";
@@ -46,6 +50,10 @@ pub struct Session {
     pub last_seen_at: i64,
     /// When it ends at the latest, Unix milliseconds.
     pub expires_at: i64,
+    /// The organisation that it shows, as far as it remembers one.
+    pub in_view: Option<OrgId>,
+    /// Whether its next request gets a new identifier (SES-02). Writing a session leaves it alone.
+    pub renew: bool,
 }
 
 #[derive(sqlx::FromRow)]
@@ -59,6 +67,8 @@ struct Row {
     created_at: i64,
     last_seen_at: i64,
     expires_at: i64,
+    in_view: Option<String>,
+    renew: bool,
 }
 
 impl TryFrom<Row> for Session {
@@ -75,6 +85,8 @@ impl TryFrom<Row> for Session {
             created_at: row.created_at,
             last_seen_at: row.last_seen_at,
             expires_at: row.expires_at,
+            in_view: row.in_view.map(|org| parsed(&org, "sessions", "in_view", &row.id)).transpose()?,
+            renew: row.renew,
         })
     }
 }
@@ -89,6 +101,7 @@ pub async fn find(tx: &mut Tx, token_hash: &[u8]) -> Result<Option<Session>> {
 pub async fn upsert(tx: &mut Tx, session: &Session) -> Result<()> {
     let id = session.id.to_string();
     let user = session.user.map(|user| user.to_string());
+    let in_view = session.in_view.map(|org| org.to_string());
     on!(tx, |c| sqlx::query(UPSERT)
         .bind(&session.token_hash)
         .bind(id)
@@ -99,6 +112,7 @@ pub async fn upsert(tx: &mut Tx, session: &Session) -> Result<()> {
         .bind(session.created_at)
         .bind(session.last_seen_at)
         .bind(session.expires_at)
+        .bind(in_view)
         .execute(c)
         .await
         .map(drop))?;
@@ -108,12 +122,14 @@ pub async fn upsert(tx: &mut Tx, session: &Session) -> Result<()> {
 /// Writes a changed session, unless it was ended meanwhile (SES-03).
 pub async fn update(tx: &mut Tx, session: &Session) -> Result<()> {
     let user = session.user.map(|user| user.to_string());
+    let in_view = session.in_view.map(|org| org.to_string());
     on!(tx, |c| sqlx::query(UPDATE)
         .bind(&session.token_hash)
         .bind(user)
         .bind(&session.data)
         .bind(session.last_seen_at)
         .bind(session.expires_at)
+        .bind(in_view)
         .execute(c)
         .await
         .map(drop))?;
@@ -159,6 +175,42 @@ pub async fn delete_others(tx: &mut Tx, user: UserId, keep: SessionId) -> Result
         .execute(c)
         .await
         .map(|done| done.rows_affected()))?)
+}
+
+/// Ends the sessions of a person that show an organisation; how many that were.
+pub async fn delete_in_view(tx: &mut Tx, user: UserId, org: OrgId) -> Result<u64> {
+    let (user, org) = (user.to_string(), org.to_string());
+    Ok(on!(tx, |c| sqlx::query(DELETE_IN_VIEW)
+        .bind(user)
+        .bind(org)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?)
+}
+
+/// How many sessions of a person show an organisation.
+pub async fn count_in_view(tx: &mut Tx, user: UserId, org: OrgId) -> Result<i64> {
+    let (user, org) = (user.to_string(), org.to_string());
+    let (count,): (i64,) =
+        on!(tx, |c| sqlx::query_as(COUNT_IN_VIEW).bind(user).bind(org).fetch_one(c).await)?;
+    Ok(count)
+}
+
+/// Has every session of a person get a new identifier with its next request (SES-02).
+pub async fn renew_all(tx: &mut Tx, user: UserId) -> Result<()> {
+    let user = user.to_string();
+    on!(tx, |c| sqlx::query(RENEW_ALL).bind(user).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Whether this request is the one that gives the session its new identifier. Of several at once, one is.
+pub async fn take_renewal(tx: &mut Tx, token_hash: &[u8]) -> Result<bool> {
+    Ok(on!(tx, |c| sqlx::query(TAKE_RENEWAL)
+        .bind(token_hash)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?
+        == 1)
 }
 
 /// After how many minutes without a request a person is logged out: the strictest of their organisations counts (SES-04).

@@ -5,13 +5,18 @@ use model::{OrgId, UserId};
 use crate::{Result, Tx, db::parsed};
 
 statements! {
-    FIND = "SELECT id, email, name, password_hash, last_org_id, created_at FROM users WHERE id = $1";
-    FIND_BY_EMAIL = "SELECT id, email, name, password_hash, last_org_id, created_at FROM users WHERE email_key = $1";
+    FIND = "SELECT id, email, name, password_hash, last_org_id, created_at, email_verified_at FROM users WHERE id = $1";
+    FIND_BY_EMAIL = "SELECT id, email, name, password_hash, last_org_id, created_at, email_verified_at FROM users WHERE email_key = $1";
     INSERT = "INSERT INTO users (id, email, email_key, name, password_hash, created_at, updated_at) \
               VALUES ($1, $2, $3, $4, $5, $6, $6)";
     SET_PASSWORD_HASH = "UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1";
     SET_NAME = "UPDATE users SET name = $2, updated_at = $3 WHERE id = $1";
     SET_LAST_ORG = "UPDATE users SET last_org_id = $2 WHERE id = $1";
+    SET_EMAIL = "UPDATE users SET email = $2, email_key = $3, email_verified_at = $4, updated_at = $4 WHERE id = $1";
+    SET_VERIFIED = "UPDATE users SET email_verified_at = COALESCE(email_verified_at, $2) WHERE id = $1";
+    SET_UNVERIFIED = "UPDATE users SET email = $2, email_key = $3, email_verified_at = NULL, updated_at = $4 WHERE id = $1";
+    LOCK = "UPDATE users SET updated_at = updated_at WHERE id = $1";
+    DELETE = "DELETE FROM users WHERE id = $1";
     COUNT = "SELECT COUNT(*) FROM users";
 }
 
@@ -30,6 +35,8 @@ pub struct User {
     pub last_org: Option<OrgId>,
     /// When it was made, Unix milliseconds.
     pub created_at: i64,
+    /// When the person proved that the address is theirs, Unix milliseconds.
+    pub email_verified_at: Option<i64>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -40,6 +47,7 @@ struct Row {
     password_hash: String,
     last_org_id: Option<String>,
     created_at: i64,
+    email_verified_at: Option<i64>,
 }
 
 impl TryFrom<Row> for User {
@@ -53,6 +61,7 @@ impl TryFrom<Row> for User {
             name: row.name,
             password_hash: row.password_hash,
             created_at: row.created_at,
+            email_verified_at: row.email_verified_at,
         })
     }
 }
@@ -104,6 +113,48 @@ pub async fn insert(
 pub async fn set_password_hash(tx: &mut Tx, id: UserId, hash: &str, at: i64) -> Result<()> {
     let id = id.to_string();
     on!(tx, |c| sqlx::query(SET_PASSWORD_HASH).bind(id).bind(hash).bind(at).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Replaces the address; whoever does it has proven that it is theirs. [`crate::Error::Taken`] when it has another account.
+pub async fn set_email(tx: &mut Tx, id: UserId, email: &str, at: i64) -> Result<()> {
+    let (id, key) = (id.to_string(), email_key(email));
+    on!(tx, |c| sqlx::query(SET_EMAIL).bind(id).bind(email).bind(key).bind(at).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Replaces the address by one that nobody has proven to be the person's. [`crate::Error::Taken`] likewise.
+pub async fn set_email_unverified(tx: &mut Tx, id: UserId, email: &str, at: i64) -> Result<()> {
+    let (id, key) = (id.to_string(), email_key(email));
+    on!(tx, |c| sqlx::query(SET_UNVERIFIED)
+        .bind(id)
+        .bind(email)
+        .bind(key)
+        .bind(at)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Notes that the person proved that the address is theirs; the first time counts.
+pub async fn set_verified(tx: &mut Tx, id: UserId, at: i64) -> Result<()> {
+    let id = id.to_string();
+    on!(tx, |c| sqlx::query(SET_VERIFIED).bind(id).bind(at).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Makes other changes of the account wait until this transaction ends.
+pub async fn lock(tx: &mut Tx, id: UserId) -> Result<()> {
+    let id = id.to_string();
+    on!(tx, |c| sqlx::query(LOCK).bind(id).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Removes an account, and with it its memberships, sessions and links.
+pub async fn delete(tx: &mut Tx, id: UserId) -> Result<()> {
+    let id = id.to_string();
+    on!(tx, |c| sqlx::query(DELETE).bind(id).execute(c).await.map(drop))?;
     Ok(())
 }
 

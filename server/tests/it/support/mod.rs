@@ -15,9 +15,8 @@ use domain::{
 };
 use model::api_keys::{KeyScope, NewApiKey};
 use serde_json::{Value, json};
-use server::{config, jobs::Work, middleware::client::Peer, serve};
+use server::{config, jobs::Work, middleware::client::Peer, routes::Stopping, serve};
 use store::Kind;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 /// What `Host` is in these tests.
@@ -55,10 +54,10 @@ impl TestApp {
         let settings = Arc::make_mut(&mut test.env.settings);
         settings.public_url = config.public_url.clone();
         settings.registration = config.registration;
+        settings.sign_up = config.sign_up;
         settings.cimd = config.cimd;
         settings.native_schemes.clone_from(&config.native_schemes);
-        let ready =
-            serve::assemble(test.env.clone(), &config, CancellationToken::new()).await.expect("a server");
+        let ready = serve::assemble(test.env.clone(), &config, Stopping::default()).await.expect("a server");
         let host = config.public_url.authority().to_owned();
         Self { test, router: ready.router, work: ready.work, host }
     }

@@ -16,6 +16,7 @@ use store::{
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::erasure;
 use crate::{Env, Error, Result};
 
 const KEY: &str = "audit key";
@@ -57,6 +58,12 @@ impl ChainKey {
             mac.update(part);
         }
         mac.finalize().into_bytes().to_vec()
+    }
+
+    /// The code over an event from which a name was erased: what it was, as a digest, and what it is.
+    pub(super) fn erased(&self, chain: Chain, row: &Row, digest: &[u8]) -> Vec<u8> {
+        let now = digest_of(chain, row, row.seq, &row.category);
+        self.mac("erased", &[digest, &now])
     }
 
     /// What stands before the first event of a chain.
@@ -105,7 +112,7 @@ fn digest(chain: Chain, seq: i64, occurred_at: i64, texts: [&str; 9]) -> [u8; 32
     hash.finalize().into()
 }
 
-fn digest_of(chain: Chain, row: &Row, seq: i64, category: &str) -> [u8; 32] {
+pub(super) fn digest_of(chain: Chain, row: &Row, seq: i64, category: &str) -> [u8; 32] {
     let texts = [
         &*row.id,
         &*row.action,
@@ -388,7 +395,20 @@ async fn walk(
             if row.seq != seq + 1 {
                 return broken(seq + 1, None, "the event here was removed");
             }
-            let next = key.next(&mac, &digest_of(chain, row, row.seq, &row.category));
+            let digest = match &row.erased_digest {
+                None => digest_of(chain, row, row.seq, &row.category),
+                Some(digest) => match <[u8; 32]>::try_from(digest.as_slice()) {
+                    Ok(digest) if erasure::holds(key, chain, row, &digest) => digest,
+                    _ => {
+                        return broken(
+                            row.seq,
+                            Some(&row.id),
+                            "this event was changed after a name was erased from it",
+                        );
+                    }
+                },
+            };
+            let next = key.next(&mac, &digest);
             let fits = row.mac.as_ref().is_some_and(|mac| bool::from(mac.ct_eq(&next)));
             if !fits {
                 return broken(row.seq, Some(&row.id), "this event was changed, put in, or moved here");

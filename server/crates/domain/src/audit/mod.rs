@@ -3,6 +3,7 @@
 //! Events are written by [`crate::change`], in the transaction of the change.
 
 mod chain;
+pub mod erasure;
 mod export;
 
 pub(crate) use chain::append;

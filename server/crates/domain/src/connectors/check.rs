@@ -18,7 +18,7 @@ use store::{
 
 use super::{
     definition::{fingerprint, held, review},
-    find, history,
+    find, history, local,
     secrets::{Target, sealed, version},
 };
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
         tools::SEPARATOR,
         upstream::{Key, ProbeReport, Upstream, UpstreamError},
     },
-    net::NetError,
+    net::{NetError, ProcessFault},
     orgs,
     upstream_oauth::{
         Authorized,
@@ -43,10 +43,18 @@ const DOWN_AFTER: i64 = 3;
 /// its tools' names.
 pub(super) async fn ask(
     env: &Env,
+    org: OrgId,
     target: &Target,
     slug: usize,
 ) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
-    Ok(client(env, target, None, None)?.probe(slug + SEPARATOR.len()).await)
+    let upstream = match target.transport {
+        Transport::Stdio => {
+            let org = local::org_slug(&mut env.db.read().await?, org).await?;
+            Upstream::Http(env.upstreams.local(local::name(&target.url), &org, None, target.first_byte))
+        }
+        _ => client(env, target, None, None)?,
+    };
+    Ok(upstream.probe(slug + SEPARATOR.len()).await)
 }
 
 /// A client of a server. `version` is the revision that it spoke before, `standing` its OAuth tokens, where it has some.
@@ -54,7 +62,8 @@ fn client(env: &Env, target: &Target, version: Option<&str>, standing: Option<St
     let wrong = || Error::Internal("a checked URL or header cannot be sent".into());
     Ok(match target.transport {
         Transport::Demo => env.upstreams.demo(),
-        Transport::Http => {
+        Transport::Stdio => return Err(Error::Internal("a server on this machine has no address".into())),
+        Transport::Http | Transport::Sse => {
             let mut map = HeaderMap::new();
             for (name, value) in &target.headers {
                 let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
@@ -69,7 +78,13 @@ fn client(env: &Env, target: &Target, version: Option<&str>, standing: Option<St
                     Arc::new(Authorized::new(env.upstreams.exchange(), Arc::new(env.clone()), standing))
                 }
             };
-            Upstream::Http(env.upstreams.http(way, uri, map).expecting(version))
+            let old = target.transport == Transport::Sse;
+            Upstream::Http(
+                env.upstreams
+                    .http(way, uri, map, target.first_byte)
+                    .expecting(version)
+                    .with_old_transport(old),
+            )
         }
     })
 }
@@ -77,7 +92,7 @@ fn client(env: &Env, target: &Target, version: Option<&str>, standing: Option<St
 /// Whether a failure may be gone later, so that the connector is worth keeping.
 pub(super) fn may_pass(why: &UpstreamError) -> bool {
     match why {
-        UpstreamError::Net(NetError::Blocked(_)) => false,
+        UpstreamError::Net(NetError::Blocked(_) | NetError::Process(ProcessFault::NotListed)) => false,
         UpstreamError::Net(_)
         | UpstreamError::Timeout(_)
         | UpstreamError::NeedsAuth { .. }
@@ -123,13 +138,22 @@ pub(super) async fn note_check(
         protocol_version: report.map(|r| r.protocol_version),
         server_name: report.and_then(|r| r.server_name.as_deref()),
         server_version: report.and_then(|r| r.server_version.as_deref()),
+        transport: report.and_then(|report| match row.transport {
+            Transport::Http | Transport::Sse => {
+                Some(if report.old_transport { Transport::Sse } else { Transport::Http })
+            }
+            Transport::Demo | Transport::Stdio => None,
+        }),
     };
     store::connectors::set_health(tx, org, row.id, &checked).await?;
     history::note(tx, org, row.id, env.now(), took, reason.as_deref()).await?;
-    match report {
-        Some(report) => put_tools(tx, org, row, env.now(), report).await,
-        None => Ok(Changed::default()),
+    let Some(report) = report else { return Ok(Changed::default()) };
+    let mut changed = put_tools(tx, org, row, env.now(), report).await?;
+    if report.instructions != row.instructions {
+        store::connectors::set_instructions(tx, org, row.id, report.instructions.as_deref()).await?;
+        changed.instructions = true;
     }
+    Ok(changed)
 }
 
 /// The next state and count: three failures in a row make it down, two successes in a row make it healthy again.
@@ -221,6 +245,8 @@ pub(super) struct Changed {
     added: Vec<String>,
     altered: Vec<String>,
     removed: Vec<String>,
+    /// Whether the server says something else about how to use it.
+    instructions: bool,
 }
 
 /// Tries a connector now and keeps what it found. A failure is an answer, not an error.
@@ -229,47 +255,65 @@ pub async fn test(
     actor: &OrgActor<can::ConnectorsWrite>,
     id: ConnectorId,
 ) -> Result<core::result::Result<Probe, String>> {
-    let found = check(env, actor, id).await?;
+    let found = check(env, actor, id, true).await?;
+    let found = found.ok_or_else(|| Error::Internal("a check that was asked for was not made".into()))?;
     Ok(found.map(|report| summary(&report)).map_err(|why| why.to_string()))
 }
 
-/// Asks a connector what it offers and writes it down. Events are written only for what changed.
+/// Asks a connector what it offers and writes it down. Events are written only for what changed. A server on this machine
+/// is woken up for it only if it is `wanted`.
 async fn check<P: model::permissions::Grant>(
     env: &Env,
     actor: &OrgActor<P>,
     id: ConnectorId,
-) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
+    wanted: bool,
+) -> Result<Option<core::result::Result<ProbeReport, UpstreamError>>> {
     let org = actor.org();
-    let (row, rows, target, standing) = {
+    let (row, rows, target, standing, slug) = {
         let mut tx = env.db.read().await?;
         let row = find(&mut tx, org, id).await?;
+        let slug = match row.transport {
+            Transport::Stdio => local::org_slug(&mut tx, org).await?,
+            _ => String::new(),
+        };
         let rows = sealed(&mut tx, org, id).await?;
         let data_key = orgs::data_key(env, &mut tx, org).await?;
         let target = Target::open(&data_key, org, &row, &rows)?;
         let standing = standing::for_check(env, &mut tx, org, &row).await?;
-        (row, rows, target, standing)
+        (row, rows, target, standing, slug)
     };
+    if row.transport == Transport::Stdio
+        && !wanted
+        && row.health == Health::Healthy
+        && env.upstreams.stdio().sleeps(local::name(&row.url), id)
+    {
+        return Ok(None);
+    }
     // The client that calls use: it knows the server's era and session, and its breaker hears what the check finds. With
     // tokens the check goes by itself, as those of calls may be of many people.
-    let alone = standing.is_some();
-    let made = client(env, &target, row.protocol_version.as_deref(), standing)?;
-    let upstream = if alone {
-        made
+    let key = Key { connector: id, version: version(&row, &rows) };
+    let spoke = row.protocol_version.as_deref();
+    let upstream = if row.transport == Transport::Stdio {
+        let name = local::name(&row.url);
+        let made = || env.upstreams.local(name, &slug, Some(id), target.first_byte).expecting(spoke);
+        env.upstreams.get(key, || Upstream::Http(made()))
     } else {
-        env.upstreams.get(Key { connector: id, version: version(&row, &rows) }, || made)
+        let alone = standing.is_some();
+        let made = client(env, &target, spoke, standing)?;
+        if alone { made } else { env.upstreams.get(key, || made) }
     };
     let began = env.now();
     let found = upstream.probe(row.slug.as_str().len() + SEPARATOR.len()).await;
     let took = env.now() - began;
     let mut change = env.change(actor).await?;
     // It may have been changed or deleted while the network was slow: the check then says nothing about what is there now.
-    let Some(now) = store::connectors::find(change.tx(), org, id).await? else { return Ok(found) };
+    let Some(now) = store::connectors::find(change.tx(), org, id).await? else { return Ok(Some(found)) };
     if now.url != row.url || sealed(change.tx(), org, id).await? != rows {
-        return Ok(found);
+        return Ok(Some(found));
     }
     let changed = note_check(env, change.tx(), org, &now, found.as_ref(), took).await?;
     finish_check(change, org, &now, changed).await?;
-    Ok(found)
+    Ok(Some(found))
 }
 
 async fn finish_check(mut change: Change, org: OrgId, old: &Row, changed: Changed) -> Result<()> {
@@ -304,6 +348,13 @@ async fn finish_check(mut change: Change, org: OrgId, old: &Row, changed: Change
         }
         (true, false) => change.commit(health).await,
         (false, true) => change.commit(tools).await,
+        (false, false) if changed.instructions => {
+            let said = Event::new("mcp.updated")
+                .target("connector", old.id, &old.name)
+                .with("instructions", "changed")
+                .publish("mcp.updated", json!({"mcp_id": old.id, "name": old.name}));
+            change.commit(said).await
+        }
         (false, false) => change.keep_quiet().await,
     }
 }
@@ -322,7 +373,7 @@ pub async fn check_due(env: &Env, interval: i64, limit: i64) -> Result<usize> {
     let count = due.len();
     futures_util::stream::iter(due)
         .for_each_concurrent(8, |(org, id)| async move {
-            if let Err(error) = check(env, &OrgActor::<can::ConnectorsWrite>::system(org), id).await {
+            if let Err(error) = check(env, &OrgActor::<can::ConnectorsWrite>::system(org), id, false).await {
                 tracing::warn!(%error, org.id = %org, connector.id = %id, "a connector could not be checked");
             }
             if let Err(error) = put_off(env, org, id, interval).await {

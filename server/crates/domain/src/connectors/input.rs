@@ -2,7 +2,7 @@
 
 use model::{
     AppError, ConnectorSlug, ErrorKind,
-    connectors::{HIDDEN_QUERY, MAX_HEADERS},
+    connectors::{FIRST_BYTE_RANGE, HIDDEN_QUERY, MAX_HEADERS},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -105,6 +105,24 @@ pub(super) fn checked_headers(headers: &[(String, SecretString)]) -> Result<Vec<
         );
     }
     headers.iter().map(|(name, value)| Ok((check_header(name, value)?, value.clone()))).collect()
+}
+
+/// The patience with a server, in seconds; nothing for the usual (UPS-02).
+pub(super) fn parse_patience(input: &str) -> Result<Option<i64>> {
+    let input = input.trim();
+    if input.is_empty() {
+        return Ok(None);
+    }
+    let (least, most) = FIRST_BYTE_RANGE;
+    match input.parse::<u32>() {
+        Ok(seconds) if (least..=most).contains(&seconds) => Ok(Some(i64::from(seconds))),
+        _ => Err(AppError::field(
+            "first_byte",
+            "first_byte",
+            format!("Enter a number of seconds from {least} to {most}, or leave it empty"),
+        )
+        .into()),
+    }
 }
 
 pub(super) fn parse_slug(input: &str) -> Result<ConnectorSlug> {

@@ -4,13 +4,17 @@ mod check;
 mod definition;
 mod history;
 mod input;
+mod local;
 mod names;
 mod policy;
 mod secrets;
 
 use model::{
     AppError, ConnectorId, ConnectorSlug, ErrorKind, FieldError, OrgId,
-    connectors::{Connector, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, Tool, ToolPolicy, Transport},
+    connectors::{
+        Connector, FIRST_BYTE, Health, MAX_DESCRIPTION, MAX_HEADERS, MAX_NAME, STDIO, Tool, ToolPolicy,
+        Transport,
+    },
     permissions::can,
     text,
 };
@@ -19,23 +23,29 @@ use serde_json::json;
 use store::{
     Tx,
     connectors::{Connector as Row, Header as HeaderRow},
+    upstream_credentials::{Authorization, Client},
 };
 use url::Url;
 
-pub(crate) use self::secrets::{Target, version, whole_url};
+pub(crate) use self::secrets::{Target, first_byte, version, whole_url};
 use self::{
     check::{ask, at_url, may_pass, note_check},
-    input::{Query, checked_headers, parse_slug, parse_url, slug_taken},
+    input::{Query, checked_headers, parse_patience, parse_slug, parse_url, slug_taken},
     secrets::{put_headers, put_query, sealed},
 };
 pub use self::{
     check::{check_due, test},
     history::{history, purge},
-    policy::{ToolChanges, approve_new, review_tool, set_tool, set_tool_enabled, set_tool_policy, tool},
+    local::{offered as local_servers, state as local_state},
+    policy::{
+        ToolChanges, approve_new, review_tool, set_tool, set_tool_enabled, set_tool_policy, set_unprefixed,
+        tool,
+    },
     secrets::seal_queries,
 };
 pub(crate) use self::{
     definition::{held, review},
+    local::name as local_name,
     names::publish,
     policy::offered,
 };
@@ -60,7 +70,7 @@ pub struct NewConnector {
     pub slug: String,
     /// Free text.
     pub description: String,
-    /// Where it is.
+    /// Where it is, or [`STDIO`] and the name of a server that the operator offers.
     pub url: String,
     /// Static headers to send.
     pub headers: Vec<(String, SecretString)>,
@@ -81,6 +91,8 @@ pub struct ConnectorChanges {
     pub set_headers: Vec<(String, SecretString)>,
     /// Headers to remove.
     pub remove_headers: Vec<String>,
+    /// How long its server may take to begin an answer, seconds as typed; nothing for the usual.
+    pub first_byte: String,
     /// Whether to keep the change even if the server does not answer now.
     pub even_if_unreachable: bool,
 }
@@ -89,20 +101,22 @@ pub struct ConnectorChanges {
 /// `url` and nothing is kept, unless the caller wants it kept anyway.
 pub async fn add(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, new: &NewConnector) -> Result<Connector> {
     // In the order of the form.
-    let ((name, slug), (description, ((url, query), headers))) = both(
+    let ((name, slug), (description, (place, headers))) = both(
         both(
             text::name("name", "the connector", &new.name, MAX_NAME).map_err(Into::into),
             parse_slug(&new.slug),
         ),
         both(
             text::description("description", &new.description, MAX_DESCRIPTION).map_err(Into::into),
-            both(parse_url(&new.url).map_err(Into::into), checked_headers(&new.headers)),
+            both(where_it_is(&new.url), checked_headers(&new.headers)),
         ),
     )?;
-    let Query::Set(query) = query else {
-        return Err(AppError::field("url", "url", "Type what stands after ? in the URL").into());
-    };
-    let target = Target { transport: Transport::Http, url: url.into(), query, headers };
+    let (transport, url, query) = place;
+    if transport == Transport::Stdio {
+        local::check_offered(env, actor.org(), &url).await?;
+        no_headers(&headers)?;
+    }
+    let target = Target { transport, url, query, headers, first_byte: None };
     {
         // A taken slug is told before anybody waits for a network.
         let mut tx = env.db.read().await?;
@@ -111,7 +125,7 @@ pub async fn add(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, new: &NewCon
         }
     }
     let began = env.now();
-    let found = ask(env, &target, slug.as_str().len()).await?;
+    let found = ask(env, actor.org(), &target, slug.as_str().len()).await?;
     let took = env.now() - began;
     if let Err(why) = &found
         && !(new.even_if_unreachable && may_pass(why))
@@ -119,6 +133,27 @@ pub async fn add(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, new: &NewCon
         return Err(at_url(why));
     }
     insert(env, actor, new_row(env, slug, name, description, &target), &target, found, took).await
+}
+
+/// Where a new connector shall be: how it is reached, its address and the query of that.
+fn where_it_is(url: &str) -> Result<(Transport, String, Option<SecretString>)> {
+    if url.trim().starts_with(STDIO) {
+        return Ok((Transport::Stdio, url.trim().to_owned(), None));
+    }
+    let (url, query) = parse_url(url)?;
+    let Query::Set(query) = query else {
+        return Err(AppError::field("url", "url", "Type what stands after ? in the URL").into());
+    };
+    Ok((Transport::Http, url.into(), query))
+}
+
+/// A server on this machine is sent no headers.
+fn no_headers(headers: &[(String, SecretString)]) -> Result<()> {
+    if headers.is_empty() {
+        return Ok(());
+    }
+    let message = "Leave the headers empty: a server on this machine gets its secrets from the operator";
+    Err(AppError::field("header_name", "no_headers", message).into())
 }
 
 /// Adds the built-in demo server.
@@ -133,10 +168,15 @@ pub async fn add_demo(env: &Env, actor: &OrgActor<can::ConnectorsWrite>) -> Resu
     }
     let slug = free_demo_slug(env, actor.org()).await?;
     let description = "Three small tools inside Gatehouse itself: echo, time and add.".to_owned();
-    let target =
-        Target { transport: Transport::Demo, url: DEMO_URL.to_owned(), query: None, headers: Vec::new() };
+    let target = Target {
+        transport: Transport::Demo,
+        url: DEMO_URL.to_owned(),
+        query: None,
+        headers: Vec::new(),
+        first_byte: None,
+    };
     let row = new_row(env, slug, "Demo".to_owned(), description, &target);
-    let found = ask(env, &target, row.slug.as_str().len()).await?;
+    let found = ask(env, actor.org(), &target, row.slug.as_str().len()).await?;
     insert(env, actor, row, &target, found, 0).await
 }
 
@@ -172,6 +212,9 @@ fn new_row(env: &Env, slug: ConnectorSlug, name: String, description: String, ta
         created_at: now,
         updated_at: now,
         tool_policy: ToolPolicy::Alert,
+        instructions: None,
+        unprefixed: false,
+        first_byte_seconds: None,
     }
 }
 
@@ -218,7 +261,9 @@ pub async fn list(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Result<Ve
     let headers = store::connectors::list_headers(&mut tx, org).await?;
     let counts = store::connectors::count_tools(&mut tx, org).await?;
     let rows = store::connectors::list(&mut tx, org).await?;
-    Ok(rows.into_iter().map(|row| shown(row, &headers, &counts)).collect())
+    let clients = store::upstream_credentials::list_clients(&mut tx, org).await?;
+    let given = store::upstream_credentials::list(&mut tx, org).await?;
+    Ok(rows.into_iter().map(|row| shown(row, &headers, &counts, &clients, &given)).collect())
 }
 
 /// One connector and its tools.
@@ -236,14 +281,25 @@ async fn read(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<(Connector, Ve
     let headers = store::connectors::list_headers(tx, org).await?;
     let counts = store::connectors::count_tools(tx, org).await?;
     let tools = policy::tools(tx, org, &row).await?;
-    Ok((shown(row, &headers, &counts), tools))
+    let clients = store::upstream_credentials::list_clients(tx, org).await?;
+    let given = store::upstream_credentials::list(tx, org).await?;
+    Ok((shown(row, &headers, &counts, &clients, &given), tools))
 }
 
 async fn find(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<Row> {
     store::connectors::find(tx, org, id).await?.ok_or_else(|| Error::not_found("connector"))
 }
 
-fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) -> Connector {
+fn shown(
+    row: Row,
+    headers: &[HeaderRow],
+    counts: &[(ConnectorId, i64, i64)],
+    clients: &[Client],
+    given: &[Authorization],
+) -> Connector {
+    let credentials = clients.iter().find(|client| client.connector == row.id).map(|client| client.kind);
+    let lost =
+        given.iter().any(|given| given.connector == row.id && given.user.is_none() && given.lost.is_some());
     let (total, enabled) =
         counts.iter().find(|(id, ..)| *id == row.id).map_or((0, 0), |(_, total, enabled)| (*total, *enabled));
     let (url, headers) = secrets::shown(&row, headers);
@@ -252,6 +308,10 @@ fn shown(row: Row, headers: &[HeaderRow], counts: &[(ConnectorId, i64, i64)]) ->
         tools_enabled: u32::try_from(enabled).unwrap_or(u32::MAX),
         tools_total: u32::try_from(total).unwrap_or(u32::MAX),
         tool_policy: row.tool_policy,
+        unprefixed: row.unprefixed,
+        credentials: credentials.unwrap_or_default(),
+        needs_reauth: lost,
+        first_byte_seconds: row.first_byte_seconds.and_then(|seconds| u32::try_from(seconds).ok()),
         id: row.id,
         slug: row.slug,
         name: row.name,
@@ -279,11 +339,11 @@ pub async fn update(
     changes: &ConnectorChanges,
 ) -> Result<Connector> {
     let org = actor.org();
-    let (name, (description, set)) = both(
+    let (name, (description, (set, patience))) = both(
         text::name("name", "the connector", &changes.name, MAX_NAME).map_err(Into::into),
         both(
             text::description("description", &changes.description, MAX_DESCRIPTION).map_err(Into::into),
-            checked_headers(&changes.set_headers),
+            both(checked_headers(&changes.set_headers), parse_patience(&changes.first_byte)),
         ),
     )?;
 
@@ -299,12 +359,13 @@ pub async fn update(
     let mut removed: Vec<String> =
         changes.remove_headers.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
     removed.retain(|name| has(&old.headers, name) && !has(&set, name));
-    let new = changed_target(&old, &changes.url, &set, &removed)?;
+    let mut new = changed_target(&old, &changes.url, &set, &removed)?;
+    new.first_byte = first_byte(patience);
     let query_changed = new.query() != old.query();
     let mut found = None;
     if new.url != old.url || query_changed || !set.is_empty() || !removed.is_empty() {
         let began = env.now();
-        let report = ask(env, &new, read.slug.as_str().len()).await?;
+        let report = ask(env, org, &new, read.slug.as_str().len()).await?;
         if let Err(why) = &report
             && !(changes.even_if_unreachable && may_pass(why))
         {
@@ -328,6 +389,7 @@ pub async fn update(
     row.name = name;
     row.description = description;
     row.url.clone_from(&new.url);
+    row.first_byte_seconds = patience;
     row.updated_at = env.now();
     store::connectors::update(change.tx(), org, &row).await?;
     let by = actor.principal().name();
@@ -346,6 +408,13 @@ pub async fn update(
         .changed("name", before.name, row.name.as_str())
         .changed("description", before.description, row.description.as_str())
         .changed("url", old.url, new.url);
+    if before.first_byte_seconds != patience {
+        event = event.changed(
+            "first_byte_seconds",
+            shown_patience(before.first_byte_seconds),
+            shown_patience(patience),
+        );
+    }
     event = match (&new.query, query_changed) {
         (Some(_), true) => event.secret("url.query", old.query.is_some()),
         (None, true) => event.changed("url.query", "•set", ""),
@@ -362,6 +431,10 @@ pub async fn update(
     Ok(connector)
 }
 
+fn shown_patience(seconds: Option<i64>) -> String {
+    seconds.unwrap_or(i64::from(FIRST_BYTE)).to_string()
+}
+
 fn has(headers: &[(String, SecretString)], name: &str) -> bool {
     headers.iter().any(|(other, _)| other == name)
 }
@@ -375,7 +448,11 @@ fn changed_target(
 ) -> Result<Target> {
     let (url, query) = match old.transport {
         Transport::Demo => (old.url.clone(), Query::Keep),
-        Transport::Http => {
+        Transport::Stdio => {
+            no_headers(set)?;
+            (old.url.clone(), Query::Keep)
+        }
+        Transport::Http | Transport::Sse => {
             let (url, query) = parse_url(url)?;
             let kept = old.headers.iter().map(|(name, _)| name.as_str());
             let kept = kept.filter(|name| !has(set, name) && !removed.iter().any(|other| other == name));
@@ -399,7 +476,7 @@ fn changed_target(
         Query::Keep => old.query.clone(),
         Query::Set(query) => query,
     };
-    Ok(Target { transport: old.transport, url, query, headers })
+    Ok(Target { transport: old.transport, url, query, headers, first_byte: old.first_byte })
 }
 
 /// Refuses to take secrets along to another server.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use model::{
-    AppError, ConnectorId, ConnectorSlug, ErrorKind, OrgId,
+    AppError, ConnectorId, ErrorKind, OrgId,
     connectors::{Connector, MAX_TOOL_DESCRIPTION, MAX_TOOL_TIMEOUT, Review, Tool, ToolDetail, ToolPolicy},
     permissions::can,
     text,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A tool as pages show it.
-fn shown(slug: &ConnectorSlug, policy: ToolPolicy, row: &Row, published: Published, others: &[&str]) -> Tool {
+fn shown(connector: &ConnectorRow, row: &Row, published: Published, others: &[&str]) -> Tool {
     let definition: Value = serde_json::from_str(&row.definition).unwrap_or_default();
     let hint = |name: &str| definition["annotations"][name].as_bool();
     let clean = |value: &Value| {
@@ -36,7 +36,11 @@ fn shown(slug: &ConnectorSlug, policy: ToolPolicy, row: &Row, published: Publish
     };
     let review = review(row);
     Tool {
-        public_name: format!("{slug}{SEPARATOR}{}", published.name),
+        public_name: if connector.unprefixed {
+            published.name.clone()
+        } else {
+            format!("{}{SEPARATOR}{}", connector.slug, published.name)
+        },
         name: row.name.clone(),
         title: clean(&definition["title"]).or_else(|| clean(&definition["annotations"]["title"])),
         description: row
@@ -56,7 +60,7 @@ fn shown(slug: &ConnectorSlug, policy: ToolPolicy, row: &Row, published: Publish
         own_words: row.description.clone(),
         timeout_seconds: row.timeout_seconds.and_then(|seconds| u32::try_from(seconds).ok()),
         review,
-        held: held(review, policy),
+        held: held(review, connector.tool_policy),
         reviewed_at: row.reviewed_at,
         reviewed_by: row.reviewed_by.clone(),
         gone_at: row.gone_at,
@@ -80,12 +84,18 @@ pub(super) async fn tools(tx: &mut Tx, org: OrgId, row: &ConnectorRow) -> Result
     let rows = store::connectors::list_tools_of(tx, org, row.id).await?;
     let others = names_of_others(tx, org, row.id).await?;
     let others: Vec<_> = others.iter().map(String::as_str).collect();
-    let published = publish(row.slug.as_str(), &rows);
-    Ok(rows
-        .iter()
-        .zip(published)
-        .map(|(tool, published)| shown(&row.slug, row.tool_policy, tool, published, &others))
-        .collect())
+    let mut published = publish(row.slug.as_str(), &rows);
+    if row.unprefixed {
+        // A name with another connector's prefix leads there.
+        let slugs: Vec<_> = store::connectors::list(tx, org).await?.into_iter().map(|row| row.slug).collect();
+        for published in published.iter_mut().filter(|published| published.clash.is_none()) {
+            let prefix = published.name.split_once(SEPARATOR).map(|(prefix, _)| prefix);
+            if prefix.is_some_and(|prefix| slugs.iter().any(|slug| slug.as_str() == prefix)) {
+                published.clash = Some(format!("of the connector {}", prefix.unwrap_or_default()));
+            }
+        }
+    }
+    Ok(rows.iter().zip(published).map(|(tool, published)| shown(row, tool, published, &others)).collect())
 }
 
 /// The tools of a connector that agents are offered: the name behind the prefix, and the definition.
@@ -331,6 +341,36 @@ pub async fn set_tool_policy(
     let event = Event::new("mcp.updated")
         .target("connector", id, &row.name)
         .changed("tool_policy", row.tool_policy.as_str(), policy.as_str())
+        .publish("mcp.updated", json!({"mcp_id": id, "name": row.name}));
+    change.commit(event).await
+}
+
+/// Decides whether a connector's names stand on the organisation's endpoint without its prefix. Only a connector that is the
+/// organisation's only one can lose it, so that no two take each other's names; it keeps its names when others come.
+pub async fn set_unprefixed(
+    env: &Env,
+    actor: &OrgActor<can::ConnectorsWrite>,
+    id: ConnectorId,
+    unprefixed: bool,
+) -> Result<()> {
+    let mut change = env.change(actor).await?;
+    let row = find(change.tx(), actor.org(), id).await?;
+    if row.unprefixed == unprefixed {
+        return Ok(());
+    }
+    if unprefixed && store::connectors::list(change.tx(), actor.org()).await?.len() > 1 {
+        return Err(AppError::new(
+            ErrorKind::Conflict,
+            "prefix_needed",
+            "This organisation has other connectors, so names need the prefix to tell them apart. Nothing was changed.",
+        )
+        .into());
+    }
+    store::connectors::set_unprefixed(change.tx(), actor.org(), id, unprefixed, env.now()).await?;
+    let word = |unprefixed| if unprefixed { "off" } else { "on" };
+    let event = Event::new("mcp.updated")
+        .target("connector", id, &row.name)
+        .changed("prefix", word(row.unprefixed), word(unprefixed))
         .publish("mcp.updated", json!({"mcp_id": id, "name": row.name}));
     change.commit(event).await
 }

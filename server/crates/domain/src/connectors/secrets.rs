@@ -3,7 +3,10 @@
 //! The query of its URL is such a thing too, because it often holds a key (KEY-02). It is sealed among the headers, under
 //! a name that no header can have.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
 
 use model::{
     ConnectorId, OrgId,
@@ -34,6 +37,8 @@ pub(crate) struct Target {
     pub(crate) query: Option<SecretString>,
     /// The headers.
     pub(crate) headers: Vec<(String, SecretString)>,
+    /// How long it may take to begin an answer, if not as long as others.
+    pub(crate) first_byte: Option<Duration>,
 }
 
 impl Target {
@@ -45,6 +50,7 @@ impl Target {
             url: url.to_owned(),
             query: plain.map(SecretString::from),
             headers: Vec::new(),
+            first_byte: first_byte(row.first_byte_seconds),
         };
         for sealed in rows.iter().filter(|sealed| sealed.connector == row.id) {
             let value = open(data_key, org, sealed)?;
@@ -71,16 +77,21 @@ impl Target {
     }
 }
 
+/// The patience with a connector's server, as stored.
+pub(crate) fn first_byte(seconds: Option<i64>) -> Option<Duration> {
+    seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)
+}
+
 /// A URL and its query. Rows of early versions hold the query in plain.
 fn split(url: &str) -> (&str, Option<&str>) {
     url.split_once('?').map_or((url, None), |(url, query)| (url, Some(query)))
 }
 
-/// What decides whether a connection to a server may be kept: its address, and when each header was last set. `rows` may
+/// What decides whether a connection to a server may be kept: its address, the patience with it, and when each header was last set. `rows` may
 /// hold those of other connectors too.
 pub(crate) fn version(row: &Row, rows: &[HeaderRow]) -> i64 {
     let mut version = DefaultHasher::new();
-    row.url.hash(&mut version);
+    (&row.url, row.first_byte_seconds).hash(&mut version);
     for header in rows.iter().filter(|header| header.connector == row.id) {
         (&header.name, header.set_at, &header.value_sealed).hash(&mut version);
     }

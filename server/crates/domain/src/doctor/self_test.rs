@@ -151,7 +151,7 @@ impl Walk<'_> {
             NetError::Timeout | NetError::Unreachable => {
                 "Check that the proxy runs and forwards to Gatehouse. If clients do get through, this server only cannot reach its own public address (hairpin NAT); then run the same test from outside with curl."
             }
-            NetError::Blocked(_) | NetError::BadResponse => {
+            NetError::Blocked(_) | NetError::BadResponse | NetError::Process(_) => {
                 "Check GATEHOUSE_PUBLIC_URL, and what answers at that address."
             }
         };

@@ -12,6 +12,8 @@ const SAMPLING: u8 = 4;
 const SAMPLING_TOOLS: u8 = 8;
 const SAMPLING_CONTEXT: u8 = 16;
 const ROOTS: u8 = 32;
+/// It says when its roots change, too.
+const ROOTS_CHANGE: u8 = 64;
 
 /// Asks for something from the user (2025-06-18).
 pub const ELICITATION: &str = "elicitation/create";
@@ -42,6 +44,7 @@ impl Asks {
                 bits |= if has("context") { SAMPLING_CONTEXT } else { 0 };
             } else if key.is("roots") {
                 bits |= ROOTS;
+                bits |= if json::get(value, "listChanged") == Some("true") { ROOTS_CHANGE } else { 0 };
             }
         }
         Self(bits)
@@ -60,6 +63,11 @@ impl Asks {
     /// Whether there is nothing.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether the user can be asked to open a page.
+    pub const fn has_url(self) -> bool {
+        self.0 & URL != 0
     }
 
     /// As capabilities of a client: a JSON object.
@@ -82,7 +90,8 @@ impl Asks {
             members.push(format!(r#""sampling":{parts}"#));
         }
         if has(ROOTS) {
-            members.push(r#""roots":{}"#.to_owned());
+            let changes = if has(ROOTS_CHANGE) { r#""listChanged":true"# } else { "" };
+            members.push(format!(r#""roots":{{{changes}}}"#));
         }
         format!("{{{}}}", members.join(","))
     }
@@ -125,8 +134,9 @@ mod tests {
 
     #[test]
     fn what_is_declared_is_read_back() {
-        for bits in 0..64u8 {
-            // Parts of sampling need sampling.
+        for bits in 0..128u8 {
+            // Parts of sampling need sampling, and changes of roots need roots.
+            let bits = if bits & ROOTS_CHANGE != 0 { bits | ROOTS } else { bits };
             let bits = if bits & (SAMPLING_TOOLS | SAMPLING_CONTEXT) != 0 { bits | SAMPLING } else { bits };
             assert_eq!(Asks::read(&Asks(bits).capabilities()), Asks(bits), "{bits:b}");
         }

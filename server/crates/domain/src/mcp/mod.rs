@@ -39,6 +39,8 @@ pub mod meta {
     pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
     /// From which level on log messages are wanted.
     pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// On what a `subscriptions/listen` brings: the id of that request.
+    pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
     /// Opts into progress notifications, which repeat it.
     pub const PROGRESS_TOKEN: &str = "progressToken";
 }

@@ -1,6 +1,11 @@
 //! Server-sent events (WHATWG HTML §9.2), read as they arrive and written.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes, BytesMut};
+
+/// The longest id of an event; it is sent back in a header.
+const MAX_ID: usize = 1024;
 
 /// One event.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +33,9 @@ pub struct Decoder {
     cap: usize,
     started: bool,
     comments: u64,
+    /// The id of the last event that has one, and how long the server wants a client to wait before it connects again.
+    last_id: Option<Box<str>>,
+    retry: Option<Duration>,
 }
 
 impl Decoder {
@@ -42,7 +50,26 @@ impl Decoder {
             cap,
             started: false,
             comments: 0,
+            last_id: None,
+            retry: None,
         }
+    }
+
+    /// The id of the last event that had one: from there a stream can be resumed.
+    pub fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
+    }
+
+    /// How long the server wants a client to wait before it connects again.
+    pub const fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
+    /// Another stream goes on where this one broke off: what was not finished will not be.
+    pub fn begin_again(&mut self) {
+        self.buffer.clear();
+        self.data.clear();
+        (self.searched, self.has_data, self.kind, self.started) = (0, false, None, false);
     }
 
     /// Adds what has arrived.
@@ -136,7 +163,14 @@ impl Decoder {
             b"event" => {
                 self.kind = std::str::from_utf8(&value).ok().filter(|k| *k != "message").map(str::to_owned);
             }
-            // `id` and `retry` serve resumption, which is not offered.
+            b"id" if value.len() <= MAX_ID && !value.contains(&0) => {
+                self.last_id = std::str::from_utf8(&value).ok().filter(|id| !id.is_empty()).map(Box::from);
+            }
+            b"retry" => {
+                let digits =
+                    std::str::from_utf8(&value).ok().filter(|v| v.bytes().all(|b| b.is_ascii_digit()));
+                self.retry = digits.and_then(|v| v.parse().ok()).map(Duration::from_millis).or(self.retry);
+            }
             _ => {}
         }
         Ok(None)

@@ -29,6 +29,7 @@ use url::Url;
 
 use super::{
     allow::EgressAllow,
+    fault::ProcessFault,
     guard::{Blocked, Rules, check_url},
 };
 
@@ -95,6 +96,9 @@ pub enum NetError {
     /// What came back was no answer that can be used.
     #[error("The server's answer was broken off or is not valid HTTP.")]
     BadResponse,
+    /// The server is a process of this machine, and it is not there or not in order.
+    #[error(transparent)]
+    Process(#[from] ProcessFault),
 }
 
 impl NetError {
@@ -106,6 +110,7 @@ impl NetError {
             Self::Timeout => "timeout",
             Self::Tls => "tls_error",
             Self::BadResponse => "bad_response",
+            Self::Process(_) => "process",
         }
     }
 }

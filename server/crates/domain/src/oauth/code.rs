@@ -129,6 +129,9 @@ fn fits(verifier: &str, challenge: &str) -> bool {
 
 /// The person, if they may still give what the code stands for.
 async fn allowed(tx: &mut Tx, code: &Code) -> Result<Option<User>> {
+    if store::orgs::suspended_at(tx, code.org).await?.is_some() {
+        return Ok(None);
+    }
     let role = store::members::find_role(tx, code.org, code.user).await?;
     if role.is_some_and(may_connect) { Ok(store::users::find(tx, code.user).await?) } else { Ok(None) }
 }

@@ -134,6 +134,9 @@ async fn candidates(
 
 /// Why this person cannot give this client access to this organisation, in words.
 async fn refusal(tx: &mut Tx, org: &Org, role: Option<Role>, client: &Client) -> Result<Option<String>> {
+    if store::orgs::suspended_at(tx, org.id).await?.is_some() {
+        return Ok(Some(format!("Whoever operates this instance has suspended {}.", org.name)));
+    }
     if !role.is_some_and(may_connect) {
         return Ok(Some(format!(
             "Your role in {} does not include connections of your own. Ask an owner or admin for another role.",

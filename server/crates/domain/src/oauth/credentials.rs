@@ -39,6 +39,9 @@ pub async fn issue(
     }
     let slug = {
         let mut tx = env.db.read().await?;
+        if store::orgs::suspended_at(&mut tx, org).await?.is_some() {
+            return Err(Fault::UnauthorizedClient.because("The client's organisation is suspended."));
+        }
         // What is asked for by name has to be there, as when a person is asked. What was registered may be gone since.
         if !asked_names.is_empty() {
             let there = store::connectors::list(&mut tx, org).await?;

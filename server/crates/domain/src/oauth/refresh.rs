@@ -163,6 +163,9 @@ pub(super) async fn living(
         return Ok(None);
     };
     let Some(user) = connection.user else { return Ok(None) };
+    if store::orgs::suspended_at(tx, grant.org).await?.is_some() {
+        return Ok(None);
+    }
     let role = store::members::find_role(tx, grant.org, user).await?;
     Ok(role.is_some_and(may_connect).then(|| (connection.key, user.to_string())))
 }

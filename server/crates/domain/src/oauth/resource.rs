@@ -65,6 +65,7 @@ mod tests {
             default_plan: model::Plan::Enterprise,
             demo: false,
             node: String::new(),
+            sign_up: model::links::SignUp::default(),
             session_idle_ms: 0,
             registration: true,
             cimd: true,

@@ -171,6 +171,14 @@ pub async fn put(
         )
         .into());
     }
+    if row.transport == model::connectors::Transport::Stdio {
+        return Err(AppError::new(
+            ErrorKind::Invalid,
+            "local",
+            "A server on this machine gets its credentials from the operator. Nothing was changed.",
+        )
+        .into());
+    }
     let scope = input.scope.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
     if !is_scope(&scope) {
         return Err(AppError::field(

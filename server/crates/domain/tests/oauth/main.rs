@@ -65,6 +65,8 @@ async fn at_a_browser(t: &TestEnv, member: &TestMember) {
         created_at: now,
         last_seen_at: now,
         expires_at: now + 365 * DAY,
+        in_view: None,
+        renew: false,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();

@@ -1,6 +1,6 @@
 //! Which connector a prompt's name or a resource's URI means. Policy is decided on the parsed name alone.
 
-use domain::mcp::{code, json, tools::SEPARATOR};
+use domain::mcp::{code, json};
 use futures_util::future::join_all;
 use http::StatusCode;
 
@@ -33,11 +33,7 @@ impl Exchange<'_> {
         if let Some(only) = self.only {
             return Ok((only, name));
         }
-        // Slugs have no underscore, so the first separator ends the slug.
-        let found = name
-            .split_once(SEPARATOR)
-            .and_then(|(slug, prompt)| Some((self.caller.ready.connector(slug)?, prompt)));
-        let Some((connector, prompt)) = found else {
+        let Some((connector, prompt)) = self.caller.ready.place(name) else {
             let shown: String = name.chars().take(160).collect();
             return Err(RpcError::new(
                 StatusCode::OK,
@@ -66,6 +62,9 @@ impl Exchange<'_> {
             && let Some(connector) = self.caller.ready.connector(slug)
         {
             return Ok((self.in_scope(connector)?, own.to_owned()));
+        }
+        if let Some(connector) = self.caller.ready.unprefixed() {
+            return Ok((self.in_scope(connector)?, uri.to_owned()));
         }
         let offering = join_all(self.reachable().map(|connector| async move {
             self.upstream(connector).offers("resources").await.unwrap_or(false).then_some(connector)

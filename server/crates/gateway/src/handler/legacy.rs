@@ -14,9 +14,10 @@ use super::{
     modern::missing_meta, single, unsupported_version,
 };
 use crate::{
-    Inner, events,
+    Inner, attend, events,
     planes::ReadyConnector,
     reply::{RpcError, empty},
+    resume,
     sessions::{Holder, Live},
 };
 
@@ -43,8 +44,8 @@ pub(super) fn delete(inner: &Inner, headers: &HeaderMap, holder: &Holder) -> Res
     }
 }
 
-/// Opens the stream of a session.
-pub(super) fn get(
+/// Opens the stream of a session, or goes on with one that answers a call.
+pub(super) async fn get(
     caller: &Caller,
     only: Option<&ReadyConnector>,
     headers: &HeaderMap,
@@ -63,6 +64,9 @@ pub(super) fn get(
     }
     let last_seen = single(headers, &HeaderName::from_static("last-event-id"))?;
     let permit = inner.limits.stream(caller)?;
+    if let Some(id) = last_seen.filter(|id| resume::is_of_call(id)) {
+        return Ok(resume::resume(caller.clone(), &live, id, permit).await);
+    }
     Ok(events::get(caller.clone(), only.map(|only| only.plane.id), &live, last_seen, permit))
 }
 
@@ -112,6 +116,11 @@ impl Exchange<'_> {
             {
                 live.cancel(request);
             }
+            if let (Some(live), "notifications/roots/list_changed") = (session, method) {
+                for connector in self.reachable() {
+                    self.upstream(connector).roots_changed(attend::session(live));
+                }
+            }
             return Ok(empty(StatusCode::ACCEPTED));
         }
         match (method, session) {
@@ -146,7 +155,8 @@ impl Exchange<'_> {
         let method = if on { Method::Subscribe } else { Method::Unsubscribe };
         let uri = self.subject(method)?;
         if on {
-            self.find_resource(Era::Legacy, &uri).await?;
+            let (connector, own) = self.find_resource(Era::Legacy, &uri).await?;
+            self.caller.trace.goes_to(&connector.plane, &own);
             let mut subscriptions = live.subscriptions();
             if subscriptions.len() >= MAX_SUBSCRIPTIONS {
                 return Err(RpcError::new(
@@ -172,7 +182,8 @@ impl Exchange<'_> {
             requested.ok_or_else(|| invalid_params("initialize needs params.protocolVersion."))?;
         let version = LEGACY.iter().find(|known| **known == requested).unwrap_or(&LEGACY[0]);
         let value = format!(
-            r#"{{"protocolVersion":"{version}","capabilities":{CAPABILITIES},"serverInfo":{IMPLEMENTATION}}}"#
+            r#"{{"protocolVersion":"{version}","capabilities":{CAPABILITIES},"serverInfo":{IMPLEMENTATION}{}}}"#,
+            self.instructions()
         );
         let mut response = self.result(Era::Legacy, &value);
         let capabilities = self.message.params.others.iter().find(|(key, _)| *key == "capabilities");

@@ -133,7 +133,9 @@ impl Exchange<'_> {
                 found
             }
         };
-        let parts = self.parts(era, session, method, &wanted).await?;
+        self.caller.trace.passed_on(false);
+        let parts = self.caller.trace.passing(self.parts(era, session, method, &wanted)).await?;
+        self.caller.trace.given();
         Ok(self.respond(era, self.join(era, method, &wanted, parts)))
     }
 
@@ -157,11 +159,19 @@ impl Exchange<'_> {
             asks: domain::mcp::asks::Asks::NONE,
         };
         let failed = |error: UpstreamError| view.failed(&error);
-        let offered = self.upstream(connector).offers(kind(method).capability).await.map_err(failed)?;
-        let answer =
-            if offered { self.ask_page(era, session, method, connector, cursor).await } else { Ok(None) };
-        match answer.map_err(failed)? {
+        let trace = &self.caller.trace;
+        trace.goes_to(&connector.plane, "");
+        let _permits = self.caller.inner.limits.list(self.caller, connector).await?;
+        trace.passed_on(false);
+        let answer = trace.passing(async {
+            if !self.upstream(connector).offers(kind(method).capability).await? {
+                return Ok(None);
+            }
+            self.ask_page(era, session, method, connector, cursor).await
+        });
+        match answer.await.map_err(failed)? {
             Some(answer) => {
+                trace.answered(&answer);
                 view.render(answer).map(|(status, message)| self.respond_as(era, status, message))
             }
             None => Ok(self.respond(era, self.join(era, method, &[], Vec::new()))),
@@ -269,6 +279,9 @@ impl Exchange<'_> {
         cursor: Option<&str>,
     ) -> Result<Part, UpstreamError> {
         let none = Part { items: Bytes::from_static(b"[]"), next: None };
+        // One that is asked too often is left out like one that fails.
+        let permits = self.caller.inner.limits.list(self.caller, connector).await;
+        let _permits = permits.map_err(|_| UpstreamError::Busy { retry_after: Some(1) })?;
         if !self.upstream(connector).offers(kind.capability).await? {
             return Ok(none);
         }
@@ -282,9 +295,15 @@ impl Exchange<'_> {
         let items = json::get(text, kind.member).filter(|items| items.starts_with('['));
         let items = items.ok_or(UpstreamError::Protocol("its list is none"))?;
         let slug = connector.plane.slug.as_str();
-        let prefix = if kind.named_by == "name" { format!("{slug}{SEPARATOR}") } else { uris::prefix(slug) };
         let next = json::get(text, "nextCursor").filter(|next| next.starts_with('"'));
-        Ok(Part { items: uris::in_list(items, &prefix, kind.named_by), next: next.map(str::to_owned) })
+        let items = if connector.plane.unprefixed {
+            answer.value.slice_ref(items.as_bytes())
+        } else if kind.named_by == "name" {
+            uris::in_list(items, &format!("{slug}{SEPARATOR}"), kind.named_by)
+        } else {
+            uris::in_list(items, &uris::prefix(slug), kind.named_by)
+        };
+        Ok(Part { items, next: next.map(str::to_owned) })
     }
 
     fn join(

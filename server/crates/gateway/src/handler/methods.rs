@@ -17,10 +17,12 @@ use super::{
     modern::{self, mismatch},
 };
 use crate::{
+    attend,
     held::key,
     owned::OwnedCall,
     planes::ReadyConnector,
     reply::{self, RpcError, empty},
+    resume,
     sessions::{Live, Running},
     state::{self, State},
     stream::{Asking, Job, Streaming, hold},
@@ -200,7 +202,7 @@ impl Exchange<'_> {
     /// What the client can be asked, and whose sessions with legacy servers are used.
     pub(super) fn upstream_session(&self, era: Era, session: Option<&Arc<Live>>) -> Session {
         match (era, session) {
-            (Era::Legacy, Some(live)) => Session { client: Some(live.id), asks: live.asks, legacy: true },
+            (Era::Legacy, Some(live)) => attend::session(live),
             (Era::Modern, _) => {
                 let capabilities =
                     self.message.params.meta.as_ref().and_then(|meta| meta.client_capabilities);
@@ -256,7 +258,7 @@ impl Exchange<'_> {
             method: target.method,
             connector: &target.connector.plane,
             name: &target.name,
-            prefixed: self.only.is_none(),
+            prefixed: self.only.is_none() && !target.connector.plane.unprefixed,
             asks: upstream_session.asks,
         };
         if params.input_responses.is_some_and(|responses| !responses.starts_with('{')) {
@@ -264,7 +266,9 @@ impl Exchange<'_> {
         }
         let state = self.state(&view)?;
         self.caller.trace.goes_to(&target.connector.plane, &target.name);
-        let slot = self.caller.inner.limits.call(self.caller, target.connector).await?;
+        // The further rounds of a call that is held open send nothing new.
+        let paid = !matches!(state, Some(State::Held(_)));
+        let slot = self.caller.inner.limits.call(self.caller, target.connector, paid).await?;
         let call = Call {
             method: target.method,
             name: &target.name,
@@ -303,6 +307,9 @@ impl Exchange<'_> {
                 () = running.token.cancelled() => return Ok(empty(StatusCode::ACCEPTED)),
             },
         };
+        if let Some(live) = session.filter(|live| !live.asks.is_empty()) {
+            live.called.notify_one();
+        }
         let asks_first = |answer: &domain::mcp::upstream::Answer| {
             answer.result_type == ResultType::InputRequired && era == Era::Legacy && !view.asks.is_empty()
         };
@@ -328,8 +335,11 @@ impl Exchange<'_> {
                     asks: view.asks,
                 };
                 let caller = self.caller.clone();
-                let streaming = Streaming::new(caller, job, reply, (slot, permit), running, asking);
-                Ok(reply::events(streaming.into_body()))
+                let streaming = Streaming::new(caller, job, reply, slot, running, asking);
+                Ok(reply::events(match session {
+                    Some(live) => resume::open(live, &self.caller.inner, self.message.id, streaming, permit),
+                    None => streaming.into_body(permit),
+                }))
             }
             (Reply::Answer(answer), None) => {
                 self.caller.trace.answered(&answer);

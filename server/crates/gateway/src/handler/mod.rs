@@ -3,6 +3,7 @@
 
 mod body;
 mod find;
+mod instructions;
 mod legacy;
 mod lists;
 mod member;
@@ -190,17 +191,17 @@ async fn asked(caller: &Caller, endpoint: Endpoint<'_>, head: request::Parts, bo
         principal: caller.access.principal.clone(),
         connector: endpoint.connector.map(str::to_owned),
     };
-    match head.method {
-        Method::POST => {}
-        Method::GET => {
-            return legacy::get(caller, only, &head.headers, &holder())
-                .unwrap_or_else(|error| error.respond(None));
-        }
-        Method::DELETE => return legacy::delete(inner, &head.headers, &holder()),
-        _ => return method_not_allowed("POST, GET, DELETE").respond(None),
-    }
     // Counted before the body, which may be anything, and told with the id that is in it.
     let admitted = inner.limits.admit(caller).await;
+    if head.method != Method::POST {
+        let answer = match (admitted, head.method) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Method::GET) => legacy::get(caller, only, &head.headers, &holder()).await,
+            (Ok(()), Method::DELETE) => Ok(legacy::delete(inner, &head.headers, &holder())),
+            _ => Err(method_not_allowed("POST, GET, DELETE")),
+        };
+        return caller.trace.tell(answer.unwrap_or_else(|error| error.respond(None)));
+    }
     let (accepts, body) = match body::transport(inner, &head.headers, body).await {
         Ok(ready) => ready,
         Err(error) => return error.respond(None),

@@ -106,8 +106,9 @@ impl Exchange<'_> {
     fn discover(&self) -> Response {
         let supported: Vec<_> = SUPPORTED.iter().map(|v| format!("\"{v}\"")).collect();
         let value = format!(
-            r#"{{"supportedVersions":[{}],"capabilities":{CAPABILITIES}{}"#,
+            r#"{{"supportedVersions":[{}],"capabilities":{CAPABILITIES}{}{}"#,
             supported.join(","),
+            self.instructions(),
             tail()
         );
         self.result(Era::Modern, &value)

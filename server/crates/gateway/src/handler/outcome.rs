@@ -1,10 +1,12 @@
 //! What came of a call, in the words of the client's era.
 
+use core::fmt::Write as _;
+
 use bytes::{Bytes, BytesMut};
 use domain::{
     dataplane::PlaneConnector,
     mcp::{
-        asks::Asks,
+        asks::{Asks, ELICITATION},
         code, json,
         upstream::{Answer, Method, Question, ResultType, UpstreamError},
     },
@@ -150,8 +152,10 @@ impl<'a> View<'a> {
                 "upstream_protocol_error",
                 "The server does not take the request as its list of tools says; refresh its tools.",
             )),
-            // The modern era does not know it.
-            URL_ELICITATION_REQUIRED if modern => Err(self.cannot_ask()),
+            // The modern era does not know it, and asks the same as a result.
+            URL_ELICITATION_REQUIRED if modern => {
+                self.pages_first(&value).map(|message| (StatusCode::OK, message))
+            }
             code::MISSING_CAPABILITY if modern => Ok((StatusCode::BAD_REQUEST, message(value))),
             code::METHOD_NOT_FOUND if modern => Ok((StatusCode::NOT_FOUND, message(value))),
             RESOURCE_NOT_FOUND if modern => {
@@ -164,6 +168,74 @@ impl<'a> View<'a> {
             }
             _ => Ok((StatusCode::OK, message(value))),
         }
+    }
+
+    /// The pages that a legacy server wants opened before it does what was asked, as the modern era asks it. There is no state:
+    /// the call is made anew afterwards.
+    fn pages_first(&self, error: &Bytes) -> Result<reply::Message, RpcError> {
+        let can_ask = matches!(self.method, Method::CallTool | Method::GetPrompt | Method::ReadResource);
+        let text = std::str::from_utf8(error).unwrap_or("{}");
+        let pages = json::get(text, "data").and_then(|data| json::get(data, "elicitations"));
+        let mut asked = String::new();
+        for (place, page) in pages.map(json::elements).into_iter().flatten().enumerate() {
+            // The id is of the legacy era alone.
+            let members: Vec<_> = json::members(page)
+                .filter(|(key, ..)| !key.is("elicitationId"))
+                .map(|(_, _, at)| &page[at])
+                .collect();
+            let params = format!("{{{}}}", members.join(","));
+            if self.asks.allow(ELICITATION, &params).is_none() {
+                return Err(self.cannot_ask());
+            }
+            let comma = if place > 0 { "," } else { "" };
+            let _ =
+                write!(asked, r#"{comma}"{}":{{"method":"{ELICITATION}","params":{params}}}"#, key(place));
+        }
+        if asked.is_empty() || !can_ask {
+            return Err(self.cannot_ask());
+        }
+        Ok(reply::Message::new(self.id, "result")
+            .text(&format!(r#"{{"resultType":"input_required","inputRequests":{{{asked}}}}}"#)))
+    }
+
+    /// Pages that a modern server wants opened, as the legacy era says it to a client that takes no questions on a stream.
+    /// Nothing where it wants anything else.
+    fn pages_as_error(&self, requests: &[state::InputRequest<'_>]) -> Option<reply::Message> {
+        let mut pages = Vec::new();
+        for asked in requests {
+            let is_page = json::get(asked.params, "mode").and_then(json::string).as_deref() == Some("url");
+            self.asks.allow(&asked.method, asked.params).filter(|_| is_page)?;
+            pages.push(self.with_elicitation_id(asked.params));
+        }
+        (!pages.is_empty() && self.era == Era::Legacy).then(|| {
+            reply::Message::new(self.id, "error").text(&format!(
+                r#"{{"code":{URL_ELICITATION_REQUIRED},"message":"Open the pages first, then call again.","data":{{"elicitations":[{}]}}}}"#,
+                pages.join(",")
+            ))
+        })
+    }
+
+    /// What a modern server asks, as a legacy client is asked it.
+    pub(crate) fn asked_of_legacy(&self, params: &str, method: &str) -> Bytes {
+        let is_page = json::get(params, "mode").and_then(json::string).as_deref() == Some("url");
+        if method == ELICITATION && is_page {
+            self.with_elicitation_id(params).into()
+        } else {
+            Bytes::copy_from_slice(params.as_bytes())
+        }
+    }
+
+    /// The legacy era wants each page that is to be opened to have an id; the modern one has none.
+    fn with_elicitation_id(&self, params: &str) -> String {
+        if json::get(params, "elicitationId").is_some() {
+            return params.to_owned();
+        }
+        let mut bytes = [0; 16];
+        self.caller.inner.rng.fill(&mut bytes);
+        let id = u128::from_be_bytes(bytes);
+        let rest = params.trim_start().strip_prefix('{').unwrap_or("}");
+        let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
+        format!(r#"{{"elicitationId":"{id:032x}"{comma}{rest}"#)
     }
 
     /// A URI as the client sees it.
@@ -181,6 +253,9 @@ impl<'a> View<'a> {
                 "The server asks for input in a way that is against the protocol.",
             )
         })?;
+        if let Some(message) = self.pages_as_error(&requests) {
+            return Ok((StatusCode::OK, message));
+        }
         if self.era != Era::Modern || requests.iter().any(|r| self.asks.allow(&r.method, r.params).is_none())
         {
             return Err(self.cannot_ask());

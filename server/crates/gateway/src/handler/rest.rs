@@ -16,7 +16,6 @@ use domain::{
     mcp::{
         code,
         json::{self, Limits},
-        tools::SEPARATOR,
     },
     request::RequestId,
     tokens::Refused,
@@ -269,17 +268,14 @@ async fn told(
 /// Tools with their connector apart from their name.
 fn listed(ready: &Ready, result: &str) -> String {
     let mut out = String::from(r#"{"tools":["#);
-    let alone = || ready.connectors.first().map(|c| c.plane.slug.to_string()).unwrap_or_default();
     for tool in json::get(result, "tools").into_iter().flat_map(json::elements) {
         let Some(name) = json::get(tool, "name").and_then(json::string) else { continue };
-        let (connector, name) = match name.split_once(SEPARATOR) {
-            Some((connector, name)) if ready.connector(connector).is_some() => (connector.to_owned(), name),
-            _ => (alone(), name.as_ref()),
-        };
+        let Some((connector, name)) = ready.place(&name) else { continue };
+        let connector = connector.plane.slug.as_str();
         if !out.ends_with('[') {
             out.push(',');
         }
-        let _ = write!(out, r#"{{"connector":{},"tool":{}"#, json::quoted(&connector), json::quoted(name));
+        let _ = write!(out, r#"{{"connector":{},"tool":{}"#, json::quoted(connector), json::quoted(name));
         for (key, value, _) in json::members(tool) {
             let key = key.text().unwrap_or_default();
             if !matches!(key.as_ref(), "name" | "connector" | "tool") {

@@ -71,6 +71,7 @@ impl Shared {
 #[derive(Debug)]
 struct Org {
     all: Shared,
+    streams: Arc<Semaphore>,
     quota: Arc<Quota>,
     principals: Mutex<HashMap<Principal, Arc<Slots>>>,
     connectors: Mutex<HashMap<ConnectorId, Arc<Shared>>>,
@@ -90,13 +91,25 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct CallSlot {
     slots: Arc<Slots>,
+    streams: Arc<Semaphore>,
     _permits: [OwnedSemaphorePermit; 3],
 }
 
+/// The right to keep one event stream open; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct StreamSlot(#[expect(dead_code, reason = "it is held")] [OwnedSemaphorePermit; 2]);
+
+impl StreamSlot {
+    fn take(slots: &Slots, of_org: &Arc<Semaphore>) -> Option<Self> {
+        let own = Arc::clone(&slots.streams).try_acquire_owned().ok()?;
+        Some(Self([own, Arc::clone(of_org).try_acquire_owned().ok()?]))
+    }
+}
+
 impl CallSlot {
-    /// The right to answer with a stream, unless the principal has too many open.
-    pub(crate) fn stream(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots.streams).try_acquire_owned().ok()
+    /// The right to answer with a stream, unless the principal or its organisation has too many open.
+    pub(crate) fn stream(&self) -> Option<StreamSlot> {
+        StreamSlot::take(&self.slots, &self.streams)
     }
 }
 
@@ -134,6 +147,7 @@ impl Limits {
         let new = || {
             Arc::new(Org {
                 all: Shared::new(self.settings.calls_per_org),
+                streams: Arc::new(Semaphore::new(self.settings.streams_per_org)),
                 quota: Arc::default(),
                 principals: Mutex::default(),
                 connectors: Mutex::default(),
@@ -209,7 +223,8 @@ impl Limits {
     }
 
     /// Waits for the right to pass a call on to a connector, and counts it. Bursts of one principal wait a moment; a load
-    /// that stays is refused rather than queued.
+    /// that stays is refused rather than queued. What is not `paid` counts for everything but the month: a further round of
+    /// a call that was counted.
     ///
     /// # Errors
     /// 429 with too many calls at once, over the connector's rate, or when the month's quota is used up; 503 when that
@@ -218,11 +233,48 @@ impl Limits {
         &self,
         caller: &Caller,
         connector: &ReadyConnector,
+        paid: bool,
     ) -> Result<CallSlot, RpcError> {
-        let (plane, id) = (&caller.ready.plane, connector.plane.id);
+        let plane = &caller.ready.plane;
         let org = self.org(plane.org);
         let slots = self.slots(&org, &caller.access.principal, self.clock.now_micros());
         let own = self.turn(caller, &slots).await?;
+        let [of_connector, of_org] = self.reach(caller, &org, connector).await?;
+        // The last, because it is paid for: whatever is refused before does not count (RLM-04).
+        if let Some(quota) = plane.policy.limits.calls_per_month.filter(|_| paid) {
+            let taken = org.quota.take(plane.org, quota, self.clock.now(), &self.ledger).await;
+            let taken = taken.map_err(|_| unavailable())?;
+            let (Ok(standing) | Err(standing)) = taken;
+            caller.trace.stands(standing);
+            taken.map_err(|standing| standing.refusal())?;
+        }
+        caller.trace.passed_on(paid);
+        let streams = Arc::clone(&org.streams);
+        Ok(CallSlot { slots, streams, _permits: [own, of_connector, of_org] })
+    }
+
+    /// The right to ask a connector what it offers. It is no call of the month, and whoever asks many at once takes one turn
+    /// for all of them ([`Limits::own_turn`]).
+    ///
+    /// # Errors
+    /// 429 with too many calls at once, or over the connector's rate; 503 when that cannot be said.
+    pub(crate) async fn list(
+        &self,
+        caller: &Caller,
+        connector: &ReadyConnector,
+    ) -> Result<[OwnedSemaphorePermit; 2], RpcError> {
+        let org = self.org(caller.ready.plane.org);
+        self.reach(caller, &org, connector).await
+    }
+
+    /// What everybody shares who reaches a connector.
+    async fn reach(
+        &self,
+        caller: &Caller,
+        org: &Org,
+        connector: &ReadyConnector,
+    ) -> Result<[OwnedSemaphorePermit; 2], RpcError> {
+        let (plane, id) = (&caller.ready.plane, connector.plane.id);
         let shared = {
             let mut known = org.connectors.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len() >= SWEEP_AT {
@@ -248,36 +300,31 @@ impl Limits {
             let bucket = Bucket { policy: Policy::Connector, org: plane.org, name: &name };
             self.take(caller, &shared.rate, bucket, per_minute, self.clock.now_micros()).await?;
         }
-        // The last, because it is paid for: whatever is refused before does not count (RLM-04).
-        if let Some(quota) = plane.policy.limits.calls_per_month {
-            let taken = org.quota.take(plane.org, quota, self.clock.now(), &self.ledger).await;
-            let taken = taken.map_err(|_| unavailable())?;
-            let (Ok(standing) | Err(standing)) = taken;
-            caller.trace.stands(standing);
-            taken.map_err(|standing| standing.refusal())?;
-        }
-        caller.trace.passed_on();
-        Ok(CallSlot { slots, _permits: [own, of_connector, of_org] })
+        Ok([of_connector, of_org])
     }
 
     /// The right to keep a stream open without a call (REQ-06).
     ///
     /// # Errors
     /// 429.
-    pub(crate) fn stream(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, RpcError> {
+    pub(crate) fn stream(&self, caller: &Caller) -> Result<StreamSlot, RpcError> {
         let org = self.org(caller.ready.plane.org);
         let slots = self.slots(&org, &caller.access.principal, self.clock.now_micros());
-        Arc::clone(&slots.streams).try_acquire_owned().map_err(|_| {
-            RpcError::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                code::LIMITED,
+        StreamSlot::take(&slots, &org.streams).ok_or_else(|| {
+            let message = if slots.streams.available_permits() == 0 {
                 format!(
                     "This credential has {} streams open. Close some first.",
                     self.settings.streams_per_key
-                ),
-            )
-            .data(r#"{"code":"streams","retry_after":5}"#.to_owned())
-            .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+                )
+            } else {
+                format!(
+                    "This organisation has {} streams open. Close some first.",
+                    self.settings.streams_per_org
+                )
+            };
+            RpcError::new(StatusCode::TOO_MANY_REQUESTS, code::LIMITED, message)
+                .data(r#"{"code":"streams","retry_after":5}"#.to_owned())
+                .header(header::RETRY_AFTER, HeaderValue::from_static("5"))
         })
     }
 

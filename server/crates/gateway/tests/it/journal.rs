@@ -88,3 +88,58 @@ async fn bodies_are_told_only_where_they_are_wanted() {
     bench.bare("/mcp/acme", 1, &rpc(1, "tools/list", json!({}))).await;
     assert!(bench.ended()[0].bodies.is_none());
 }
+
+#[tokio::test]
+async fn every_method_is_told_with_where_it_went() {
+    let reference = json!({"ref":{"type":"ref/prompt","name":"beta__p1"},"argument":{"name":"a","value":""}});
+    for speaks in [Speaks::Modern, Speaks::Legacy] {
+        for (path, method, params, connector, counted) in [
+            ("/mcp/acme", "tools/call", call_params("alpha__echo", "m"), Some("alpha"), true),
+            ("/mcp/acme", "prompts/get", json!({"name":"alpha__p1"}), Some("alpha"), true),
+            ("/mcp/acme", "resources/read", json!({"uri":"mcp.beta+test://x/1"}), Some("beta"), true),
+            ("/mcp/acme", "completion/complete", reference.clone(), Some("beta"), true),
+            ("/mcp/acme", "prompts/list", json!({}), None, false),
+            ("/mcp/acme", "resources/list", json!({}), None, false),
+            ("/mcp/acme/alpha", "prompts/list", json!({}), Some("alpha"), false),
+            ("/mcp/acme/alpha", "resources/list", json!({}), Some("alpha"), false),
+        ] {
+            let bench = Bench::new(speaks);
+            let answer = bench.bare(path, 1, &rpc(1, method, params)).await;
+            assert_eq!(answer.status, 200, "{method}: {answer:?}");
+            let ended = bench.ended();
+            assert_eq!(ended.len(), 1, "{method}");
+            let told = ended[0].connector.as_ref().map(|connector| connector.slug.as_str());
+            assert_eq!(
+                (told, ended[0].counted, ended[0].outcome),
+                (connector, counted, Outcome::Ok),
+                "{method}"
+            );
+            assert!(ended[0].upstream_requests >= 1, "{method}");
+            assert!(ended[0].timings.first_byte > 0, "{method}: {:?}", ended[0].timings);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_one_answer_is_told_as_given() {
+    // A stream of news ends when its client has had enough.
+    let bench = Bench::new(Speaks::Modern);
+    let wish = json!({"notifications":{"toolsListChanged":true}});
+    let stream = bench.open(modern("/mcp/acme", 1, "subscriptions/listen", wish)).await;
+    assert!(bench.ended().is_empty());
+    drop(stream);
+    let ended = bench.ended();
+    assert_eq!((ended[0].method.as_str(), ended[0].outcome), ("subscriptions/listen", Outcome::Ok));
+    // Questions are an answer too, and the round that brings theirs is the same call of the month (RLM-04).
+    let bench = Bench::new(Speaks::Legacy);
+    let mut params = call_params("alpha__ask", "m");
+    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"elicitation":{}});
+    let asked = bench.modern("/mcp/acme", 1, "tools/call", params.clone()).await.events().pop().unwrap();
+    params["requestState"] = asked["result"]["requestState"].clone();
+    params["inputResponses"] = json!({"question-1":{"action":"decline"}});
+    let done = bench.modern("/mcp/acme", 1, "tools/call", params).await.events().pop().unwrap();
+    assert_eq!(done["result"]["resultType"], "complete", "{done}");
+    let ended = bench.ended();
+    let told: Vec<_> = ended.iter().map(|record| (record.outcome, record.counted)).collect();
+    assert_eq!(told, [(Outcome::Ok, true), (Outcome::Ok, false)]);
+}

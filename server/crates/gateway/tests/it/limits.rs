@@ -101,6 +101,62 @@ async fn rlm_03_a_connector_has_a_rate_of_its_own() {
 }
 
 #[tokio::test]
+async fn rlm_03_every_method_that_reaches_a_connector_counts_for_its_rate() {
+    let reference = json!({"ref":{"type":"ref/prompt","name":"p1"},"argument":{"name":"a","value":""}});
+    for (method, params) in [
+        ("tools/call", call_params("echo", "m")),
+        ("prompts/get", json!({"name":"p1"})),
+        ("resources/read", json!({"uri":"test://x/1"})),
+        ("completion/complete", reference),
+        ("prompts/list", json!({})),
+        ("resources/list", json!({})),
+        ("resources/templates/list", json!({})),
+    ] {
+        let bench = Bench::new(Speaks::Modern);
+        bench.limit(Limits { connector_per_minute: Some(2), ..Limits::default() });
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            answers.push(bench.bare("/mcp/acme/alpha", 1, &rpc(1, method, params.clone())).await);
+        }
+        assert_eq!(answers.iter().map(|a| a.status).collect::<Vec<_>>(), [200, 200, 429], "{method}");
+        // On the organisation's endpoint the others are still there.
+        if method == "prompts/list" {
+            let listed = bench.bare("/mcp/acme", 1, &rpc(1, method, json!({}))).await.json();
+            assert_eq!(listed["result"]["_meta"]["gatehouse/unavailable"], json!(["alpha"]));
+            assert_eq!(listed["result"]["prompts"][0]["name"], "beta__p1");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rlm_03_streams_and_their_ends_count_for_the_rate_of_their_key() {
+    let bench = Bench::new(Speaks::Modern);
+    bench.limit(Limits { key_per_minute: Some(4), ..Limits::default() });
+    let session = bench.session("/mcp/acme", 1).await;
+    let request = |method: http::Method, path: &str| {
+        ask(method, path)
+            .key(1)
+            .header("mcp-session-id", &session)
+            .header("accept", "text/event-stream")
+            .empty()
+    };
+    for (method, path) in [(http::Method::GET, "/mcp/acme"), (http::Method::GET, "/mcp/acme/sse")] {
+        let opened = bench.open(request(method, path)).await;
+        assert_eq!(opened.status(), 200);
+        assert!(opened.headers().contains_key("ratelimit"));
+    }
+    assert_eq!(bench.send(request(http::Method::DELETE, "/mcp/acme")).await.status, 204);
+    for (method, path) in [
+        (http::Method::GET, "/mcp/acme"),
+        (http::Method::GET, "/mcp/acme/sse"),
+        (http::Method::DELETE, "/mcp/acme"),
+    ] {
+        let refused = bench.send(request(method.clone(), path)).await;
+        assert_eq!((refused.status, refused.word().as_str()), (429, "rate_limited"), "{method} {path}");
+    }
+}
+
+#[tokio::test]
 async fn rlm_03_two_nodes_share_a_rate_and_a_refusal_asks_nobody() {
     let (one, other) = (Bench::new(Speaks::Modern), Bench::new(Speaks::Modern));
     // Both nodes on one ledger: what one was handed out the other does not get.

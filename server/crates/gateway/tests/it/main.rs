@@ -2,14 +2,19 @@
 //! requirements they prove.
 
 mod auth;
+mod bounds;
 mod calls;
 mod credentials;
+mod endpoint;
 mod eras;
+mod events;
 mod faults;
 mod idp;
 mod journal;
 mod limits;
+mod old_upstream;
 mod rest;
+mod sessions;
 mod support;
 mod tokens;
 mod transport;

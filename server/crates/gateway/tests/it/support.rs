@@ -128,6 +128,7 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
         slug: slug.parse().unwrap(),
         name: slug.to_owned(),
         transport: Transport::Http,
+        first_byte: None,
         url: format!("http://{slug}.upstream.test/mcp").parse().unwrap(),
         headers: vec![
             (HeaderName::from_static("x-own"), format!("secret-of-{slug}").into()),
@@ -137,6 +138,8 @@ pub(crate) fn connector(number: u64, slug: &str, tools: &[(&str, bool)]) -> Plan
         ],
         auth: PlaneAuth::Headers,
         tools,
+        instructions: None,
+        unprefixed: false,
         protocol_version: None,
         version: 1,
     }
@@ -807,6 +810,15 @@ impl Bench {
     /// With another way to upstream servers.
     pub(crate) fn over(exchange: Arc<dyn Exchange>, settings: UpstreamSettings) -> Self {
         Self::build(exchange, FakeUpstream::new(Speaks::Modern), settings, |_| ())
+    }
+
+    /// The same with other settings of the gateway.
+    pub(crate) fn over_with(
+        exchange: Arc<dyn Exchange>,
+        patience: UpstreamSettings,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
+        Self::build(exchange, FakeUpstream::new(Speaks::Modern), patience, adjust)
     }
 
     fn build(

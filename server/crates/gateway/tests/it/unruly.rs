@@ -183,7 +183,19 @@ async fn misbehave(socket: &mut TcpStream, tool: &str, message: &Value, log: &Lo
             for_ever(socket, &format!("{EVENTS}data: "), &[b'x'; 8192], log).await;
             None
         }
+        // A megabyte of it would be a gigabyte.
+        "bomb" => {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\nconnection: close\r\n\r\n";
+            for_ever(socket, head, &[0; 8192], log).await;
+            None
+        }
         // Streams.
+        "events" => {
+            let token = &message["params"]["_meta"]["progressToken"];
+            let note = json!({"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":token,"progress":1}});
+            for_ever(socket, EVENTS, event(&note).repeat(64).as_bytes(), log).await;
+            None
+        }
         "mid_stream" => {
             let token = &message["params"]["_meta"]["progressToken"];
             let note = json!({"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":token,"progress":1}});

@@ -85,7 +85,7 @@ async fn ups_01_failures_of_the_network_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_page_a_login_and_an_old_server_are_told_apart() {
+async fn a_page_and_a_login_are_told_apart() {
     let html = always(200, &[("content-type", "text/html; charset=utf-8")], "<html>hidden</html>");
     let error = probe(html).await.unwrap_err();
     assert_eq!(error, UpstreamError::WebPage);
@@ -102,16 +102,6 @@ async fn a_page_a_login_and_an_old_server_are_told_apart() {
     assert_eq!(probe(moved).await.unwrap_err(), UpstreamError::Redirect);
     let failing = always(500, &[], "stack trace");
     assert_eq!(probe(failing).await.unwrap_err(), UpstreamError::Failed(500));
-    let old = Router::new().fallback(|request: Request| async move {
-        if request.method() == Method::GET {
-            let body = "event: endpoint\ndata: /messages?s=1\n\n";
-            return ([("content-type", "text/event-stream")], body).into_response();
-        }
-        StatusCode::NOT_FOUND.into_response()
-    });
-    let error = probe(old).await.unwrap_err();
-    assert_eq!(error, UpstreamError::OldTransport);
-    assert!(error.to_string().contains("2024-11-05"));
 }
 
 #[tokio::test]

@@ -2,52 +2,14 @@
 
 use std::time::Duration;
 
-use axum::{body::Body, response::Response};
-use bytes::Bytes;
+use axum::body::Body;
 use http::Method;
-use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use crate::support::{Bench, MODERN, Speaks, ask, call_params, modern, post, rpc};
-
-/// Reads an event stream piece by piece.
-struct Events {
-    body: Body,
-    read: String,
-}
-
-impl Events {
-    fn new(response: Response) -> Self {
-        assert_eq!(response.headers()["content-type"], "text/event-stream", "{response:?}");
-        Self { body: response.into_body(), read: String::new() }
-    }
-
-    /// The next event with data: its id, its type and its data.
-    async fn next(&mut self) -> Option<(String, String, String)> {
-        loop {
-            while let Some((event, rest)) = self.read.clone().split_once("\n\n") {
-                rest.clone_into(&mut self.read);
-                let field = |name: &str| {
-                    event
-                        .lines()
-                        .find_map(|line| line.strip_prefix(name))
-                        .unwrap_or_default()
-                        .trim()
-                        .to_owned()
-                };
-                if !field("data:").is_empty() {
-                    return Some((field("id:"), field("event:"), field("data:")));
-                }
-            }
-            let piece: Bytes = self.body.frame().await?.unwrap().into_data().unwrap();
-            self.read.push_str(std::str::from_utf8(&piece).unwrap());
-        }
-    }
-
-    async fn message(&mut self) -> Value {
-        serde_json::from_str(&self.next().await.expect("a message").2).unwrap()
-    }
-}
+use crate::{
+    events::Events,
+    support::{Bench, MODERN, Speaks, ask, call_params, modern, post, rpc},
+};
 
 async fn session(bench: &Bench, capabilities: Value) -> String {
     let body = json!({"jsonrpc":"2.0","id":0,"method":"initialize","params":

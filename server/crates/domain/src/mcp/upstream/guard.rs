@@ -18,7 +18,7 @@ use super::{
     UpstreamError, UpstreamSettings,
     breaker::{Breaker, BreakerState, Pass, Refused},
 };
-use crate::net::NetError;
+use crate::net::{NetError, ProcessFault};
 
 #[derive(Debug)]
 struct Shared {
@@ -180,10 +180,19 @@ enum Blame {
 
 fn blame(error: &UpstreamError) -> Blame {
     match error {
-        UpstreamError::Net(NetError::Blocked(_))
+        UpstreamError::Net(
+            NetError::Blocked(_)
+            | NetError::Process(
+                ProcessFault::NotListed
+                | ProcessFault::Stopped
+                | ProcessFault::Resting(_)
+                | ProcessFault::TooMany(_),
+            ),
+        )
         | UpstreamError::NotAuthorized(_)
         | UpstreamError::Open { .. }
         | UpstreamError::Full { .. } => Blame::Nobody,
+        UpstreamError::Net(NetError::Process(ProcessFault::TooLarge(_))) => Blame::Answered,
         UpstreamError::Net(_)
         | UpstreamError::Timeout(_)
         | UpstreamError::Failed(_)

@@ -3,11 +3,11 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method as HttpMethod, StatusCode, header};
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{
-    Call, CallEvent, CallStream, HttpUpstream, Method, Reply, Session, UpstreamError,
+    Call, CallEvent, CallStream, HttpUpstream, Method, Question, Reply, Session, UpstreamError,
     http::{Era, essence},
     stream::Cancel,
 };
@@ -48,11 +48,74 @@ impl Listener {
     }
 }
 
+/// What a server says to one client outside of its calls.
+#[derive(Debug)]
+pub enum Aside {
+    /// A notification, whole and as the server wrote it.
+    Notification(Bytes),
+    /// A question, which the client has declared that it can be asked.
+    Request(Question),
+}
+
+/// The stream of one client's own session with a legacy server. It ends when dropped.
+#[derive(Debug)]
+pub struct Attendant(Box<CallStream>);
+
+impl Attendant {
+    /// What comes next; nothing when the stream has ended in order. Cancel-safe.
+    ///
+    /// # Errors
+    /// When it breaks off.
+    pub async fn next(&mut self) -> Result<Option<Aside>, UpstreamError> {
+        match self.0.next().await {
+            Ok(CallEvent::Notification(message)) => Ok(Some(Aside::Notification(message))),
+            Ok(CallEvent::Request(question)) => Ok(Some(Aside::Request(question))),
+            Ok(CallEvent::Answer(_)) | Err(UpstreamError::Protocol(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Answers a question of the server: `outcome` is the member `"result":…` or `"error":…`.
+    pub fn answer(&mut self, id: &str, outcome: &str) {
+        self.0.answer(id, outcome);
+    }
+
+    /// Tells the server that its question is not answered.
+    pub fn refuse(&mut self, id: &str) {
+        self.0.refuse(id);
+    }
+}
+
 impl HttpUpstream {
+    /// The session that one client has with the server by now.
+    fn own(&self, session: Session) -> Option<Arc<super::http::Agreed>> {
+        let agreed = self.0.current(session).filter(|_| session.client.is_some())?;
+        (agreed.era == Era::Legacy && agreed.has_session()).then_some(agreed)
+    }
+
+    pub(super) fn has_session(&self, session: Session) -> bool {
+        self.own(session).is_some()
+    }
+
+    pub(super) async fn attend(&self, session: Session) -> Result<Option<Attendant>, UpstreamError> {
+        let Some(agreed) = self.own(session) else { return Ok(None) };
+        let listener = self.get(&agreed, session.asks).await?;
+        Ok(listener.map(|Listener(stream)| Attendant(stream)))
+    }
+
+    pub(super) fn roots_changed(&self, session: Session) {
+        if let Some(agreed) = self.own(session)
+            && agreed.asked_roots.load(Ordering::Relaxed)
+        {
+            let body = r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#.to_owned();
+            self.0.aside(&agreed, "notifications/roots/list_changed", body);
+        }
+    }
+
     pub(super) async fn listen(&self, wanted: &Wanted) -> Result<Option<Listener>, UpstreamError> {
         let agreed = self.0.connect(Session::default()).await?;
         if agreed.era == Era::Legacy {
-            let listener = self.get(&agreed).await?;
+            let listener = self.get(&agreed, Asks::NONE).await?;
             // Without a stream there is nobody to tell.
             if listener.is_some() {
                 for uri in &wanted.uris {
@@ -87,12 +150,13 @@ impl HttpUpstream {
     }
 
     /// The stream of a legacy session.
-    async fn get(&self, agreed: &Arc<super::http::Agreed>) -> Result<Option<Listener>, UpstreamError> {
+    async fn get(
+        &self,
+        agreed: &Arc<super::http::Agreed>,
+        asks: Asks,
+    ) -> Result<Option<Listener>, UpstreamError> {
         let upstream = &self.0;
-        let mut request = upstream.post(Some(agreed), "", None, String::new());
-        *request.method_mut() = HttpMethod::GET;
-        request.headers_mut().remove(header::CONTENT_TYPE);
-        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        let request = upstream.stream_request(agreed);
         let response = upstream.head(request, upstream.settings.first_byte).await?;
         if response.status() == StatusCode::NOT_FOUND && agreed.has_session() {
             upstream.forget(agreed);
@@ -114,10 +178,12 @@ impl HttpUpstream {
             progress: None,
             level: None,
             asked: 0,
-            asks: Asks::NONE,
+            asks,
+            completions: false,
             listening: true,
             open: None,
             cancel: Cancel::default(),
+            broken: None,
             ticket: None,
         }))))
     }

@@ -8,8 +8,10 @@ mod breaker;
 mod call;
 mod guard;
 mod http;
+mod link;
 mod listen;
 mod pool;
+pub mod stdio;
 mod stream;
 
 use std::{borrow::Cow, ops::Range, time::Duration};
@@ -20,7 +22,7 @@ pub use self::{
     breaker::BreakerState,
     call::{Call, CallEvent, Method, Question, Reply, Session},
     http::HttpUpstream,
-    listen::{Listener, Wanted},
+    listen::{Aside, Attendant, Listener, Wanted},
     pool::{Key, Upstreams},
     stream::{CallStream, LEVELS},
 };
@@ -32,7 +34,7 @@ use super::{
     json,
     tools::{DroppedTool, ToolDefinition},
 };
-use crate::upstream_oauth::NotAuthorized;
+use crate::{net::ProcessFault, upstream_oauth::NotAuthorized};
 
 /// The patience and the appetite of an [`Upstream`] (UPS-02 to UPS-04).
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,8 @@ pub struct UpstreamSettings {
     pub first_byte: Duration,
     /// The same for the first probe, which a server of the older era may leave unanswered.
     pub probe: Duration,
+    /// From sending `initialize` to the head of its answer: a server that is a process here begins with it.
+    pub handshake: Duration,
     /// Between two pieces of an event stream; comments count.
     pub idle: Duration,
     /// For a whole answer. On a stream it begins anew with each progress that the server reports.
@@ -86,6 +90,7 @@ impl Default for UpstreamSettings {
         Self {
             first_byte: Duration::from_secs(30),
             probe: Duration::from_secs(10),
+            handshake: Duration::from_secs(30),
             idle: Duration::from_mins(1),
             total: Duration::from_mins(2),
             longest: Duration::from_hours(1),
@@ -136,11 +141,6 @@ pub enum UpstreamError {
     /// Something else that is not MCP.
     #[error("The answer is not MCP (HTTP status {0}). Check the URL: MCP endpoints often end in /mcp.")]
     NotMcp(u16),
-    /// HTTP+SSE of 2024-11-05 only.
-    #[error(
-        "The server speaks only the old HTTP+SSE transport of 2024-11-05, which Gatehouse does not support. Ask for its streamable HTTP endpoint, often /mcp instead of /sse."
-    )]
-    OldTransport,
     /// No revision in common.
     #[error("The server speaks a protocol version that Gatehouse does not know.")]
     UnsupportedVersion,
@@ -190,11 +190,11 @@ impl UpstreamError {
     pub const fn code(&self) -> i64 {
         match self {
             Self::Net(NetError::Timeout) | Self::Timeout(_) => code::UPSTREAM_TIMEOUT,
+            Self::Net(NetError::Process(ProcessFault::TooLarge(_))) => code::UPSTREAM_TOO_LARGE,
             Self::Net(NetError::BadResponse)
             | Self::Redirect
             | Self::WebPage
             | Self::NotMcp(_)
-            | Self::OldTransport
             | Self::UnsupportedVersion
             | Self::Protocol(_) => code::UPSTREAM_PROTOCOL,
             Self::TooLarge(_) => code::UPSTREAM_TOO_LARGE,
@@ -214,7 +214,8 @@ impl UpstreamError {
         match self {
             Self::Busy { retry_after } => *retry_after,
             Self::Open { retry_after, .. } => Some(*retry_after),
-            Self::Full { .. } => Some(1),
+            Self::Net(NetError::Process(ProcessFault::Resting(seconds))) => Some(*seconds),
+            Self::Full { .. } | Self::Net(NetError::Process(ProcessFault::TooMany(_))) => Some(1),
             _ => None,
         }
     }
@@ -228,7 +229,8 @@ impl UpstreamError {
             Self::Net(NetError::Blocked(_)) => "upstream_blocked",
             Self::Busy { .. } => "upstream_rate_limited",
             Self::Open { .. } => "upstream_circuit_open",
-            Self::Full { .. } => "connector_busy",
+            Self::Full { .. } | Self::Net(NetError::Process(ProcessFault::TooMany(_))) => "connector_busy",
+            Self::Net(NetError::Process(ProcessFault::NotListed)) => "upstream_not_offered",
             _ => match self.code() {
                 code::UPSTREAM_TIMEOUT => "upstream_timeout",
                 code::UPSTREAM_PROTOCOL => "upstream_protocol_error",
@@ -333,10 +335,14 @@ pub struct ToolList {
 pub struct ProbeReport {
     /// The revision that was agreed on.
     pub protocol_version: &'static str,
+    /// Whether it speaks only the transport of 2024-11-05.
+    pub old_transport: bool,
     /// How the server calls itself; untrusted text of at most 128 characters.
     pub server_name: Option<String>,
     /// Its version; likewise.
     pub server_version: Option<String>,
+    /// What it says about how to use it; untrusted text of at most 4096 characters.
+    pub instructions: Option<String>,
     /// Its tools.
     pub list: ToolList,
 }
@@ -344,7 +350,7 @@ pub struct ProbeReport {
 /// One connector's server, remote or in the process.
 #[derive(Clone, Debug)]
 pub enum Upstream {
-    /// Over streamable HTTP.
+    /// Over streamable HTTP, or as a process of this machine that is made to look so.
     Http(HttpUpstream),
     /// The built-in demo server.
     Demo(Demo),
@@ -368,8 +374,10 @@ impl Upstream {
             Self::Http(http) => http.probe(prefix).await,
             Self::Demo(_) => Ok(ProbeReport {
                 protocol_version: MODERN,
+                old_transport: false,
                 server_name: Some("Gatehouse demo".to_owned()),
                 server_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                instructions: None,
                 list: Demo::list_tools(prefix),
             }),
         }
@@ -418,6 +426,34 @@ impl Upstream {
         match self {
             Self::Http(http) => http.listen(wanted).await,
             Self::Demo(_) => Ok(None),
+        }
+    }
+
+    /// Whether the server has a session of this client's own, as legacy servers do once it has called them.
+    pub fn has_session(&self, session: Session) -> bool {
+        match self {
+            Self::Http(http) => http.has_session(session),
+            Self::Demo(_) => false,
+        }
+    }
+
+    /// Opens the stream of a client's own session, on which a legacy server says and asks what belongs to no call; nothing
+    /// when there is no such session or stream. It ends when dropped.
+    ///
+    /// # Errors
+    /// What goes wrong on the way.
+    pub async fn attend(&self, session: Session) -> Result<Option<Attendant>, UpstreamError> {
+        match self {
+            Self::Http(http) => http.attend(session).await,
+            Self::Demo(_) => Ok(None),
+        }
+    }
+
+    /// Tells a server that has asked for a client's roots that they have changed.
+    pub fn roots_changed(&self, session: Session) {
+        match self {
+            Self::Http(http) => http.roots_changed(session),
+            Self::Demo(_) => {}
         }
     }
 

@@ -10,7 +10,9 @@ use std::{
 use http::HeaderMap;
 use model::ConnectorId;
 
-use super::{BreakerState, HttpUpstream, Upstream, UpstreamSettings, guard::Guard, http::WeakHttp};
+use super::{
+    BreakerState, HttpUpstream, Upstream, UpstreamSettings, guard::Guard, http::WeakHttp, stdio::Stdio,
+};
 use crate::mcp::{
     demo::{Demo, Now},
     exchange::Exchange,
@@ -37,6 +39,7 @@ struct Inner {
     exchange: Arc<dyn Exchange>,
     now: Now,
     settings: UpstreamSettings,
+    stdio: Stdio,
     known: RwLock<HashMap<ConnectorId, (i64, Upstream)>>,
     /// Guards of connectors whose clients belong to people, and those clients.
     guards: Mutex<HashMap<ConnectorId, (i64, Guard)>>,
@@ -52,10 +55,21 @@ impl core::fmt::Debug for Upstreams {
 impl Upstreams {
     /// None yet. `now` is the clock of the demo server.
     pub fn new(exchange: Arc<dyn Exchange>, now: Now, settings: UpstreamSettings) -> Self {
+        Self::with_stdio(exchange, now, settings, Stdio::default())
+    }
+
+    /// The same, with servers on this machine that the operator lists.
+    pub fn with_stdio(
+        exchange: Arc<dyn Exchange>,
+        now: Now,
+        settings: UpstreamSettings,
+        stdio: Stdio,
+    ) -> Self {
         Self(Arc::new(Inner {
             exchange,
             now,
             settings,
+            stdio,
             known: RwLock::default(),
             guards: Mutex::default(),
             personal: Mutex::default(),
@@ -68,9 +82,45 @@ impl Upstreams {
     }
 
     /// A client of a server, known to nobody else: for trying what is not saved yet. `way` is [`Upstreams::exchange`], or
-    /// a way by it.
-    pub fn http(&self, way: Arc<dyn Exchange>, uri: http::Uri, headers: HeaderMap) -> HttpUpstream {
-        HttpUpstream::new(way, uri, headers, self.0.settings)
+    /// a way by it. `first_byte` is the connector's own patience.
+    pub fn http(
+        &self,
+        way: Arc<dyn Exchange>,
+        uri: http::Uri,
+        headers: HeaderMap,
+        first_byte: Option<Duration>,
+    ) -> HttpUpstream {
+        HttpUpstream::new(way, uri, headers, self.settings(first_byte))
+    }
+
+    fn settings(&self, first_byte: Option<Duration>) -> UpstreamSettings {
+        let mut settings = self.0.settings;
+        settings.first_byte = first_byte.unwrap_or(settings.first_byte);
+        // Whoever waits longer for the beginning waits as long for the whole at least.
+        settings.total = settings.total.max(settings.first_byte);
+        settings
+    }
+
+    /// The servers on this machine.
+    pub fn stdio(&self) -> &Stdio {
+        &self.0.stdio
+    }
+
+    /// A client of a server on this machine, by its name and the slug of the organisation that uses it. Its processes end
+    /// when nobody holds the client any more.
+    pub fn local(
+        &self,
+        name: &str,
+        org: &str,
+        connector: Option<ConnectorId>,
+        first_byte: Option<Duration>,
+    ) -> HttpUpstream {
+        let mut settings = self.settings(first_byte);
+        if let Some(server) = self.0.stdio.find(name, org) {
+            (settings.probe, settings.handshake) = (server.start, server.start);
+        }
+        let way = self.0.stdio.way(name, org, connector, settings.max_bytes);
+        HttpUpstream::new(way, http::Uri::from_static("stdio://server/"), HeaderMap::new(), settings)
     }
 
     /// A client of a connector's server for one person. People share the server's breaker and the bounds of what is asked
@@ -81,6 +131,7 @@ impl Upstreams {
         way: Arc<dyn Exchange>,
         uri: http::Uri,
         headers: HeaderMap,
+        first_byte: Option<Duration>,
     ) -> HttpUpstream {
         let guard = {
             let mut guards = self.0.guards.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +144,7 @@ impl Upstreams {
                 }
             }
         };
-        let http = HttpUpstream::guarded(way, uri, headers, self.0.settings, guard);
+        let http = HttpUpstream::guarded(way, uri, headers, self.settings(first_byte), guard);
         self.0.personal.lock().unwrap_or_else(PoisonError::into_inner).push(http.weak());
         http
     }
@@ -154,7 +205,8 @@ impl Upstreams {
                     if unused >= idle {
                         http.rest(unused >= FORGOTTEN);
                     }
-                    unused < FORGOTTEN || http.is_shared()
+                    // What nobody asks for any more shall not keep a process.
+                    unused < (if http.is_local() { idle } else { FORGOTTEN }) || http.is_shared()
                 }
             },
         );
@@ -167,7 +219,13 @@ impl Upstreams {
         personal.iter().filter_map(HttpUpstream::upgrade).collect()
     }
 
-    /// Ends all sessions, as before the process ends.
+    /// Ends all sessions and all servers on this machine, as before the process ends.
+    pub async fn end(&self) {
+        self.close();
+        self.0.stdio.stop().await;
+    }
+
+    /// Ends all sessions.
     pub fn close(&self) {
         for http in self.held() {
             http.rest(true);

@@ -1,18 +1,22 @@
 //! An answer that comes as an event stream, and what becomes of a call that nobody waits for any more.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, timeout_at};
+use http::HeaderValue;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     Answer, CallEvent, Patience, Question, UpstreamError,
     guard::Ticket,
-    http::{Agreed, Era, Inner},
+    http::{Agreed, Era, Inner, essence},
 };
 use crate::mcp::{
-    asks::Asks,
+    asks::{Asks, LIST_ROOTS},
     envelope::{incoming, is_id},
     exchange::BodyStream,
     json,
@@ -21,6 +25,11 @@ use crate::mcp::{
 
 /// Requests of a server in the middle of a call that are answered; the rest is dropped.
 const MAX_ASKED: u8 = 64;
+/// How long to wait before a stream is resumed, unless the server says so, and at most.
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// How often in a row it is tried.
+const MAX_RESUMED: u8 = 5;
 /// The answer to a question that is not passed on.
 const REFUSED: &str = r#""error":{"code":-32601,"message":"The client cannot be asked this"}"#;
 /// The levels of log messages, least severe first.
@@ -71,11 +80,15 @@ pub struct CallStream {
     pub(super) asked: u8,
     /// What the client can be asked.
     pub(super) asks: Asks,
+    /// Whether the client hears that a page was dealt with that it was asked to open (2025-11-25).
+    pub(super) completions: bool,
     /// Whether it is no call, but a stream of news: every notification is passed on, and silence is no fault.
     pub(super) listening: bool,
     /// Questions that the client has not answered, and since when. Meanwhile no time runs out: a person is thinking.
     pub(super) open: Option<(u16, Instant)>,
     pub(super) cancel: Cancel,
+    /// Set while the stream is broken off and to be resumed: how often in a row, and when.
+    pub(super) broken: Option<(u8, Instant)>,
     /// Its place among the requests of its connector.
     pub(super) ticket: Option<Ticket>,
 }
@@ -121,6 +134,9 @@ impl CallStream {
                     return Ok(event);
                 }
             }
+            if let Some((times, at)) = self.broken {
+                self.resume(times, at).await?;
+            }
             let idle = Instant::now() + self.patience.idle;
             let chunk = if self.listening || self.open.is_some() {
                 Ok(self.body.next().await)
@@ -130,12 +146,60 @@ impl CallStream {
             let wait = if idle < self.deadline { self.patience.idle } else { self.patience.total };
             match chunk {
                 Err(_) => return Err(UpstreamError::Timeout(wait)),
+                Ok(Some(Ok(chunk))) => self.decoder.push(&chunk),
+                // Where it can be resumed the call still runs.
+                Ok(_) if self.is_resumable() => self.break_off(0),
+                Ok(Some(Err(error))) => return Err(error.into()),
                 Ok(None) => {
                     self.cancel.not_needed();
                     return Err(UpstreamError::Protocol("it ended the stream without an answer"));
                 }
-                Ok(Some(chunk)) => self.decoder.push(&chunk?),
             }
+        }
+    }
+
+    /// Whether the server has given a place from which its stream can be resumed (2025-11-25, transports): it may end a
+    /// stream whenever it likes then, and the answer comes on another.
+    fn is_resumable(&self) -> bool {
+        !self.listening
+            && self.decoder.last_id().is_some()
+            && self.agreed.as_ref().is_some_and(|agreed| agreed.era == Era::Legacy)
+    }
+
+    fn break_off(&mut self, times: u8) {
+        let wait = self.decoder.retry().unwrap_or(RETRY).min(LONGEST_RETRY);
+        self.decoder.begin_again();
+        self.broken = Some((times, Instant::now() + wait));
+    }
+
+    /// Asks for the rest of the stream. Cancel-safe: it is asked for again.
+    async fn resume(&mut self, times: u8, at: Instant) -> Result<(), UpstreamError> {
+        let ended = UpstreamError::Protocol("it ended the stream without an answer");
+        let Some(agreed) = self.agreed.clone().filter(|_| times < MAX_RESUMED) else { return Err(ended) };
+        if self.open.is_some() {
+            sleep_until(at).await;
+        } else if timeout_at(self.deadline, sleep_until(at)).await.is_err() {
+            return Err(UpstreamError::Timeout(self.patience.total));
+        }
+        let mut request = self.upstream.stream_request(&agreed);
+        if let Some(id) = self.decoder.last_id().and_then(|id| HeaderValue::from_str(id).ok()) {
+            request.headers_mut().insert("last-event-id", id);
+        }
+        let response = self.upstream.head(request, self.patience.first_byte).await;
+        match response {
+            Ok(response)
+                if response.status().is_success() && essence(response.headers()) == "text/event-stream" =>
+            {
+                self.body = response.into_body();
+                self.broken = None;
+                Ok(())
+            }
+            // The server may be on its way down and up again.
+            Err(UpstreamError::Net(_)) => {
+                self.break_off(times + 1);
+                Ok(())
+            }
+            Ok(_) | Err(_) => Err(ended),
         }
     }
 
@@ -171,6 +235,9 @@ impl CallStream {
                 let wanted = self.level.is_some_and(|least| level >= least);
                 Ok(wanted.then_some(CallEvent::Notification(data)))
             }
+            (None, "notifications/elicitation/complete") if self.completions => {
+                Ok(Some(CallEvent::Notification(data)))
+            }
             // Others do not concern the call; their news are looked for by polling.
             (None, _) => Ok(None),
         }
@@ -188,6 +255,9 @@ impl CallStream {
             return None;
         }
         if let Some(method) = self.asks.allow(method, params) {
+            if let Some(agreed) = self.agreed.as_ref().filter(|_| method == LIST_ROOTS) {
+                agreed.asked_roots.store(true, Ordering::Relaxed);
+            }
             // The parameters are a part of the message, unless there are none.
             let params =
                 if params == "{}" { Bytes::from_static(b"{}") } else { data.slice_ref(params.as_bytes()) };
@@ -206,6 +276,10 @@ impl CallStream {
 
     /// Answers a question of the server: `outcome` is the member `"result":…` or `"error":…`.
     pub fn answer(&mut self, id: &str, outcome: &str) {
+        if self.listening {
+            // It has no end, so what counts is what is open.
+            self.asked = self.asked.saturating_sub(1);
+        }
         if let Some((count, since)) = self.open {
             self.open = (count > 1).then_some((count - 1, since));
             if self.open.is_none() {

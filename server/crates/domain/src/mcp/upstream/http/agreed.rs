@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::AtomicU8},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8},
+    },
 };
 
 use super::session::ServerSession;
@@ -25,10 +28,14 @@ pub(in super::super) struct Agreed {
     pub(super) session: Option<ServerSession>,
     pub(super) server_name: Option<String>,
     pub(super) server_version: Option<String>,
+    /// What the server says about how to use it; untrusted.
+    pub(super) instructions: Option<String>,
     /// The server's capabilities, a JSON object.
     pub(super) capabilities: String,
     /// The level of log messages that the session was set to, as a place among the levels; 255 for the server's own.
     pub(super) level: AtomicU8,
+    /// Whether the server has asked for the client's roots, so that it wants to hear when they change.
+    pub(in super::super) asked_roots: AtomicBool,
 }
 
 impl Agreed {

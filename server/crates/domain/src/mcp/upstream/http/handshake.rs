@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, PoisonError,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 use bytes::Bytes;
@@ -16,10 +16,13 @@ use super::{
     outgoing::write_meta,
     session::ServerSession,
 };
-use crate::mcp::{
-    IMPLEMENTATION, LEGACY, MODERN, code, json, meta,
-    sse::Decoder,
-    upstream::{Call, Session, UpstreamError},
+use crate::{
+    mcp::{
+        IMPLEMENTATION, LEGACY, MODERN, code, json, meta,
+        sse::Decoder,
+        upstream::{Call, Session, UpstreamError},
+    },
+    net::{NetError, ProcessFault},
 };
 
 /// A short text of a server about itself.
@@ -27,6 +30,16 @@ fn label(object: Option<&str>, name: &str) -> Option<String> {
     let text = json::string(json::get(object?, name)?)?;
     let text: String = text.chars().filter(|c| !c.is_control()).take(128).collect();
     (!text.is_empty()).then_some(text)
+}
+
+/// What a server says about how to use it, without characters that hide something, and not too much of it.
+fn instructions(result: &str) -> Option<String> {
+    const LONGEST: usize = 4096;
+    let text = json::get(result, "instructions").and_then(json::string)?;
+    let text: String =
+        text.chars().filter(|c| *c == '\n' || model::text::printable(*c)).take(LONGEST).collect();
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// What a result of the handshake says that the server can do.
@@ -68,6 +81,7 @@ impl Inner {
                     | UpstreamError::Protocol(_)
                     | UpstreamError::UnsupportedVersion,
                 ) => {
+                    self.set_old(false);
                     self.agreements().speaks_modern = None;
                     known = None;
                 }
@@ -75,7 +89,12 @@ impl Inner {
             }
         }
         if known != Some(true) {
-            match self.discover().await {
+            let found = match self.discover().await {
+                // It has named the very revision that it was asked in: once more, then.
+                Err(UpstreamError::Refused(code::UNSUPPORTED_VERSION)) => self.discover().await,
+                other => other,
+            };
+            match found {
                 Ok(Some((agreed, speaks_legacy))) => {
                     {
                         let mut agreements = self.agreements();
@@ -88,6 +107,8 @@ impl Inner {
                     let modern = Arc::new(agreed);
                     self.agreements().put(Session::default(), &modern);
                 }
+                // Some servers end when they are asked what they do not know. The next process is not.
+                Err(UpstreamError::Net(NetError::Process(ProcessFault::Ended(_)))) => {}
                 // These would be the same again.
                 Err(
                     error @ (UpstreamError::Net(_)
@@ -113,11 +134,16 @@ impl Inner {
                 | UpstreamError::Refused(_)
                 | UpstreamError::Protocol(_)),
             ) => {
-                if self.offers_old_transport().await {
-                    Err(UpstreamError::OldTransport)
-                } else {
-                    Err(error)
+                if !self.offers_old_transport().await {
+                    return Err(error);
                 }
+                self.set_old(true);
+                let agreed = self.initialize(session).await;
+                if agreed.is_err() {
+                    self.set_old(false);
+                    self.agreements().speaks_modern = None;
+                }
+                agreed
             }
             other => other,
         }
@@ -131,8 +157,10 @@ impl Inner {
             session: None,
             server_name,
             server_version,
+            instructions: None,
             capabilities: "{}".to_owned(),
             level: AtomicU8::new(u8::MAX),
+            asked_roots: AtomicBool::new(false),
         };
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let mut params = String::new();
@@ -163,11 +191,14 @@ impl Inner {
                     .or_else(|| json::get(text, "serverInfo"));
                 let mut agreed = modern(label(info, "name"), label(info, "version"));
                 agreed.capabilities = capabilities(text);
+                agreed.instructions = instructions(text);
                 Ok(Some((agreed, LEGACY.iter().any(|v| versions(supported, v)))))
             }
             Some(code::UNSUPPORTED_VERSION) => {
                 let supported = json::get(text, "data").and_then(|data| json::get(data, "supported"));
-                if LEGACY.iter().any(|v| versions(supported, v)) {
+                if versions(supported, MODERN) {
+                    Err(UpstreamError::Refused(code::UNSUPPORTED_VERSION))
+                } else if LEGACY.iter().any(|v| versions(supported, v)) {
                     Ok(None)
                 } else {
                     Err(UpstreamError::UnsupportedVersion)
@@ -186,7 +217,7 @@ impl Inner {
             session.asks.capabilities()
         );
         let request = self.post(None, "initialize", None, body);
-        let response = self.head(request, self.settings.first_byte).await?;
+        let response = self.head(request, self.settings.handshake).await?;
         let session = response.headers().get(&SESSION_ID).cloned();
         if session.as_ref().is_some_and(|id| !id.as_bytes().iter().all(u8::is_ascii_graphic)) {
             return Err(UpstreamError::Protocol("its session id has forbidden characters"));
@@ -210,8 +241,10 @@ impl Inner {
             session: session.map(|id| ServerSession::new(self, id, version)),
             server_name: label(info, "name"),
             server_version: label(info, "version"),
+            instructions: instructions(text),
             capabilities: capabilities(text),
             level: AtomicU8::new(u8::MAX),
+            asked_roots: AtomicBool::new(false),
         };
         let body = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned();
         let request = self.post(Some(&agreed), "notifications/initialized", None, body);

@@ -73,6 +73,9 @@ impl Inner {
         if let Some(why) = head.extensions.remove::<NotAuthorized>() {
             return Err(UpstreamError::NotAuthorized(why).into());
         }
+        if let Some(why) = head.extensions.remove::<UpstreamError>() {
+            return Err(why.into());
+        }
         let status = head.status;
         if status.is_redirection() {
             return Err(UpstreamError::Redirect.into());
@@ -118,9 +121,11 @@ impl Inner {
                 level: None,
                 asked: 0,
                 asks: Asks::NONE,
+                completions: false,
                 listening: false,
                 open: None,
                 cancel: Cancel::default(),
+                broken: None,
                 ticket: None,
             })));
         }

@@ -11,7 +11,7 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, PoisonError, RwLock, RwLockWriteGuard, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,6 +29,7 @@ use super::{
     Answer, BreakerState, Call, Method, Patience, ProbeReport, Reply, Session, ToolList, UpstreamError,
     UpstreamSettings,
     guard::{Guard, Ticket},
+    link::OldTransport,
     stream::{Cancel, LEVELS},
 };
 use crate::mcp::{
@@ -38,6 +39,8 @@ use crate::mcp::{
     tools::{self, DroppedTool},
 };
 
+/// The scheme of the made-up address of a server that is a process here.
+const LOCAL: &str = "stdio";
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// What HTTP decides about a message: no connector may.
 const NOT_CONFIGURABLE: [HeaderName; 8] = [
@@ -59,6 +62,9 @@ const SIDE_REQUEST: Duration = Duration::from_secs(10);
 
 pub(super) struct Inner {
     exchange: Arc<dyn Exchange>,
+    /// The way to a server that speaks only the transport of 2024-11-05, once that is known.
+    old: RwLock<Option<Arc<OldTransport>>>,
+    is_old: AtomicBool,
     uri: http::Uri,
     headers: HeaderMap,
     pub(super) settings: UpstreamSettings,
@@ -68,6 +74,8 @@ pub(super) struct Inner {
     connecting: [tokio::sync::Mutex<()>; LOCKS],
     pub(super) ids: AtomicU64,
     guard: Guard,
+    /// Whether the server is a process of this machine.
+    local: bool,
     began: Instant,
     /// When it was last asked for something, milliseconds since `began`.
     used: AtomicU64,
@@ -133,6 +141,9 @@ impl HttpUpstream {
         }
         Self(Arc::new(Inner {
             exchange,
+            old: RwLock::default(),
+            is_old: AtomicBool::new(false),
+            local: uri.scheme_str() == Some(LOCAL),
             uri,
             headers,
             settings,
@@ -154,6 +165,13 @@ impl HttpUpstream {
             agreements.speaks_modern = Some(false);
             agreements.speaks_legacy = true;
         }
+        self
+    }
+
+    /// The same, for a server that spoke only the transport of 2024-11-05.
+    #[must_use]
+    pub fn with_old_transport(self, old: bool) -> Self {
+        self.0.set_old(old);
         self
     }
 
@@ -181,6 +199,11 @@ impl HttpUpstream {
         weak.upgrade().map(Self)
     }
 
+    /// Whether the server is a process of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        self.0.local
+    }
+
     /// Whether others hold this client too.
     pub(super) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
@@ -196,8 +219,10 @@ impl HttpUpstream {
         let agreed = self.0.connect(Session::default()).await?;
         Ok(ProbeReport {
             protocol_version: agreed.version,
+            old_transport: self.0.is_old.load(Ordering::Relaxed),
             server_name: agreed.server_name.clone(),
             server_version: agreed.server_version.clone(),
+            instructions: agreed.instructions.clone(),
             list,
         })
     }
@@ -271,6 +296,7 @@ impl HttpUpstream {
             stream.progress = call.progress_token.map(str::to_owned);
             stream.level = level.or(call.logs.then_some(0));
             stream.asks = call.session.asks;
+            stream.completions = call.session.legacy && call.session.asks.has_url();
         }
         Ok(reply)
     }
@@ -309,6 +335,10 @@ impl HttpUpstream {
         let mut request = self.0.post(Some(agreed), call.method.as_str(), name, body);
         if agreed.era == Era::Modern {
             request.headers_mut().extend(call.headers.iter().map(|(n, v)| (n.clone(), v.clone())));
+        }
+        if self.0.local || self.0.is_old.load(Ordering::Relaxed) {
+            // Its messages do not say which call they belong to.
+            request.extensions_mut().insert(call.session);
         }
         self.0.exchange(request, Some(agreed), id, self.0.settings.patience(call.timeout)).await
     }
@@ -368,13 +398,38 @@ impl Inner {
         self.agreed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn current(&self, session: Session) -> Option<Arc<Agreed>> {
+    pub(super) fn current(&self, session: Session) -> Option<Arc<Agreed>> {
         self.agreed.read().unwrap_or_else(PoisonError::into_inner).find(session)
     }
 
     /// Drops what was agreed, unless somebody has agreed on something newer.
     pub(super) fn forget(&self, stale: &Arc<Agreed>) {
         self.agreements().forget(stale, true);
+    }
+
+    /// The way of requests.
+    fn way(&self) -> Arc<dyn Exchange> {
+        if self.is_old.load(Ordering::Relaxed)
+            && let Some(old) = &*self.old.read().unwrap_or_else(PoisonError::into_inner)
+        {
+            return Arc::clone(old) as Arc<dyn Exchange>;
+        }
+        Arc::clone(&self.exchange)
+    }
+
+    /// From now on the transport of 2024-11-05 is used, or not any more.
+    fn set_old(&self, old: bool) {
+        let way = old.then(|| {
+            let (uri, headers) = (self.uri.clone(), self.headers.clone());
+            let (most, patience) = (self.settings.max_bytes, self.settings.first_byte);
+            OldTransport::new(Arc::clone(&self.exchange), uri, headers, most, patience)
+        });
+        *self.old.write().unwrap_or_else(PoisonError::into_inner) = way;
+        self.is_old.store(old, Ordering::Relaxed);
+        let mut agreements = self.agreements();
+        if old {
+            (agreements.speaks_modern, agreements.speaks_legacy) = (Some(false), true);
+        }
     }
 
     fn touch(&self) {
@@ -387,7 +442,7 @@ impl Inner {
         request: http::Request<Bytes>,
         patience: Duration,
     ) -> Result<http::Response<BodyStream>, UpstreamError> {
-        match timeout(patience, self.exchange.send(request)).await {
+        match timeout(patience, self.way().send(request)).await {
             Ok(response) => Ok(response?),
             Err(_) => Err(UpstreamError::Timeout(patience)),
         }
@@ -427,7 +482,7 @@ impl Inner {
         let request = self.post(Some(agreed), method, None, body);
         let upstream = Arc::clone(self);
         runtime.spawn(async move {
-            let _ = timeout(SIDE_REQUEST, upstream.exchange.send(request)).await;
+            let _ = timeout(SIDE_REQUEST, upstream.way().send(request)).await;
         });
     }
 }

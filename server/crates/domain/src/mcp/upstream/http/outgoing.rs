@@ -106,6 +106,15 @@ pub(super) fn write_meta(body: &mut String, agreed: &Agreed, call: &Call<'_>, id
 }
 
 impl Inner {
+    /// The request for a stream of a legacy session.
+    pub(in super::super) fn stream_request(&self, agreed: &Agreed) -> http::Request<Bytes> {
+        let mut request = self.post(Some(agreed), "", None, String::new());
+        *request.method_mut() = Method::GET;
+        request.headers_mut().remove(header::CONTENT_TYPE);
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        request
+    }
+
     pub(in super::super) fn post(
         &self,
         agreed: Option<&Agreed>,

@@ -39,7 +39,7 @@ impl ServerSession {
             id,
             version,
             gone: AtomicBool::new(false),
-            exchange: Arc::clone(&upstream.exchange),
+            exchange: upstream.way(),
             uri: upstream.uri.clone(),
             headers: upstream.headers.clone(),
         }

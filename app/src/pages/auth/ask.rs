@@ -1,0 +1,141 @@
+//! The pages that ask for an address and answer with a mail: a forgotten password, and sign-up.
+
+use leptos::prelude::*;
+use leptos_router::{LazyRoute, hooks::use_location, lazy_route};
+use model::{links::SignUp, paths};
+
+use super::links_api::{AskReset, AskSignUp, AskStart, LoadAsk};
+use crate::{
+    components::{ButtonKind, LinkButton, PageHeader, SubmitButton, TextField},
+    copy,
+    erase::Erase as _,
+    form::{ErrorSummary, FormCore, PostForm, use_form},
+    page::{Loaded, load, page_of_data},
+};
+
+/// Forgotten password at one address, sign-up at another.
+pub struct AskPage {
+    start: Loaded<AskStart>,
+}
+
+#[lazy_route]
+impl LazyRoute for AskPage {
+    fn data() -> Self {
+        Self { start: load(LoadAsk {}) }
+    }
+
+    fn view(this: Self) -> AnyView {
+        let (reset, sign_up) = (use_form::<AskReset>(), use_form::<AskSignUp>());
+        let path = use_location().pathname;
+        page_of_data(this.start, move |start| {
+            if path.get_untracked() == paths::sign_up() {
+                match start.sign_up {
+                    SignUp::Open => {
+                        form_of(sign_up.into(), move || sign_up.ok().get().is_some(), start.csrf, &SIGN_UP)
+                    }
+                    SignUp::Invitation => not_open(
+                        "Accounts here are made by invitation",
+                        "Ask an owner or admin of the organisation that you want to join to invite you. The link comes by email.",
+                    ),
+                    SignUp::Closed => not_open(
+                        "Accounts here are made by the operator",
+                        "Ask whoever operates this instance for an account.",
+                    ),
+                }
+            } else if start.mails {
+                form_of(reset.into(), move || reset.ok().get().is_some(), start.csrf, &RESET)
+            } else {
+                not_open(
+                    "Set a new password",
+                    "This instance sends no mail. Ask whoever operates it for a link: they make one with gatehouse admin user reset-link.",
+                )
+            }
+        })
+    }
+}
+
+/// The words of a page.
+struct Words {
+    title: &'static str,
+    about: &'static str,
+    button: &'static str,
+    sent: &'static str,
+    not_there: &'static str,
+}
+
+const RESET: Words = Words {
+    title: "Set a new password",
+    about: "Enter the address that you log in with. You get a link that works once, within 30 minutes.",
+    button: "Send the link",
+    sent: "If an account has this address, a link to set a new password is on its way.",
+    not_there: "Nothing arrives? Look into the spam folder, and check that it is the address you log in with.",
+};
+
+const SIGN_UP: Words = Words {
+    title: "Sign up",
+    about: "Enter your address. You get a link to choose a name, a password and an organisation.",
+    button: "Send the link",
+    sent: "A mail to this address is on its way. The link in it works once, within 30 minutes.",
+    not_there: "Nothing arrives? Look into the spam folder, or send it again in a few minutes.",
+};
+
+fn form_of(
+    form: FormCore,
+    sent: impl Fn() -> bool + Clone + Send + Sync + 'static,
+    csrf: String,
+    words: &'static Words,
+) -> AnyView {
+    let body = move || {
+        if sent() {
+            view! {
+                <PageHeader title="Look into your mailbox" />
+                <div class="stack" role="status">
+                    <p>{words.sent}</p>
+                    <p class="muted">{words.not_there}</p>
+                </div>
+            }
+            .erase()
+        } else {
+            let csrf = csrf.clone();
+            view! {
+                <PageHeader title=words.title about=words.about />
+                <PostForm form=form>
+                    <ErrorSummary form=form />
+                    <input type="hidden" name="csrf" value=csrf />
+                    <TextField
+                        form=form
+                        name="email"
+                        label="Email"
+                        kind="email"
+                        inputmode="email"
+                        autocomplete="username"
+                    />
+                    <SubmitButton form=form label=words.button busy="Sending…" />
+                </PostForm>
+            }
+            .erase()
+        }
+    };
+    view! {
+        <div class="alone">
+            {body}
+            <p class="auth-note"><a href=paths::sign_in()>"Back to the log-in page"</a></p>
+        </div>
+    }
+    .erase()
+}
+
+fn not_open(title: &'static str, about: &'static str) -> AnyView {
+    view! {
+        <div class="alone">
+            <PageHeader title=title />
+            <div class="stack">
+                <p>{about}</p>
+                <div class="actions">
+                    <LinkButton href=paths::sign_in() label=format!("Log in to {}", copy::PRODUCT) kind=ButtonKind::Primary />
+                </div>
+            </div>
+        </div>
+    }
+    .erase()
+}

@@ -1,0 +1,255 @@
+//! The mails that Gatehouse writes. Every link is made of the configured public URL (PWD-08), and every name in them is
+//! text of somebody else (HDR-04).
+
+use model::Role;
+
+use super::Letter;
+use crate::env::Settings;
+
+/// A mail with one thing to say and at most one thing to do.
+struct Draft<'a> {
+    subject: String,
+    paragraphs: Vec<String>,
+    /// The words on the button, and where it leads.
+    button: Option<(&'a str, String)>,
+    /// What is said under it.
+    notes: Vec<String>,
+}
+
+impl Draft<'_> {
+    fn to(self, to: &str) -> Letter {
+        let Self { subject, paragraphs, button, notes } = self;
+        let mut text = paragraphs.join("\n\n");
+        let mut body: String = paragraphs.iter().map(|line| paragraph(line, "14px", "#1c2029")).collect();
+        if let Some((label, link)) = &button {
+            text.push_str(&format!("\n\n{label}:\n{link}"));
+            let link = escaped(link);
+            body.push_str(&format!(
+                "<p style=\"margin:24px 0\"><a href=\"{link}\" style=\"background:#22262f;border-radius:6px;color:#ffffff;display:inline-block;font-size:14px;font-weight:500;line-height:20px;padding:8px 16px;text-decoration:none\">{}</a></p>",
+                escaped(label)
+            ));
+            body.push_str(&paragraph("If the button does nothing, open this address:", "12px", "#5a6070"));
+            body.push_str(&format!(
+                "<p style=\"font-size:12px;line-height:16px;margin:0 0 16px;overflow-wrap:anywhere\"><a href=\"{link}\" style=\"color:#2d4ec9\">{link}</a></p>"
+            ));
+        }
+        for note in &notes {
+            text.push_str("\n\n");
+            text.push_str(note);
+            body.push_str(&paragraph(note, "12px", "#5a6070"));
+        }
+        text.push_str("\n\n-- \nGatehouse\n");
+        let html = format!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light\"><title>{title}</title></head><body style=\"background:#f6f7f9;font-family:system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;margin:0;padding:32px 16px\"><div style=\"background:#ffffff;border:1px solid #e1e4ea;border-radius:10px;margin:0 auto;max-width:480px;padding:32px\"><p style=\"color:#5a6070;font-size:12px;line-height:16px;margin:0 0 16px\">Gatehouse</p><h1 style=\"color:#1c2029;font-size:20px;font-weight:600;line-height:28px;margin:0 0 16px\">{title}</h1>{body}</div></body></html>",
+            title = escaped(&subject),
+        );
+        Letter { to: to.to_owned(), subject, text, html }
+    }
+}
+
+fn paragraph(text: &str, size: &str, colour: &str) -> String {
+    format!(
+        "<p style=\"color:{colour};font-size:{size};line-height:1.45;margin:0 0 12px;overflow-wrap:anywhere\">{}</p>",
+        escaped(text)
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// What is in every link: whoever did not ask for it has nothing to do.
+const NOT_YOU: &str =
+    "If you did not ask for this, you need not do anything: without the link nothing happens.";
+
+/// "a developer", "an owner".
+fn as_role(role: Role) -> String {
+    let article = if matches!(role, Role::Owner | Role::Admin) { "an" } else { "a" };
+    format!("{article} {role}")
+}
+
+/// An invitation to an organisation.
+pub(crate) fn invitation(to: &str, org: &str, inviter: &str, role: Role, link: String) -> Letter {
+    Draft {
+        subject: format!("{inviter} invites you to {org}"),
+        paragraphs: vec![format!(
+            "{inviter} invites you to join the organisation {org} on Gatehouse as {}.",
+            as_role(role)
+        )],
+        button: Some(("Look at the invitation", link)),
+        notes: vec![
+            "The link works once, within seven days, and only for this address.".to_owned(),
+            "If you do not know who this is, you need not do anything.".to_owned(),
+        ],
+    }
+    .to(to)
+}
+
+/// A link to set a new password.
+pub(crate) fn reset(to: &str, link: String) -> Letter {
+    Draft {
+        subject: "Set a new password".to_owned(),
+        paragraphs: vec!["Somebody asked for a new password for your Gatehouse account.".to_owned()],
+        button: Some(("Set a new password", link)),
+        notes: vec!["The link works once, within 30 minutes.".to_owned(), NOT_YOU.to_owned()],
+    }
+    .to(to)
+}
+
+/// A link to make an account.
+pub(crate) fn sign_up(to: &str, link: String) -> Letter {
+    Draft {
+        subject: "Finish your sign-up".to_owned(),
+        paragraphs: vec!["Somebody wants to make a Gatehouse account with this address.".to_owned()],
+        button: Some(("Make the account", link)),
+        notes: vec!["The link works once, within 30 minutes.".to_owned(), NOT_YOU.to_owned()],
+    }
+    .to(to)
+}
+
+/// Somebody wanted an account with an address that has one.
+pub(crate) fn has_account(settings: &Settings, to: &str) -> Letter {
+    Draft {
+        subject: "You have an account already".to_owned(),
+        paragraphs: vec![
+            "Somebody wants to make a Gatehouse account with this address. It has one already.".to_owned(),
+            "If that was you, log in; on the log-in page you can also set a new password.".to_owned(),
+        ],
+        button: Some(("Log in", settings.absolute(model::paths::sign_in()))),
+        notes: vec![NOT_YOU.to_owned()],
+    }
+    .to(to)
+}
+
+/// A link to prove an address.
+pub(crate) fn verify(to: &str, link: String) -> Letter {
+    Draft {
+        subject: "Confirm your address".to_owned(),
+        paragraphs: vec!["Confirm that this is the address of your Gatehouse account.".to_owned()],
+        button: Some(("Confirm the address", link)),
+        notes: vec!["The link works once, within 30 minutes.".to_owned(), NOT_YOU.to_owned()],
+    }
+    .to(to)
+}
+
+/// A link to turn an account to a new address.
+pub(crate) fn new_address(to: &str, name: &str, link: String) -> Letter {
+    Draft {
+        subject: "Confirm your new address".to_owned(),
+        paragraphs: vec![format!(
+            "{name} wants to use this address for their Gatehouse account instead of the present one."
+        )],
+        button: Some(("Use this address", link)),
+        notes: vec!["The link works once, within 30 minutes.".to_owned(), NOT_YOU.to_owned()],
+    }
+    .to(to)
+}
+
+/// A notice about an account, with what to do if it was somebody else.
+fn notice(settings: &Settings, to: &str, subject: &str, what: String) -> Letter {
+    Draft {
+        subject: subject.to_owned(),
+        paragraphs: vec![what],
+        button: None,
+        notes: vec![format!(
+            "If that was not you, set a new password at once ({}) and tell an administrator of your organisation.",
+            settings.absolute(model::paths::forgot_password())
+        )],
+    }
+    .to(to)
+}
+
+/// The password was changed or set anew.
+pub(crate) fn password_changed(settings: &Settings, to: &str, by_link: bool) -> Letter {
+    let what = if by_link {
+        "A new password was set for your account with a link that was sent to you. All of your sessions ended, and the MCP clients that you connected have to be connected again."
+    } else {
+        "The password of your account was changed. Your other sessions ended."
+    };
+    notice(settings, to, "Your password was changed", what.to_owned())
+}
+
+/// The account has another address now; this goes to the one before.
+pub(crate) fn address_changed(settings: &Settings, to: &str, new: &str) -> Letter {
+    let what = format!(
+        "Your account has a new address, {new}. You log in with it from now on, and no longer with this one."
+    );
+    notice(settings, to, "Your address was changed", what)
+}
+
+/// Somebody logged in from a browser that the account does not know.
+pub(crate) fn new_device(settings: &Settings, to: &str, address: &str, agent: &str) -> Letter {
+    let address = if address.is_empty() { "an unknown address" } else { address };
+    let agent = if agent.is_empty() { "a browser that does not say what it is" } else { agent };
+    notice(
+        settings,
+        to,
+        "A new browser logged in",
+        format!(
+            "Somebody logged in to your account from {address} with {agent}, which had not been seen before."
+        ),
+    )
+}
+
+/// Somebody logged in after many failures.
+pub(crate) fn after_failures(settings: &Settings, to: &str, failures: i64, address: &str) -> Letter {
+    notice(
+        settings,
+        to,
+        "A log-in after many failed ones",
+        format!("After {failures} failed tries somebody logged in to your account from {address}."),
+    )
+}
+
+/// The account was deleted.
+pub(crate) fn account_deleted(to: &str) -> Letter {
+    Draft {
+        subject: "Your account was deleted".to_owned(),
+        paragraphs: vec![
+            "Your Gatehouse account was deleted. Your sessions ended, and the MCP clients that you connected are cut off."
+                .to_owned(),
+        ],
+        button: None,
+        notes: vec!["If that was not you, tell an administrator of your organisation.".to_owned()],
+    }
+    .to(to)
+}
+
+/// The role of a member changed.
+pub(crate) fn role_changed(to: &str, org: &str, role: Role) -> Letter {
+    Draft {
+        subject: format!("Your role in {org} changed"),
+        paragraphs: vec![format!("You are now {} in the organisation {org}.", as_role(role))],
+        button: None,
+        notes: Vec::new(),
+    }
+    .to(to)
+}
+
+/// A member was removed.
+pub(crate) fn removed(to: &str, org: &str) -> Letter {
+    Draft {
+        subject: format!("You are no longer a member of {org}"),
+        paragraphs: vec![format!(
+            "You were removed from the organisation {org}. The MCP clients that you connected to it are cut off."
+        )],
+        button: None,
+        notes: Vec::new(),
+    }
+    .to(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hdr_04_names_in_mails_are_text() {
+        let link = "https://gatehouse.example.com/invite/a?b&c".to_owned();
+        let letter = invitation("ada@example.com", "<img src=x>", "Eve \"&", Role::Admin, link);
+        assert!(!letter.html.contains("<img") && letter.html.contains("&lt;img src=x&gt;"));
+        assert!(letter.html.contains("href=\"https://gatehouse.example.com/invite/a?b&amp;c\""));
+        assert!(letter.text.contains("https://gatehouse.example.com/invite/a?b&c\n"));
+        assert!(letter.text.contains("as an admin."));
+    }
+}
