@@ -175,6 +175,30 @@ env_test!(mfa_04_each_backup_code_opens_once_and_new_ones_replace_all, |t| async
     finish(&t, &step, &fresh[5]).await.expect("of the new set");
 });
 
+env_test!(mfa_04_and_pwd_10_the_person_is_mailed_what_happens_to_their_second_factor, |t| async {
+    let acme = t.org("acme").await;
+    let subjects = async || {
+        domain::mail::deliver_due(&t.env).await.unwrap();
+        t.mailbox.take().into_iter().map(|letter| letter.subject).collect::<Vec<_>>()
+    };
+    let codes = t.enrol(&acme.ctx).await;
+    assert_eq!(subjects().await, ["Two-factor authentication is on"]);
+    let step = half(&t, &email(&acme)).await;
+    assert!(subjects().await.is_empty(), "nobody has logged in yet");
+    finish(&t, &step, &codes[0]).await.unwrap();
+    assert_eq!(subjects().await, ["A backup code was used"]);
+    let proven = t.prove(&acme.ctx).await;
+    mfa::make_codes(&acme.ctx, &proven).await.unwrap();
+    assert_eq!(subjects().await, ["New backup codes"]);
+    t.clock.advance(2 * 60 * MINUTE);
+    let step = half(&t, &email(&acme)).await;
+    finish(&t, &step, &code(&t, &acme).await).await.unwrap();
+    assert_eq!(subjects().await, ["A new browser logged in"]);
+    t.clock.advance(30_000);
+    mfa::turn_off(&acme.ctx, PASSWORD, &code(&t, &acme).await).await.unwrap();
+    assert_eq!(subjects().await, ["Two-factor authentication is off"]);
+});
+
 env_test!(mfa_05_turning_it_off_takes_password_and_code, |t| async {
     let acme = t.org("acme").await;
     let codes = t.enrol(&acme.ctx).await;

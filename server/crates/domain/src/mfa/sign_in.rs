@@ -10,6 +10,7 @@ use crate::{
     accounts::{self, SignIn},
     authz::Principal,
     change::Event,
+    notices,
     request::{Origin, RequestContext},
 };
 
@@ -80,6 +81,8 @@ pub async fn finish(
         .target("user", user.id, &user.email)
         .with("second_factor", factor.as_str());
     accounts::note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;
+    let known = device.is_some_and(|cookie| accounts::is_device_of(env, cookie, user.id));
+    notices::signed_in(env, &mut tx, &user, known, 0, origin).await?;
     let org = accounts::org_in_view(&mut tx, &user).await?;
     tx.commit().await?;
     Ok(accounts::signed_in(env, user.id, org))
