@@ -1,6 +1,6 @@
 //! The addresses that the organisation may be reached from.
 
-use leptos::prelude::*;
+use leptos::{prelude::*, wasm_bindgen::JsCast, web_sys::HtmlFormElement};
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
     Permission,
@@ -64,6 +64,15 @@ impl LazyRoute for AllowlistPage {
             let old = needing.iter().filter(|form| code_is(**form, "reauth_required")).count();
             if old > 0 {
                 list.refetch();
+            }
+        });
+        // What was added is in the table: the next range begins with an empty field, or with one's own address.
+        Effect::new(move |_| {
+            if forms.add.ok().get().is_some()
+                && let Ok(Some(form)) = document().query_selector("form[action*=add_allowed_range]")
+                && let Ok(form) = JsCast::dyn_into::<HtmlFormElement>(form)
+            {
+                form.reset();
             }
         });
         page(this.list, move |list, me| view(forms, &list, &me))
