@@ -36,7 +36,7 @@ const manifest = JSON.parse(fs.readFileSync(at('__wasm_split_manifest.json'), 'u
 const pages = Object.values(manifest).map((list) => ({ file: list.at(-1), chunks: list.slice(0, -1) }));
 const chunks = [...new Set(pages.flatMap((p) => p.chunks))].sort((a, b) => number(a) - number(b));
 const bytes = new Map(chunks.map((chunk) => [chunk, read(chunk)]));
-const users = new Map(chunks.map((chunk) => [chunk, pages.filter((p) => p.chunks.includes(chunk)).length]));
+const users = new Map(chunks.map((chunk) => [chunk, pages.filter((p) => p.chunks.includes(chunk))]));
 
 function withChunks(file, list) {
   const name = Buffer.from('chunks');
@@ -57,18 +57,26 @@ function site(common) {
 }
 
 /**
- * As few chunks for the core as leave no page above `most` bytes. Of a page that is too heavy, the chunk goes that most
- * pages need: there it is loaded once, and elsewhere it would be loaded again and again.
+ * The lightest chunks for the core that leave no page above `most` bytes: one after the other the chunk that takes most
+ * off the pages that are too heavy, for what it weighs. In the end some are not needed any more.
  */
 function lightest(most) {
   const common = new Set();
-  const weight = ({ file, chunks }) => light.get(file) + chunks.reduce((sum, c) => sum + (common.has(c) ? 0 : light.get(c)), 0);
-  for (const page of pages) {
-    while (weight(page) > most) {
-      const left = page.chunks.filter((c) => !common.has(c));
-      if (left.length === 0) break;
-      common.add(left.sort((x, y) => users.get(y) - users.get(x) || light.get(y) - light.get(x))[0]);
-    }
+  const weights = new Map(pages.map((p) => [p, light.get(p.file) + p.chunks.reduce((sum, c) => sum + light.get(c), 0)]));
+  const over = (p) => Math.max(0, weights.get(p) - most);
+  const move = (chunk, sign) => users.get(chunk).forEach((p) => weights.set(p, weights.get(p) + sign * light.get(chunk)));
+  const worth = (chunk) => users.get(chunk).reduce((sum, p) => sum + Math.min(over(p), light.get(chunk)), 0) / light.get(chunk);
+  for (;;) {
+    const rest = chunks.filter((c) => !common.has(c)).map((c) => [worth(c), light.get(c), c]);
+    const [most, , chunk] = rest.reduce((x, y) => (y[0] - x[0] || y[1] - x[1]) > 0 ? y : x, [0, 0, '']);
+    if (most === 0) break;
+    common.add(chunk);
+    move(chunk, -1);
+  }
+  for (const chunk of [...common].sort((x, y) => light.get(y) - light.get(x))) {
+    if (users.get(chunk).some((p) => weights.get(p) + light.get(chunk) > most)) continue;
+    common.delete(chunk);
+    move(chunk, 1);
   }
   return common;
 }
@@ -95,7 +103,7 @@ const light = new Map(await Promise.all(
 // may find them for that is tried out.
 const score = ({ first, further }) => (further <= budgets.further * 1000 ? first - 1e9 : first + further);
 let best;
-for (let share = 0.6; share <= 1.7; share += 0.1) {
+for (let share = 0.9; share <= 1.6; share += 0.05) {
   const common = lightest(budgets.further * 1000 * share);
   const files = site(common);
   const sizes = await weigh(files);
@@ -159,13 +167,26 @@ function direct(text) {
     lines[i] = `${indent}(call ${called}`;
     gone.add(last);
   });
-  if (left !== pages.length || gone.size === 0) throw new Error(`pack: ${gone.size} direct calls, ${left} of pages`);
+  // What is left is in pages, or in chunks that come with them.
+  if (left < pages.length || gone.size === 0) throw new Error(`pack: ${gone.size} direct calls, ${left} to pages`);
   return lines.filter((_, i) => !gone.has(i)).join('\n');
+}
+
+/** Puts functions that look alike beside each other, so that they compress better: those of one type, by their length. */
+function sorted(text) {
+  // Each part of a module begins a line with one space.
+  const parts = text.slice(0, text.lastIndexOf(')')).split(/\n(?= \()/);
+  const type = (part) => part.slice(0, part.indexOf('\n')).replace(/\$\S+/g, '');
+  const functions = parts.filter((part) => part.startsWith(' (func ')).map((part) => [type(part), part.length, part])
+    .sort((x, y) => (x[0] < y[0] ? -1 : x[0] > y[0] ? 1 : x[1] - y[1]));
+  if (functions.length === 0) throw new Error('pack: no functions to sort');
+  const others = parts.filter((part) => !part.startsWith(' (func '));
+  return `${[...others, ...functions.map(([, , part]) => part)].join('\n')}\n)`;
 }
 
 function finish(wasm) {
   const merged = optimised(wasm, (module) => dead(wasm).forEach((name) => module.removeExport(name)));
-  return optimised(rewritten(merged, direct));
+  return rewritten(optimised(rewritten(merged, direct)), sorted);
 }
 
 // The loader. Of cargo-leptos's own one, only the names count; the rest must be what ours was written for.
