@@ -113,14 +113,14 @@ fn view(forms: Forms, list: &List, me: &Me) -> AnyView {
                 {add}
                 {enforce}
                 <Card title="Agents in somebody's cloud">
-                    <p>
+                    <div class="stack"><p>
                         "Claude.ai, ChatGPT and other hosted clients call from their maker's addresses, not from yours. "
                         "Add the ranges that their makers publish, or they are refused; an agent on your own machine comes from your address."
                     </p>
                     <p class="hint">
                         "Locked out? Whoever operates this instance can stop enforcing the list: "
                         <code>"gatehouse admin org set --org SLUG --ip-allowlist off"</code>
-                    </p>
+                    </p></div>
                 </Card>
             </div>
         </div>
@@ -135,7 +135,7 @@ fn you(list: &List) -> AnyView {
     } else {
         view! { <Badge label="In no range" tone=Tone::Warn /> }.erase()
     };
-    view! { <p>"Your address: " <code>{address}</code> " " {inside}</p> }.erase()
+    view! { <p>"Your address: " <code>{address}</code> " · " {inside}</p> }.erase()
 }
 
 fn trial(forms: Forms, until: i64, now: i64, may: bool) -> AnyView {

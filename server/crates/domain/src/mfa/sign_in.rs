@@ -71,7 +71,13 @@ pub async fn finish(
     let user = store::users::find(&mut tx, user).await?.ok_or_else(gone)?;
     let (mut tx, factor) = match take(env, tx, &user, code, device, origin).await {
         Err(Error::App(error)) if error.code == "wrong_code" && attempts >= ATTEMPTS => return Err(gone()),
-        taken => taken?,
+        // There is one field, and the form as a whole says it.
+        Err(Error::App(mut error)) if error.code == "wrong_code" => {
+            error.fields.clear();
+            error.message.push('.');
+            return Err(error.into());
+        }
+        done => done?,
     };
     if !store::sign_in_steps::delete(&mut tx, &hash).await? {
         return Err(gone());
