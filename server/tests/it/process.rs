@@ -335,6 +335,23 @@ async fn admin_does_every_step(place: Place) {
     place.json(&["admin", "org", "set", "--org", "acme", "--url-keys", "off", "--json"]);
     assert!(until(Duration::from_secs(1), async || in_url().await == 401).await);
 
+    // IPA-04, MFA-06: the ways back in, which change nothing where there is nothing to take away.
+    place.json(&[
+        "admin",
+        "org",
+        "set",
+        "--org",
+        "acme",
+        "--ip-allowlist",
+        "off",
+        "--require-mfa",
+        "on",
+        "--json",
+    ]);
+    place.json(&["admin", "org", "set", "--org", "acme", "--require-mfa", "off", "--json"]);
+    let reset = place.json(&["admin", "user", "reset-mfa", "--email", "bob@example.com", "--json"]);
+    assert_eq!(reset["had_second_factor"], false);
+
     for (arguments, word) in [
         (
             &["admin", "org", "create", "--name", "X", "--slug", "acme", "--owner", "bob@example.com"][..],
