@@ -12,6 +12,7 @@ mod factors;
 mod idp;
 mod limits;
 mod local_servers;
+mod mails;
 mod mcp;
 mod nodes;
 mod oauth;
