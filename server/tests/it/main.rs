@@ -7,6 +7,7 @@ mod clients;
 mod csrf_and_headers;
 mod doctor;
 mod documents;
+mod exhaustion;
 mod factors;
 mod idp;
 mod limits;

@@ -1,6 +1,6 @@
 //! The addresses that the organisation may be reached from.
 
-use leptos::prelude::*;
+use leptos::{prelude::*, wasm_bindgen::JsCast, web_sys::HtmlFormElement};
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
     Permission,
@@ -66,6 +66,15 @@ impl LazyRoute for AllowlistPage {
                 list.refetch();
             }
         });
+        // What was added is in the table: the next range begins with an empty field, or with one's own address.
+        Effect::new(move |_| {
+            if forms.add.ok().get().is_some()
+                && let Ok(Some(form)) = document().query_selector("form[action*=add_allowed_range]")
+                && let Ok(form) = JsCast::dyn_into::<HtmlFormElement>(form)
+            {
+                form.reset();
+            }
+        });
         page(this.list, move |list, me| view(forms, &list, &me))
     }
 }
@@ -104,14 +113,14 @@ fn view(forms: Forms, list: &List, me: &Me) -> AnyView {
                 {add}
                 {enforce}
                 <Card title="Agents in somebody's cloud">
-                    <p>
+                    <div class="stack"><p>
                         "Claude.ai, ChatGPT and other hosted clients call from their maker's addresses, not from yours. "
                         "Add the ranges that their makers publish, or they are refused; an agent on your own machine comes from your address."
                     </p>
                     <p class="hint">
                         "Locked out? Whoever operates this instance can stop enforcing the list: "
                         <code>"gatehouse admin org set --org SLUG --ip-allowlist off"</code>
-                    </p>
+                    </p></div>
                 </Card>
             </div>
         </div>
@@ -126,7 +135,7 @@ fn you(list: &List) -> AnyView {
     } else {
         view! { <Badge label="In no range" tone=Tone::Warn /> }.erase()
     };
-    view! { <p>"Your address: " <code>{address}</code> " " {inside}</p> }.erase()
+    view! { <p>"Your address: " <code>{address}</code> " · " {inside}</p> }.erase()
 }
 
 fn trial(forms: Forms, until: i64, now: i64, may: bool) -> AnyView {

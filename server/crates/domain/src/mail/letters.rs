@@ -201,6 +201,55 @@ pub(crate) fn after_failures(settings: &Settings, to: &str, failures: i64, addre
     )
 }
 
+/// What became of a second factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FactorNews {
+    /// It was set up.
+    On,
+    /// Another app took its place.
+    Replaced,
+    /// New backup codes were made.
+    NewCodes,
+    /// It was turned off.
+    Off,
+    /// The operator took it away.
+    Reset,
+}
+
+/// The second factor of an account changed.
+pub(crate) fn second_factor(settings: &Settings, to: &str, news: FactorNews) -> Letter {
+    let (subject, what) = match news {
+        FactorNews::On => {
+            ("Two-factor authentication is on", "Logging in to your account takes a code from now on.")
+        }
+        FactorNews::Replaced => (
+            "Another authenticator app",
+            "Codes for your account come from another app now, and there are new backup codes. The old ones are worth nothing.",
+        ),
+        FactorNews::NewCodes => (
+            "New backup codes",
+            "New backup codes were made for your account. The old ones are worth nothing.",
+        ),
+        FactorNews::Off => {
+            ("Two-factor authentication is off", "Your password alone opens your account from now on.")
+        }
+        FactorNews::Reset => (
+            "Your second factor was taken away",
+            "Whoever operates Gatehouse took the second factor off your account. Your sessions ended, and your password alone opens it from now on.",
+        ),
+    };
+    notice(settings, to, subject, what.to_owned())
+}
+
+/// A backup code opened the account.
+pub(crate) fn backup_code_used(settings: &Settings, to: &str, left: i64, address: &str) -> Letter {
+    let address = if address.is_empty() { "an unknown address" } else { address };
+    let what = format!(
+        "A backup code of your account was used from {address}. It is worth nothing now; {left} are left."
+    );
+    notice(settings, to, "A backup code was used", what)
+}
+
 /// A refresh token of a client that the person connected came back after it had been replaced (OAR-07).
 pub(crate) fn token_reused(settings: &Settings, to: &str, client: &str, ended: bool) -> Letter {
     let then = if ended {
