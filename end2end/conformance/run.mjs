@@ -1,6 +1,7 @@
 // The official conformance suite through the gateway: the built binary, a connector to the server beside this file, and
-// the scenarios that a revision requires. Also: whether the gateway changes what servers say.
-//   node conformance/run.mjs [--only NAME] [--keep DIR]
+// the scenarios that a revision requires. Also: whether the gateway changes what servers say; and the suite's side for
+// clients against the gateway's way to servers (client.mjs).
+//   node conformance/run.mjs [--only NAME|client] [--keep DIR]
 // GATEHOUSE_TEST_BINARY names another binary than dist/gatehouse.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
@@ -9,6 +10,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
+import { clientSide } from './client.mjs';
 import { openDoor } from './door.mjs';
 import { compare } from './transparency.mjs';
 import { start, startGateway } from './start.mjs';
@@ -40,6 +42,14 @@ const RUNS = [
     },
   },
   { name: 'modern', era: 'modern', prefixed: false, except: {} },
+  { name: 'stdio-modern', era: 'modern', prefixed: false, stdio: true, except: {} },
+  {
+    name: 'stdio-legacy',
+    era: 'legacy',
+    prefixed: false,
+    stdio: true,
+    except: { [MODERN]: { 'input-required-result-basic-elicitation': ['sep-2322-elicitation-incomplete'] } },
+  },
 ];
 
 async function conformance(url, revision, folder) {
@@ -79,7 +89,8 @@ try {
     const connector = `c-${run.name}`;
     const folder = path.join(work, run.name);
     await fs.mkdir(folder, { recursive: true });
-    await gateway.admin('connector', 'add', '--org', 'acme', '--slug', connector, '--name', run.name, '--url', server.found);
+    const place = run.stdio ? ['--transport', 'stdio', '--url', run.era] : ['--url', server.found];
+    await gateway.admin('connector', 'add', '--org', 'acme', '--slug', connector, '--name', run.name, ...place);
     const { key } = await gateway.admin('api-key', 'create', '--org', 'acme', '--name', run.name, '--connector', connector);
     const target = `${gateway.url}/mcp/acme${run.prefixed ? '' : `/${connector}`}`;
     await gateway.until(target, key);
@@ -115,6 +126,7 @@ try {
     door.stop();
     await server.stop();
   }
+  if (!options.only || options.only === 'client') problems.push(...await clientSide({ gateway, work }));
 } finally {
   await gateway.stop();
   if (!options.keep) await fs.rm(work, { recursive: true, force: true });

@@ -50,8 +50,11 @@ export async function startGateway() {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const env = {
-    PATH: process.env.PATH, GATEHOUSE_LISTEN: `127.0.0.1:${port}`, GATEHOUSE_PUBLIC_URL: url, GATEHOUSE_EGRESS_ALLOW: '127.0.0.0/8',
+    PATH: process.env.PATH, GATEHOUSE_LISTEN: `127.0.0.1:${port}`, GATEHOUSE_PUBLIC_URL: url, GATEHOUSE_EGRESS_ALLOW: '127.0.0.0/8,localhost:1024-65535',
   };
+  // The servers on this machine.
+  const servers = ['modern', 'legacy'].map((era) => `[stdio.${era}]\ncommand = ${JSON.stringify(process.execPath)}\nargs = ${JSON.stringify([path.join(here, 'stdio.mjs'), '--era', era])}\norgs = ["acme"]\n`);
+  await fs.writeFile(path.join(folder, 'gatehouse.toml'), servers.join('\n'));
   const running = await start(program, ['serve'], /(\/setup\/)/, { cwd: folder, env });
   const admin = async (...args) => {
     const { stdout } = await promisify(execFile)(program, ['admin', ...args, '--json'], { cwd: folder, env });

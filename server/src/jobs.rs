@@ -119,7 +119,7 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     jobs.spawn(repeated("upstream servers", TIDY, |w| {
         Box::pin(async move {
             w.env.upstreams.tidy();
-            Ok(())
+            domain::connectors::keep_running(&w.env).await
         })
     }));
     jobs.spawn(repeated("write path", WRITABLE, |w| {

@@ -102,7 +102,8 @@ async fn an_organisation_uses_what_the_operator_offers_it_and_nothing_else() {
         assert_eq!(saved.status, status, "{}", saved.text);
     }
     let page = browser.get(&path).await;
-    assert!(page.text.contains("The server <code>shell</code>"), "{}", page.text);
+    assert!(page.text.contains("<code>shell<"), "{}", page.text);
+    assert!(page.text.contains("on the machine of Gatehouse"), "{}", page.text);
 
     // Another organisation neither sees nor reaches it.
     let mut browser = app.signed_in(&other).await;

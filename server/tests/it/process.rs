@@ -99,9 +99,31 @@ fn free_port() -> u16 {
 }
 
 pub(crate) fn start(place: &Place) -> Running {
+    serve(place, place.command(&["serve"]))
+}
+
+/// The same with so many file descriptors.
+#[cfg(unix)]
+pub(crate) fn start_with_files(place: &Place, files: u32) -> Running {
+    let serving = place.command(&["serve"]);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"])
+        .arg(serving.get_program())
+        .args(serving.get_args())
+        .current_dir(place.folder.path())
+        .env_clear();
+    for (name, value) in serving.get_envs() {
+        if let Some(value) = value {
+            limited.env(name, value);
+        }
+    }
+    serve(place, limited)
+}
+
+fn serve(place: &Place, mut command: Command) -> Running {
     let listen = format!("127.0.0.1:{}", free_port());
-    let mut process = place
-        .command(&["serve"])
+    let mut process = command
         .env("GATEHOUSE_LISTEN", &listen)
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(place.path("log")).unwrap())
@@ -398,6 +420,7 @@ fn doctor_says_whether_it_is_well() {
     assert!(well.status.success());
     let text = String::from_utf8(well.stdout).unwrap();
     assert!(text.contains("ok    database") && !text.contains("FAIL"), "{text}");
+    assert!(text.contains("ok    request log: no request was ever left out"), "{text}");
     std::fs::remove_file(place.path("data/master.key")).unwrap();
     for ill in [place, Place::new()] {
         let found = ill.run(&["doctor"]);

@@ -118,6 +118,8 @@ async fn by_hand(kind: Kind) {
             "{page}"
         );
     }
+    let list = browser.get(paths::connectors()).await;
+    assert!(list.text.contains("Needs re-authorisation"), "{}", list.text);
     let asked = browser.get(&format!("{page}?disconnect=1")).await;
     assert!(asked.text.contains("Disconnect from this server?"));
     let ended = browser.post(&format!("{page}?do=disconnect"), &[("id", &id.to_string())]).await;

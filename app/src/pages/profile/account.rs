@@ -53,10 +53,14 @@ impl LazyRoute for AccountPage {
             if path.get_untracked() == paths::delete_account() {
                 return delete(forms.delete, &account);
             }
-            leaving.with_untracked(|id| match account.orgs.iter().find(|org| org.org.to_string() == *id) {
-                Some(org) => leave(forms.leave, org),
-                None => overview(forms, &account),
-            })
+            // The question is the same page with something in its query, so it has to follow that.
+            let view = move || {
+                leaving.with(|id| match account.orgs.iter().find(|org| org.org.to_string() == *id) {
+                    Some(org) => leave(forms.leave, org),
+                    None => overview(forms, &account),
+                })
+            };
+            view.into_any()
         })
     }
 }

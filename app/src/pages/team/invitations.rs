@@ -54,7 +54,7 @@ fn view_of(forms: Forms, data: Invitations) -> AnyView {
     };
     let form = may.then(|| invite_form(invite, data.roles.clone(), data.mails));
     let results = move || invite.ok().get().map(results);
-    let renewed = move || renew.ok().get().map(|outcome| renewed(outcome));
+    let renewed = move || renew.ok().get().map(renewed);
     let list = if data.open.is_empty() {
         view! {
             <EmptyState icon="mail" title="No open invitations" about="Invited people stand here until they join, or for seven days." />
@@ -186,7 +186,7 @@ fn row(one: &Invitation, forms: Forms, may: bool, mails: bool, now: i64) -> AnyV
     let id = one.id.to_string();
     let actions = may.then(|| {
         let again = mails.then(|| {
-            let (name, id) = (format!("Send the invitation of {} again", one.email), id.clone());
+            let (name, id) = (format!("Send again to {}", one.email), id.clone());
             view! {
                 <PostForm form=renew class="inline-form">
                     <input type="hidden" name="id" value=id />

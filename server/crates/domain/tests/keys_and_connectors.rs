@@ -456,6 +456,35 @@ fn moved_to(url: &str) -> ConnectorChanges {
     }
 }
 
+env_test!(ups_02_the_patience_with_a_server_is_chosen_within_bounds, |t| async {
+    let owner = t.org("acme").await;
+    let actor = owner.actor().await;
+    let new = NewConnector {
+        name: "Slow".into(),
+        slug: "slow".into(),
+        description: String::new(),
+        url: "http://127.0.0.1:9/mcp".into(),
+        headers: Vec::new(),
+        even_if_unreachable: true,
+    };
+    let made = connectors::add(&t.env, &actor, &new).await.unwrap();
+    assert_eq!(made.first_byte_seconds, None);
+    let with = |first_byte: &str| ConnectorChanges {
+        first_byte: first_byte.into(),
+        ..moved_to("http://127.0.0.1:9/mcp")
+    };
+    for wrong in ["4", "301", "-7", "ten", "5.5"] {
+        let error = connectors::update(&t.env, &actor, made.id, &with(wrong)).await.unwrap_err().into_app("");
+        assert_eq!(error.fields[0].field, "first_byte", "{wrong}");
+    }
+    for (typed, kept) in [(" 45 ", Some(45)), ("300", Some(300)), ("", None), ("5", Some(5))] {
+        let saved = connectors::update(&t.env, &actor, made.id, &with(typed)).await.unwrap();
+        assert_eq!(saved.first_byte_seconds, kept, "{typed}");
+    }
+    let plane = Planes::load(t.env.clone()).await.unwrap().plane(owner.org_id()).await.unwrap().unwrap();
+    assert_eq!(plane.connectors[0].first_byte, Some(std::time::Duration::from_secs(5)));
+});
+
 env_test!(key_02_stored_secrets_do_not_follow_a_connector_to_another_server, |t| async {
     let owner = t.org("acme").await;
     let ((first, heard_first), (second, heard_second)) = (recorder().await, recorder().await);

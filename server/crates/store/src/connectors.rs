@@ -24,6 +24,7 @@ statements! {
                   server_version = COALESCE($9, server_version), transport = COALESCE($10, transport) WHERE org_id = $1 AND id = $2";
     DELETE = "DELETE FROM connectors WHERE org_id = $1 AND id = $2";
     LIST_WITH_QUERY = "SELECT org_id, id FROM connectors WHERE url LIKE '%?%' ORDER BY org_id, id";
+    LIST_ENABLED_BY_TRANSPORT = "SELECT org_id, id FROM connectors WHERE transport = $1 AND enabled ORDER BY org_id, id";
     LIST_HEADERS = "SELECT connector_id, name, value_sealed, set_at, set_by FROM connector_headers WHERE org_id = $1 ORDER BY name";
     PUT_HEADER = "INSERT INTO connector_headers (org_id, connector_id, name, value_sealed, set_at, set_by) VALUES ($1, $2, $3, $4, $5, $6) \
                   ON CONFLICT (connector_id, name) DO UPDATE SET value_sealed = excluded.value_sealed, set_at = excluded.set_at, set_by = excluded.set_by";
@@ -351,6 +352,14 @@ pub async fn delete(tx: &mut Tx, org: OrgId, id: ConnectorId) -> Result<bool> {
 /// Connectors of all organisations whose URL has a query in plain, as early versions stored it.
 pub async fn list_with_query(tx: &mut Tx) -> Result<Vec<(OrgId, ConnectorId)>> {
     pairs(on!(tx, |c| sqlx::query_as(LIST_WITH_QUERY).fetch_all(c).await)?)
+}
+
+/// Enabled connectors of all organisations that are reached in this way.
+pub async fn list_enabled_by_transport(
+    tx: &mut Tx,
+    transport: Transport,
+) -> Result<Vec<(OrgId, ConnectorId)>> {
+    pairs(on!(tx, |c| sqlx::query_as(LIST_ENABLED_BY_TRANSPORT).bind(transport.as_str()).fetch_all(c).await)?)
 }
 
 fn pairs(rows: Vec<(String, String)>) -> Result<Vec<(OrgId, ConnectorId)>> {

@@ -359,6 +359,36 @@ async fn finish_check(mut change: Change, org: OrgId, old: &Row, changed: Change
     }
 }
 
+/// Starts those servers on this machine that are to run all the time and do not, by asking them. Called once a minute.
+pub async fn keep_running(env: &Env) -> Result<()> {
+    let stdio = env.upstreams.stdio();
+    if !stdio.any_always() {
+        return Ok(());
+    }
+    let all = {
+        let mut tx = env.db.read().await?;
+        store::connectors::list_enabled_by_transport(&mut tx, Transport::Stdio).await?
+    };
+    for (org, id) in all {
+        if !stdio.report(id).running.is_empty() {
+            continue;
+        }
+        let always = {
+            let mut tx = env.db.read().await?;
+            let Some(row) = store::connectors::find(&mut tx, org, id).await? else { continue };
+            let slug = local::org_slug(&mut tx, org).await?;
+            stdio.find(local::name(&row.url), &slug).is_some_and(|server| server.always)
+        };
+        if always {
+            let system = OrgActor::<can::ConnectorsWrite>::system(org);
+            if let Err(error) = check(env, &system, id, true).await {
+                tracing::warn!(%error, org.id = %org, connector.id = %id, "a server on this machine could not be started");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Checks connectors that were not looked at for `interval` milliseconds, at most `limit` of them, a few at a time.
 /// How many were checked. Several processes that do this at once check each connector once (UPS-15).
 pub async fn check_due(env: &Env, interval: i64, limit: i64) -> Result<usize> {

@@ -34,7 +34,7 @@ use self::{
     secrets::{put_headers, put_query, sealed},
 };
 pub use self::{
-    check::{check_due, test},
+    check::{check_due, keep_running, test},
     history::{history, purge},
     local::{offered as local_servers, state as local_state},
     policy::{

@@ -145,8 +145,7 @@ fn mark(
     if path.is_empty() {
         return Err("x-mcp-header marks the whole input");
     }
-    // The text of 2026-07-28 leaves `number` out, its conformance suite does not.
-    let primitive = |kind: &str| matches!(kind, "string" | "integer" | "boolean" | "number");
+    let primitive = |kind: &str| matches!(kind, "string" | "integer" | "boolean");
     let fits = match schema.get("type") {
         Some(Value::String(kind)) => primitive(kind),
         Some(Value::Array(kinds)) => {

@@ -374,6 +374,29 @@ async fn ups_11_a_question_in_the_middle_of_a_call_reaches_its_client_and_no_oth
 }
 
 #[tokio::test]
+async fn ups_11_while_somebody_thinks_about_a_question_others_are_served_elsewhere() {
+    let set = Set::new(server(&["--era", "legacy"]));
+    let client = set.open();
+    let shared = Call { session: Session { client: None, asks: asks(), legacy: false }, ..Call::default() };
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut stream = client.stream("ask", "{}", shared).await;
+        let CallEvent::Request(question) = stream.next().await.unwrap() else { panic!("a question") };
+        open.push((stream, question));
+    }
+    assert_eq!(set.running(), 3, "each in a process of its own");
+    for (stream, question) in &mut open {
+        stream.answer(&question.id, r#""result":{"action":"accept"}"#);
+        let CallEvent::Answer(answer) = stream.next().await.unwrap() else { panic!("an answer") };
+        assert_eq!(text(&answer), r#"{"action":"accept"}"#);
+    }
+    // No more are started once all have been answered.
+    let answer = client.reply("echo", r#"{"text":"x"}"#, shared).await.unwrap().finish().await.unwrap();
+    assert_eq!((text(&answer).as_str(), set.running()), ("x", 3));
+    set.upstreams.end().await;
+}
+
+#[tokio::test]
 async fn a_session_has_a_process_of_its_own_where_the_operator_wants_it() {
     let set = Set::new(StdioServer { per_session: true, ..server(&["--era", "legacy"]) });
     let client = set.open();

@@ -48,7 +48,7 @@ struct Inner {
 impl Old {
     fn new(endpoint: &str) -> Self {
         let old = Self::default();
-        *old.0.endpoint.lock().unwrap() = endpoint.to_owned();
+        endpoint.clone_into(&mut old.0.endpoint.lock().unwrap());
         old
     }
 
@@ -193,6 +193,26 @@ async fn ups_11_a_question_on_the_stream_reaches_the_client_in_whose_session_it_
     stream.answer(&question.id, r#""result":{"action":"decline"}"#);
     let CallEvent::Answer(answer) = stream.next().await.unwrap() else { panic!("an answer") };
     assert_eq!(read(&answer), r#"{"action":"decline"}"#);
+}
+
+#[tokio::test]
+async fn ups_11_while_somebody_thinks_about_a_question_others_have_another_stream() {
+    let old = Old::new("/messages?s=");
+    let client = old.client();
+    let session = Session { client: None, asks: Asks::read(r#"{"elicitation":{}}"#), legacy: false };
+    let call = Call { name: "ask", arguments: Some("{}"), session, ..Call::default() };
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let Reply::Stream(mut stream) = client.call(&call).await.unwrap() else { panic!("a stream") };
+        let CallEvent::Request(question) = stream.next().await.unwrap() else { panic!("a question") };
+        open.push((stream, question));
+    }
+    assert_eq!(old.0.sessions.lock().unwrap().len(), 3, "one for finding out, and one each");
+    for (stream, question) in &mut open {
+        stream.answer(&question.id, r#""result":{"action":"accept"}"#);
+        let CallEvent::Answer(answer) = stream.next().await.unwrap() else { panic!("an answer") };
+        assert_eq!(read(&answer), r#"{"action":"accept"}"#);
+    }
 }
 
 #[tokio::test]

@@ -230,3 +230,192 @@ async fn ups_07_a_list_that_failed_is_asked_for_twice_more_and_no_further() {
         assert!(began.elapsed() < std::time::Duration::from_secs(2));
     }
 }
+
+#[tokio::test]
+async fn a_server_that_names_the_very_revision_it_refused_is_asked_once_more() {
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let refuses = |times: usize| {
+        let asked = Arc::clone(&asked);
+        scripted(move |message| match message["method"].as_str().unwrap() {
+            "server/discover" if asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < times => (
+                400,
+                json!({"error":{"code":-32022,"message":"no","data":{"supported":["2026-07-28"],"requested":"x"}}}),
+            ),
+            "server/discover" => {
+                (200, json!({"result":{"supportedVersions":["2026-07-28"],"capabilities":{}}}))
+            }
+            "tools/list" => (200, json!({"result":{"resultType":"complete","tools":[]}})),
+            _ => (404, json!({"error":{"code":-32601,"message":"no"}})),
+        })
+    };
+    assert_eq!(probe(refuses(1)).await.unwrap().protocol_version, "2026-07-28");
+    asked.store(0, std::sync::atomic::Ordering::SeqCst);
+    assert!(probe(refuses(9)).await.is_err());
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2, "and no more");
+}
+
+/// A legacy server whose answer to a call is a stream that ends early, and goes on where the client comes back to it.
+fn breaking_off(after: &'static str, again: &'static str) -> Router {
+    Router::new().fallback(move |request: Request| async move {
+        let stream = |text: String| ([("content-type", "text/event-stream")], text).into_response();
+        if request.method() == Method::GET {
+            let from = request.headers().get("last-event-id").map(|id| id.to_str().unwrap().to_owned());
+            assert_eq!(request.headers()["mcp-session-id"], "s");
+            return match from.as_deref() {
+                Some("e1") => stream(again.to_owned()),
+                _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+            };
+        }
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+        let message: Value = serde_json::from_slice(&body).unwrap();
+        let id = &message["id"];
+        match message["method"].as_str().unwrap() {
+            "initialize" => {
+                let result = json!({"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"x","version":"1"}});
+                let answer = json!({"jsonrpc":"2.0","id":id,"result":result}).to_string();
+                ([("content-type", "application/json"), ("mcp-session-id", "s")], answer).into_response()
+            }
+            "tools/call" => stream(after.replace("ID", &id.to_string())),
+            "server/discover" => StatusCode::NOT_FOUND.into_response(),
+            _ => StatusCode::ACCEPTED.into_response(),
+        }
+    })
+}
+
+async fn call(app: Router) -> Result<String, UpstreamError> {
+    let call = domain::mcp::upstream::Call { name: "x", ..Default::default() };
+    Ok(at(InProcess(app)).call(&call).await?.finish().await?.text().to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn ups_08_a_stream_that_can_be_resumed_is_resumed_when_the_server_said() {
+    let began = tokio::time::Instant::now();
+    // The id of the call is the second that was made: the first was the handshake's probe.
+    let app = breaking_off(
+        "id: e1\nretry: 700\ndata: \n\n",
+        "id: e2\ndata: {\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"content\":[]}}\n\n",
+    );
+    assert_eq!(call(app).await.unwrap(), r#"{"content":[]}"#);
+    assert_eq!(began.elapsed().as_millis(), 700);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ups_08_a_stream_that_cannot_be_resumed_ends_the_call() {
+    for after in ["data: \n\n", "id: e9\nretry: 5\ndata: \n\n"] {
+        let error = call(breaking_off(after, "")).await.unwrap_err();
+        assert_eq!(error.word(), "upstream_protocol_error", "{error}");
+        assert!(error.to_string().contains("ended the stream without an answer"), "{error}");
+    }
+    // One that breaks off again and again is given up in time.
+    let began = tokio::time::Instant::now();
+    let error = call(breaking_off("id: e1\nretry: 1000\ndata: \n\n", "")).await.unwrap_err();
+    assert_eq!(error.word(), "upstream_timeout", "{error}");
+    assert_eq!(began.elapsed().as_secs(), 120);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ups_02_a_connector_has_its_own_patience() {
+    struct Silent;
+    impl Exchange for Silent {
+        fn send(
+            &self,
+            _: http::Request<Bytes>,
+        ) -> BoxFuture<'_, Result<http::Response<BodyStream>, NetError>> {
+            Box::pin(std::future::pending())
+        }
+    }
+    let upstreams =
+        domain::mcp::upstream::Upstreams::new(Arc::new(Silent), Arc::new(|| 0), UpstreamSettings::default());
+    for (own, expected) in [(None, 30), (Some(7), 7), (Some(300), 300)] {
+        let uri = "http://server.test/mcp".parse().unwrap();
+        let own = own.map(std::time::Duration::from_secs);
+        let http =
+            upstreams.http(upstreams.exchange(), uri, HeaderMap::new(), own).expecting(Some("2025-11-25"));
+        let began = tokio::time::Instant::now();
+        let call = domain::mcp::upstream::Call { name: "x", ..Default::default() };
+        let error = Upstream::Http(http).call(&call).await.unwrap_err();
+        assert!(matches!(error, UpstreamError::Timeout(_)), "{error}");
+        assert_eq!(began.elapsed().as_secs(), expected);
+    }
+}
+
+/// A legacy server that asks on the stream of its session and not on that of the call, as many libraries do.
+#[derive(Clone, Default)]
+struct AsksBeside(Arc<AsksBesideInner>);
+
+#[derive(Default)]
+struct AsksBesideInner {
+    streams: std::sync::Mutex<Vec<tokio::sync::mpsc::UnboundedSender<String>>>,
+    answers: tokio::sync::watch::Sender<Option<Value>>,
+}
+
+async fn asks_beside(
+    axum::extract::State(server): axum::extract::State<AsksBeside>,
+    request: Request,
+) -> Response {
+    if request.method() == Method::GET {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<String>();
+        server.0.streams.lock().unwrap().push(sender);
+        let events = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
+        });
+        return ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response();
+    }
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+    let message: Value = serde_json::from_slice(&body).unwrap();
+    let result = match message["method"].as_str() {
+        Some("initialize") => {
+            json!({"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"x","version":"1"}})
+        }
+        Some("tools/call") => {
+            let question =
+                json!({"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"?"}});
+            for stream in server.0.streams.lock().unwrap().iter() {
+                let _ = stream.send(format!("data: {question}\n\n"));
+            }
+            let mut answers = server.0.answers.subscribe();
+            let answer = answers.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+            json!({"content":[{"type":"text","text":answer.to_string()}]})
+        }
+        None => {
+            let said = if message["error"].is_null() { "result" } else { "error" };
+            server.0.answers.send_replace(Some(message[said].clone()));
+            return StatusCode::ACCEPTED.into_response();
+        }
+        Some("server/discover") => return StatusCode::NOT_FOUND.into_response(),
+        Some(_) => return StatusCode::ACCEPTED.into_response(),
+    };
+    let answer = json!({"jsonrpc":"2.0","id":message["id"],"result":result}).to_string();
+    ([("content-type", "application/json"), ("mcp-session-id", "s")], answer).into_response()
+}
+
+#[tokio::test]
+async fn ups_11_a_question_beside_the_call_reaches_its_client_where_no_other_can_be_meant() {
+    use domain::mcp::{
+        asks::Asks,
+        upstream::{Call, CallEvent, Reply, Session},
+    };
+
+    let asks = Asks::read(r#"{"elicitation":{}}"#);
+    let shared =
+        Call { name: "x", session: Session { client: None, asks, legacy: false }, ..Call::default() };
+    let server = AsksBeside::default();
+    let client = at(InProcess(Router::new().fallback(asks_beside).with_state(server.clone())));
+    let Reply::Stream(mut stream) = client.call(&shared).await.unwrap() else { panic!("a stream") };
+    let CallEvent::Request(question) = stream.next().await.unwrap() else { panic!("a question") };
+    stream.answer(&question.id, r#""result":{"action":"accept"}"#);
+    let CallEvent::Answer(answer) = stream.next().await.unwrap() else { panic!("an answer") };
+    assert!(answer.text().contains("accept"), "{}", answer.text());
+    assert_eq!(server.0.streams.lock().unwrap().len(), 1);
+
+    // With two calls at once nobody knows whose question it is.
+    let server = AsksBeside::default();
+    let client = at(InProcess(Router::new().fallback(asks_beside).with_state(server)));
+    let both = futures_util::future::join(client.call(&shared), client.call(&shared));
+    let (one, two) = tokio::time::timeout(std::time::Duration::from_secs(10), both).await.unwrap();
+    let mut refused = 0;
+    for reply in [one.unwrap(), two.unwrap()] {
+        refused += usize::from(reply.finish().await.unwrap().text().contains("not certain"));
+    }
+    assert!(refused > 0, "the second question came while two calls were under way");
+}

@@ -184,6 +184,8 @@ impl HttpUpstream {
             open: None,
             cancel: Cancel::default(),
             broken: None,
+            side: None,
+            early: None,
             ticket: None,
         }))))
     }

@@ -190,14 +190,15 @@ impl UpstreamError {
     pub const fn code(&self) -> i64 {
         match self {
             Self::Net(NetError::Timeout) | Self::Timeout(_) => code::UPSTREAM_TIMEOUT,
-            Self::Net(NetError::Process(ProcessFault::TooLarge(_))) => code::UPSTREAM_TOO_LARGE,
             Self::Net(NetError::BadResponse)
             | Self::Redirect
             | Self::WebPage
             | Self::NotMcp(_)
             | Self::UnsupportedVersion
             | Self::Protocol(_) => code::UPSTREAM_PROTOCOL,
-            Self::TooLarge(_) => code::UPSTREAM_TOO_LARGE,
+            Self::TooLarge(_) | Self::Net(NetError::Process(ProcessFault::TooLarge(_))) => {
+                code::UPSTREAM_TOO_LARGE
+            }
             Self::Net(_)
             | Self::NeedsAuth { .. }
             | Self::NotAuthorized(_)

@@ -95,7 +95,9 @@ impl Upstreams {
 
     fn settings(&self, first_byte: Option<Duration>) -> UpstreamSettings {
         let mut settings = self.0.settings;
-        settings.first_byte = first_byte.unwrap_or(settings.first_byte);
+        if let Some(own) = first_byte {
+            (settings.first_byte, settings.handshake) = (own, own);
+        }
         // Whoever waits longer for the beginning waits as long for the whole at least.
         settings.total = settings.total.max(settings.first_byte);
         settings

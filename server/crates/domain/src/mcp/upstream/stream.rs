@@ -14,13 +14,17 @@ use super::{
     Answer, CallEvent, Patience, Question, UpstreamError,
     guard::Ticket,
     http::{Agreed, Era, Inner, essence},
+    link::Waiting,
 };
-use crate::mcp::{
-    asks::{Asks, LIST_ROOTS},
-    envelope::{incoming, is_id},
-    exchange::BodyStream,
-    json,
-    sse::Decoder,
+use crate::{
+    mcp::{
+        asks::{Asks, LIST_ROOTS},
+        envelope::{incoming, is_id},
+        exchange::BodyStream,
+        json,
+        sse::Decoder,
+    },
+    net::NetError,
 };
 
 /// Requests of a server in the middle of a call that are answered; the rest is dropped.
@@ -62,6 +66,23 @@ impl Drop for Cancel {
     }
 }
 
+enum Next {
+    Chunk(Option<Result<Bytes, NetError>>),
+    Beside(Result<Bytes, NetError>),
+}
+
+/// What comes first, on the call's own stream or beside it. Cancel-safe.
+async fn beside(side: &mut Option<Waiting>, body: &mut BodyStream) -> Next {
+    match side {
+        None => Next::Chunk(body.next().await),
+        Some(side) => tokio::select! {
+            biased;
+            chunk = body.next() => Next::Chunk(chunk),
+            message = side.next() => Next::Beside(message),
+        },
+    }
+}
+
 /// An answer that arrives as a stream. Dropping it before its end cancels the call.
 pub struct CallStream {
     pub(super) upstream: Arc<Inner>,
@@ -89,6 +110,10 @@ pub struct CallStream {
     pub(super) cancel: Cancel,
     /// Set while the stream is broken off and to be resumed: how often in a row, and when.
     pub(super) broken: Option<(u8, Instant)>,
+    /// What comes for it on the stream beside the calls of its session.
+    pub(super) side: Option<Waiting>,
+    /// What came there before the answer began.
+    pub(super) early: Option<Bytes>,
     /// Its place among the requests of its connector.
     pub(super) ticket: Option<Ticket>,
 }
@@ -123,6 +148,11 @@ impl CallStream {
 
     async fn read(&mut self) -> Result<CallEvent, UpstreamError> {
         let settings = self.upstream.settings;
+        if let Some(message) = self.early.take()
+            && let Some(event) = self.event(message)?
+        {
+            return Ok(event);
+        }
         loop {
             while let Some(event) =
                 self.decoder.take().map_err(|_| UpstreamError::TooLarge(settings.max_bytes))?
@@ -138,10 +168,21 @@ impl CallStream {
                 self.resume(times, at).await?;
             }
             let idle = Instant::now() + self.patience.idle;
+            let next = beside(&mut self.side, &mut self.body);
             let chunk = if self.listening || self.open.is_some() {
-                Ok(self.body.next().await)
+                Ok(next.await)
             } else {
-                timeout_at(idle.min(self.deadline), self.body.next()).await
+                timeout_at(idle.min(self.deadline), next).await
+            };
+            let chunk = match chunk {
+                Ok(Next::Beside(message)) => {
+                    if let Some(event) = self.event(message?)? {
+                        return Ok(event);
+                    }
+                    continue;
+                }
+                Ok(Next::Chunk(chunk)) => Ok(chunk),
+                Err(late) => Err(late),
             };
             let wait = if idle < self.deadline { self.patience.idle } else { self.patience.total };
             match chunk {
@@ -286,6 +327,9 @@ impl CallStream {
                 self.deadline += since.elapsed();
                 self.last += since.elapsed();
             }
+        }
+        if let Some(side) = self.agreed.as_ref().and_then(|agreed| agreed.side.as_ref()) {
+            side.link().answered(id);
         }
         self.reply(id, outcome);
     }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::session::ServerSession;
+use super::{session::ServerSession, side::Side};
 use crate::mcp::{asks::Asks, upstream::Session};
 
 /// Sessions with one server at once. With more, one that was not used for the longest is given up.
@@ -26,6 +26,8 @@ pub(in super::super) struct Agreed {
     pub(in super::super) era: Era,
     pub(super) version: &'static str,
     pub(super) session: Option<ServerSession>,
+    /// Its stream, where its client can be asked something.
+    pub(in super::super) side: Option<Side>,
     pub(super) server_name: Option<String>,
     pub(super) server_version: Option<String>,
     /// What the server says about how to use it; untrusted.

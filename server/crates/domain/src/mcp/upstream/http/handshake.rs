@@ -155,6 +155,7 @@ impl Inner {
             era: Era::Modern,
             version: MODERN,
             session: None,
+            side: None,
             server_name,
             server_version,
             instructions: None,
@@ -170,7 +171,7 @@ impl Inner {
         let request = self.post(Some(&modern(None, None)), "server/discover", None, body);
         let mut patience = self.settings.patience(None);
         patience.first_byte = self.settings.probe;
-        let reply = self.exchange(request, None, id, patience).await.map_err(Failure::error)?;
+        let reply = self.exchange(request, None, id, patience, None).await.map_err(Failure::error)?;
         let answer = reply.finish().await?;
         let versions = |list: Option<&str>, version: &str| {
             json::elements(list.unwrap_or_default()).filter_map(json::string).any(|v| v == version)
@@ -178,8 +179,10 @@ impl Inner {
         let text = answer.text();
         match answer.error {
             None => {
-                let supported = json::get(text, "supportedVersions");
-                if supported.is_some() && !versions(supported, MODERN) {
+                // Some servers have an answer to everything.
+                let Some(supported) = json::get(text, "supportedVersions") else { return Ok(None) };
+                let supported = Some(supported);
+                if !versions(supported, MODERN) {
                     return if LEGACY.iter().any(|v| versions(supported, v)) {
                         Ok(None)
                     } else {
@@ -218,6 +221,8 @@ impl Inner {
         );
         let request = self.post(None, "initialize", None, body);
         let response = self.head(request, self.settings.handshake).await?;
+        // A client with a session of its own may open its stream itself.
+        let beside = session.client.is_none() && !session.asks.is_empty();
         let session = response.headers().get(&SESSION_ID).cloned();
         if session.as_ref().is_some_and(|id| !id.as_bytes().iter().all(u8::is_ascii_graphic)) {
             return Err(UpstreamError::Protocol("its session id has forbidden characters"));
@@ -235,10 +240,11 @@ impl Inner {
         let version =
             LEGACY.iter().find(|v| **v == version).copied().ok_or(UpstreamError::UnsupportedVersion)?;
         let info = json::get(text, "serverInfo");
-        let agreed = Agreed {
+        let mut agreed = Agreed {
             era: Era::Legacy,
             version,
             session: session.map(|id| ServerSession::new(self, id, version)),
+            side: None,
             server_name: label(info, "name"),
             server_version: label(info, "version"),
             instructions: instructions(text),
@@ -250,6 +256,10 @@ impl Inner {
         let request = self.post(Some(&agreed), "notifications/initialized", None, body);
         // Whether the server liked it shows with the next request.
         self.head(request, self.settings.first_byte).await?;
+        // On one channel for everything there is nothing beside it.
+        if beside && agreed.has_session() && !self.is_channel() {
+            agreed.side = self.open_side(&agreed).await;
+        }
         Ok(agreed)
     }
 

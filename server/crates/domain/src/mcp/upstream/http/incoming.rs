@@ -19,6 +19,7 @@ use crate::{
             stream::{CallStream, Cancel},
         },
     },
+    net::NetError,
     upstream_oauth::NotAuthorized,
 };
 
@@ -59,7 +60,52 @@ async fn read(
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
+/// Reads a body to its end. Whoever asks has a patience of its own.
+pub(super) async fn read_all(mut body: BodyStream, cap: usize) -> Result<Bytes, NetError> {
+    let mut all = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        all.extend_from_slice(&chunk?);
+        if all.len() > cap {
+            return Err(NetError::BadResponse);
+        }
+    }
+    Ok(all.freeze())
+}
+
 impl Inner {
+    /// A call that is answered with this stream.
+    pub(super) fn stream(
+        self: &Arc<Self>,
+        agreed: Option<&Arc<Agreed>>,
+        id: u64,
+        patience: Patience,
+        body: BodyStream,
+    ) -> CallStream {
+        let now = Instant::now();
+        CallStream {
+            upstream: Arc::clone(self),
+            agreed: agreed.cloned(),
+            body,
+            decoder: Decoder::new(self.settings.max_bytes),
+            patience,
+            deadline: now + patience.total,
+            last: now + patience.longest,
+            id: id.to_string(),
+            progress: None,
+            level: None,
+            asked: 0,
+            asks: Asks::NONE,
+            completions: false,
+            listening: false,
+            open: None,
+            cancel: Cancel::default(),
+            broken: None,
+            side: None,
+            early: None,
+            ticket: None,
+        }
+    }
+
     pub(super) async fn receive(
         self: &Arc<Self>,
         response: http::Response<BodyStream>,
@@ -108,26 +154,7 @@ impl Inner {
         }
         let kind = essence(&head.headers);
         if kind == "text/event-stream" && status.is_success() {
-            return Ok(Reply::Stream(Box::new(CallStream {
-                upstream: Arc::clone(self),
-                agreed: agreed.cloned(),
-                body,
-                decoder: Decoder::new(self.settings.max_bytes),
-                patience,
-                deadline,
-                last: now + patience.longest,
-                id: id.to_string(),
-                progress: None,
-                level: None,
-                asked: 0,
-                asks: Asks::NONE,
-                completions: false,
-                listening: false,
-                open: None,
-                cancel: Cancel::default(),
-                broken: None,
-                ticket: None,
-            })));
+            return Ok(Reply::Stream(Box::new(self.stream(agreed, id, patience, body))));
         }
         let cap = if status.is_success() { self.settings.max_bytes } else { ERROR_BODY };
         let length =

@@ -6,6 +6,7 @@ mod handshake;
 mod incoming;
 mod outgoing;
 mod session;
+mod side;
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -17,10 +18,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, header};
 use tokio::time::{Instant, timeout};
 
-use self::{agreed::Agreements, outgoing::write_call};
+use self::{agreed::Agreements, outgoing::write_call, side::late};
 pub(super) use self::{
     agreed::{Agreed, Era},
     incoming::essence,
@@ -29,7 +31,7 @@ use super::{
     Answer, BreakerState, Call, Method, Patience, ProbeReport, Reply, Session, ToolList, UpstreamError,
     UpstreamSettings,
     guard::{Guard, Ticket},
-    link::OldTransport,
+    link::{OldTransport, Owner, Waiting},
     stream::{Cancel, LEVELS},
 };
 use crate::mcp::{
@@ -336,11 +338,18 @@ impl HttpUpstream {
         if agreed.era == Era::Modern {
             request.headers_mut().extend(call.headers.iter().map(|(n, v)| (n.clone(), v.clone())));
         }
-        if self.0.local || self.0.is_old.load(Ordering::Relaxed) {
+        if self.0.is_channel() {
             // Its messages do not say which call they belong to.
             request.extensions_mut().insert(call.session);
         }
-        self.0.exchange(request, Some(agreed), id, self.0.settings.patience(call.timeout)).await
+        let owner = Owner::of(Some(&call.session));
+        if agreed.side.as_ref().is_some_and(|side| side.link().asks_another(owner)) {
+            // Another session, then, so that it stays certain whom this one asks. The old one lives on with its call.
+            return Err(Failure::Stale(UpstreamError::Protocol("its session waits for an answer")));
+        }
+        let side = agreed.side.as_ref().map(|side| side.link().expect(id, owner, false));
+        let side = side.transpose().map_err(UpstreamError::from)?;
+        self.0.exchange(request, Some(agreed), id, self.0.settings.patience(call.timeout), side).await
     }
 
     /// Sends one request and tells the breaker what came of it.
@@ -407,6 +416,11 @@ impl Inner {
         self.agreements().forget(stale, true);
     }
 
+    /// Whether one channel carries everything, so that its messages do not say which call they belong to.
+    fn is_channel(&self) -> bool {
+        self.local || self.is_old.load(Ordering::Relaxed)
+    }
+
     /// The way of requests.
     fn way(&self) -> Arc<dyn Exchange> {
         if self.is_old.load(Ordering::Relaxed)
@@ -455,8 +469,12 @@ impl Inner {
         agreed: Option<&Arc<Agreed>>,
         id: u64,
         patience: Patience,
+        side: Option<Waiting>,
     ) -> Result<Reply, Failure> {
         let mut cancel = Cancel::new(self, agreed, id);
+        if let Some(side) = side {
+            return self.exchange_beside(request, agreed, id, patience, side, cancel).await;
+        }
         let outcome = match self.head(request, patience.first_byte).await {
             Ok(response) => self.receive(response, agreed, id, patience).await,
             Err(error) => Err(error.into()),
@@ -473,6 +491,45 @@ impl Inner {
                 outcome
             }
         }
+    }
+
+    /// The same in a session with a stream beside: the server may ask there before it begins to answer.
+    async fn exchange_beside(
+        self: &Arc<Self>,
+        request: http::Request<Bytes>,
+        agreed: Option<&Arc<Agreed>>,
+        id: u64,
+        patience: Patience,
+        mut side: Waiting,
+        mut cancel: Cancel,
+    ) -> Result<Reply, Failure> {
+        let upstream = Arc::clone(self);
+        let mut head: BoxFuture<'static, _> =
+            Box::pin(async move { upstream.way().send(request).await.map_err(UpstreamError::from) });
+        let first = timeout(patience.first_byte, async {
+            tokio::select! {
+                response = &mut head => Ok(response),
+                message = side.next() => Err(message),
+            }
+        });
+        let outcome = match first.await {
+            Err(_) => return Err(UpstreamError::Timeout(patience.first_byte).into()),
+            Ok(Ok(Ok(response))) => self.receive(response, agreed, id, patience).await,
+            Ok(Ok(Err(error))) => Err(error.into()),
+            Ok(Err(Err(error))) => Err(UpstreamError::from(error).into()),
+            Ok(Err(Ok(message))) => {
+                let mut stream = self.stream(agreed, id, patience, late(head, self.settings.max_bytes));
+                stream.early = Some(message);
+                Ok(Reply::Stream(Box::new(stream)))
+            }
+        };
+        if let Ok(Reply::Stream(mut stream)) = outcome {
+            stream.cancel = cancel;
+            stream.side = Some(side);
+            return Ok(Reply::Stream(stream));
+        }
+        cancel.not_needed();
+        outcome
     }
 
     /// Sends something that nobody waits for.

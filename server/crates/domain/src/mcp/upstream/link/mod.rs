@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub(super) use self::{
     old::OldTransport,
-    reply::{answer, empty, events, json_answer},
+    reply::{answer, empty, event, events, json_answer},
 };
 use crate::{
     mcp::{
@@ -122,6 +122,8 @@ struct Pending {
     owner: Owner,
     /// Whether it is a `subscriptions/listen`, which ends when it is cancelled and not before.
     listens: bool,
+    /// The ids of questions that its client has not answered.
+    questions: Vec<Box<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -197,7 +199,7 @@ impl Link {
         if let Some(why) = state.ended {
             return Err(why);
         }
-        state.pending.insert(id, Pending { inbox, owner, listens });
+        state.pending.insert(id, Pending { inbox, owner, listens, questions: Vec::new() });
         Ok(Waiting { id, link: Arc::clone(self), outlet, gone: None })
     }
 
@@ -230,6 +232,20 @@ impl Link {
     /// Whether it has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.state().ended.is_some()
+    }
+
+    /// A client has answered a question.
+    pub(super) fn answered(&self, question: &str) {
+        for pending in self.state().pending.values_mut() {
+            pending.questions.retain(|id| **id != *question);
+        }
+    }
+
+    /// Whether a client thinks about a question, and it is not this one. As long as that lasts, a call of another would
+    /// make it uncertain whom the next question asks.
+    pub(super) fn asks_another(&self, owner: Owner) -> bool {
+        let same = |pending: &Pending| matches!(owner, Owner::Client(_)) && pending.owner == owner;
+        self.state().pending.values().any(|pending| !pending.questions.is_empty() && !same(pending))
     }
 
     /// Nothing new is begun any more. What is under way may still be answered.
@@ -284,8 +300,13 @@ impl Link {
                 return Heard::Reply(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
             }
             let refused = match state.certain() {
-                Ok(inbox) if inbox.offer(line.clone()) => return Heard::Done,
-                Ok(_) => NOBODY,
+                Ok(asked) => match state.pending.get_mut(&asked) {
+                    Some(pending) if pending.inbox.offer(line.clone()) => {
+                        pending.questions.push(id.into());
+                        return Heard::Done;
+                    }
+                    _ => NOBODY,
+                },
                 Err(refused) => refused,
             };
             return Heard::Reply(format!(r#"{{"jsonrpc":"2.0","id":{id},{refused}}}"#));
@@ -298,8 +319,8 @@ impl Link {
                 }
             }
             "notifications/message" => {
-                if let Ok(inbox) = state.certain() {
-                    inbox.offer(line.clone());
+                if let Some(pending) = state.certain().ok().and_then(|id| state.pending.get(&id)) {
+                    pending.inbox.offer(line.clone());
                 }
             }
             _ => state.tell(message.params.unwrap_or("{}"), &line),
@@ -310,11 +331,11 @@ impl Link {
 
 impl State {
     /// The call that a message without any reference is about, if it can only be one client's.
-    fn certain(&self) -> Result<&Inbox, &'static str> {
+    fn certain(&self) -> Result<u64, &'static str> {
         let calls = || self.pending.iter().filter(|(_, p)| !p.listens && p.owner != Owner::Handshake);
-        let Some((_, newest)) = calls().max_by_key(|(id, _)| **id) else { return Err(NOBODY) };
+        let Some((id, newest)) = calls().max_by_key(|(id, _)| **id) else { return Err(NOBODY) };
         let same = matches!(newest.owner, Owner::Client(_)) && calls().all(|(_, p)| p.owner == newest.owner);
-        if same || calls().count() == 1 { Ok(&newest.inbox) } else { Err(AMBIGUOUS) }
+        if same || calls().count() == 1 { Ok(*id) } else { Err(AMBIGUOUS) }
     }
 
     /// News: to the subscription that it names, or to everybody who listens.

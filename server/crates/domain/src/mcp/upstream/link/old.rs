@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,8 @@ struct Stream {
     link: Arc<Link>,
     endpoint: Uri,
     reader: JoinHandle<()>,
+    /// It only waits for the answers of what is under way: nobody will say that its session is over.
+    retired: AtomicBool,
 }
 
 impl Drop for Stream {
@@ -65,10 +67,10 @@ pub(in super::super) struct OldTransport {
 }
 
 /// An answer that says what is wrong.
-fn wrong(error: UpstreamError) -> Answered {
+fn wrong(error: UpstreamError) -> Response<BodyStream> {
     let mut response = empty(StatusCode::BAD_GATEWAY);
     response.extensions_mut().insert(error);
-    Ok(response)
+    response
 }
 
 /// The address that an `endpoint` event names, if it may be used.
@@ -127,7 +129,7 @@ impl OldTransport {
             match decoder.take() {
                 Ok(Some(event)) => break event,
                 Ok(None) => {}
-                Err(_) => return Err(wrong(UpstreamError::TooLarge(self.max_bytes))),
+                Err(_) => return Err(Ok(wrong(UpstreamError::TooLarge(self.max_bytes)))),
             }
             match body.next().await {
                 Some(chunk) => decoder.push(&chunk.map_err(Err)?),
@@ -136,10 +138,12 @@ impl OldTransport {
         };
         let named = std::str::from_utf8(&first.data).unwrap_or_default();
         if first.kind.as_deref() != Some("endpoint") {
-            return Err(wrong(UpstreamError::Protocol("its event stream does not begin with an address")));
+            return Err(Ok(wrong(UpstreamError::Protocol(
+                "its event stream does not begin with an address",
+            ))));
         }
         let Some(endpoint) = endpoint(&self.uri, named) else {
-            return Err(wrong(UpstreamError::Protocol("it wants to be answered at another server")));
+            return Err(Ok(wrong(UpstreamError::Protocol("it wants to be answered at another server"))));
         };
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let link = Arc::<Link>::default();
@@ -150,8 +154,20 @@ impl OldTransport {
             endpoint: endpoint.clone(),
             max_bytes: self.max_bytes,
         };
-        let stream = Arc::new(Stream { link, endpoint, reader: tokio::spawn(reader.read(body, decoder)) });
-        self.streams().insert(serial, Arc::clone(&stream));
+        let stream = Arc::new(Stream {
+            link,
+            endpoint,
+            reader: tokio::spawn(reader.read(body, decoder)),
+            retired: AtomicBool::new(false),
+        });
+        let over = |stream: &Stream| {
+            stream.retired.load(Ordering::Relaxed) && stream.link.end_if_quiet(NetError::BadResponse)
+        };
+        let mut streams = self.streams();
+        let ended: Vec<_> = streams.extract_if(|_, stream| over(stream)).collect();
+        streams.insert(serial, Arc::clone(&stream));
+        drop(streams);
+        drop(ended);
         Ok((serial, stream))
     }
 
@@ -174,7 +190,7 @@ impl OldTransport {
             match timeout(self.patience, self.open()).await {
                 Ok(Ok(opened)) => opened,
                 Ok(Err(answered)) => return answered,
-                Err(_) => return wrong(UpstreamError::Timeout(self.patience)),
+                Err(_) => return Ok(wrong(UpstreamError::Timeout(self.patience))),
             }
         } else {
             match self.stream_of(&head.headers) {
@@ -186,6 +202,15 @@ impl OldTransport {
             Some("initialize") => Owner::Handshake,
             _ => Owner::of(head.extensions.get::<Session>()),
         };
+        match (&message.method, message.id) {
+            (None, Some(question)) => stream.link.answered(question),
+            // Another stream, then, so that it stays certain whom this one asks.
+            (Some(_), Some(_)) if stream.link.asks_another(owner) => {
+                stream.retired.store(true, Ordering::Relaxed);
+                return Ok(empty(StatusCode::NOT_FOUND));
+            }
+            _ => {}
+        }
         let id = message.method.as_ref().and(message.id).and_then(|id| id.parse::<u64>().ok());
         let waiting = id.map(|id| stream.link.expect(id, owner, false)).transpose()?;
         let posted = self.post_to(&stream.endpoint, head.headers, body.clone()).await?;

@@ -27,11 +27,11 @@ pub(in super::super) fn json_answer(message: Bytes) -> Response<BodyStream> {
     of("application/json", stream::once(async move { Ok(message) }).boxed())
 }
 
-/// One message as an event. A carriage return between two tokens would end the line.
-fn event(message: &Bytes) -> Bytes {
+/// One message as an event. A line end between two tokens would end the field.
+pub(in super::super) fn event(message: &Bytes) -> Bytes {
     let mut event = BytesMut::with_capacity(message.len() + 8);
     event.put_slice(b"data: ");
-    event.extend(message.iter().map(|byte| if *byte == b'\r' { b' ' } else { *byte }));
+    event.extend(message.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
     event.put_slice(b"\n\n");
     event.freeze()
 }

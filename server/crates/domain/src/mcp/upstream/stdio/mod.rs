@@ -223,6 +223,11 @@ impl Stdio {
         self.0.connectors.lock().unwrap_or_else(PoisonError::into_inner).get(&connector)?.upgrade()
     }
 
+    /// Whether there are any that run all the time.
+    pub fn any_always(&self) -> bool {
+        self.0.servers.values().any(|listed| listed.server.always)
+    }
+
     /// How a connector's server does.
     pub fn report(&self, connector: ConnectorId) -> ProcessReport {
         self.of(connector).map(|processes| processes.report()).unwrap_or_default()

@@ -137,13 +137,14 @@ impl Processes {
 
     /// A process for a role, started if there is none.
     async fn obtain(&self, role: &Role) -> Result<Arc<Process>, NetError> {
-        if let Some(process) = self.state().find(role, self.listed.server.per_session) {
+        let full = self.listed.places.available_permits() == 0;
+        if let Some(process) = self.state().find(role, self.listed.server.per_session, full) {
             return Ok(process);
         }
         let permit = self.place().await?;
         let mut state = self.state();
         // Somebody else may have been faster.
-        if let Some(process) = state.find(role, self.listed.server.per_session) {
+        if let Some(process) = state.find(role, self.listed.server.per_session, full) {
             return Ok(process);
         }
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
@@ -196,6 +197,11 @@ impl Processes {
         }
     }
 
+    /// Whether another process could be started now.
+    fn has_room(&self) -> bool {
+        self.listed.places.available_permits() > 0 && self.state().rest().is_none()
+    }
+
     async fn post(&self, request: Request<Bytes>) -> Answered {
         let owner = Owner::of(request.extensions().get::<Session>());
         let session = request.headers().get(&SESSION_ID).map(|id| id.to_str().ok()?.parse::<u64>().ok());
@@ -217,6 +223,10 @@ impl Processes {
         match (method.as_ref(), process) {
             ("initialize", _) => self.initialize(id, &message, &body).await,
             ("logging/setLevel", Some(process)) if !process.raises(&message) => Ok(json_answer(nothing(id))),
+            // Another process, then, so that it stays certain whom this one asks; unless there is no room for one.
+            (_, Some(process)) if process.link.asks_another(owner) && self.has_room() => {
+                Ok(empty(StatusCode::NOT_FOUND))
+            }
             (_, Some(process)) => match ask(&process, id, owner, method, &body, false).await {
                 // It was about to end, and was not asked: the session goes with it.
                 Err(NetError::Process(ProcessFault::Stopped)) => Ok(empty(StatusCode::NOT_FOUND)),
@@ -240,8 +250,11 @@ impl Processes {
 
     /// A notification, or the answer to a question of the server.
     async fn told(&self, process: Option<Arc<Process>>, message: &Incoming<'_>, body: &Bytes) -> Answered {
-        let process = process.or_else(|| self.state().find(&Role::Modern, false));
+        let process = process.or_else(|| self.state().find(&Role::Modern, false, true));
         let Some(process) = process else { return Ok(empty(StatusCode::ACCEPTED)) };
+        if let (None, Some(question)) = (&message.method, message.id) {
+            process.link.answered(question);
+        }
         let again = message.method.as_deref() == Some("notifications/initialized")
             && process.initialized.swap(true, Ordering::Relaxed);
         if !again {
@@ -263,17 +276,15 @@ impl Processes {
             message.params.and_then(|params| json::get(params, "capabilities")).unwrap_or("{}");
         let process = self.obtain(&Role::Legacy(capabilities.into())).await?;
         let mut handshake = process.handshake.lock().await;
-        let answered = match &*handshake {
-            Some(result) => json_answer(with_id(id, result)),
-            None => {
-                let mut waiting = process.link.expect(id, Owner::Handshake, false)?;
-                process.send(body.clone()).await?;
-                let reply = waiting.next().await?;
-                let result =
-                    std::str::from_utf8(&reply).ok().and_then(incoming).and_then(|reply| reply.result);
-                *handshake = result.map(|result| reply.slice_ref(result.as_bytes()));
-                json_answer(reply.clone())
-            }
+        let answered = if let Some(result) = &*handshake {
+            json_answer(with_id(id, result))
+        } else {
+            let mut waiting = process.link.expect(id, Owner::Handshake, false)?;
+            process.send(body.clone()).await?;
+            let reply = waiting.next().await?;
+            let result = std::str::from_utf8(&reply).ok().and_then(incoming).and_then(|reply| reply.result);
+            *handshake = result.map(|result| reply.slice_ref(result.as_bytes()));
+            json_answer(reply)
         };
         drop(handshake);
         let mut response = answered;
@@ -282,7 +293,7 @@ impl Processes {
     }
 
     /// A client's session is over.
-    fn delete(&self, request: &Request<Bytes>) -> Answered {
+    fn delete(&self, request: &Request<Bytes>) -> Response<BodyStream> {
         let serial = request.headers().get(&SESSION_ID).and_then(|id| id.to_str().ok()?.parse().ok());
         if self.listed.server.per_session
             && let Some(process) = serial.and_then(|serial| self.state().of(serial))
@@ -290,7 +301,7 @@ impl Processes {
         {
             process.stop();
         }
-        Ok(empty(StatusCode::NO_CONTENT))
+        empty(StatusCode::NO_CONTENT)
     }
 
     /// The stream of a session's news.
@@ -312,12 +323,15 @@ impl State {
         (!slot.process.link.has_ended()).then(|| Arc::clone(&slot.process))
     }
 
-    /// A process that can have this role; it has it from now on.
-    fn find(&mut self, role: &Role, per_session: bool) -> Option<Arc<Process>> {
+    /// A process that can have this role; it has it from now on. One that waits for the answer to a question is left alone
+    /// unless there is no room for another (`full`).
+    fn find(&mut self, role: &Role, per_session: bool, full: bool) -> Option<Arc<Process>> {
         let own = per_session && matches!(role, Role::Legacy(_));
         let living = || self.slots.iter().enumerate().filter(|(_, slot)| !slot.process.link.has_ended());
+        let free = |slot: &Slot| !slot.process.link.asks_another(Owner::Anybody);
         let same = living().find(|(_, slot)| {
-            (slot.role == *role && !own) || (*role == Role::Fresh && slot.role == Role::Modern)
+            (slot.role == *role && !own && (full || free(slot)))
+                || (*role == Role::Fresh && slot.role == Role::Modern)
         });
         let (at, _) = same.or_else(|| living().find(|(_, slot)| slot.role == Role::Fresh))?;
         let slot = &mut self.slots[at];
@@ -398,7 +412,7 @@ impl Exchange for Processes {
             match *request.method() {
                 Method::POST => self.post(request).await,
                 Method::GET => self.get(&request),
-                _ => self.delete(&request),
+                _ => Ok(self.delete(&request)),
             }
         })
     }
