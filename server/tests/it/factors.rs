@@ -200,6 +200,9 @@ async fn mfa_06_who_has_no_second_factor_is_led_to_setting_one_up() {
     drop(dev);
 }
 
+/// A server function, the page that posts to it, and what it is sent.
+type Act<'a> = (&'a str, String, Vec<(&'a str, &'a str)>);
+
 #[tokio::test]
 async fn pin_04_protected_acts_ask_for_the_pin_through_every_path() {
     let app = TestApp::new(Kind::Sqlite).await;
@@ -217,7 +220,7 @@ async fn pin_04_protected_acts_ask_for_the_pin_through_every_path() {
     };
     let (key_id, dev_id, demo_id, connection) =
         (key.key.id.to_string(), dev.user.to_string(), demo.id.to_string(), connection.to_string());
-    let acts: Vec<(&str, String, Vec<(&str, &str)>)> = vec![
+    let acts: Vec<Act<'_>> = vec![
         ("delete_api_key", format!("/settings/api-keys/{key_id}/delete"), vec![("id", &key_id)]),
         ("copy_api_key", "/settings/api-keys".into(), vec![("id", &key_id)]),
         (
