@@ -18,7 +18,6 @@ pub async fn load_me() -> Result<Me, AppError> {
 }
 
 /// What the log-in page needs.
-#[expect(clippy::struct_excessive_bools, reason = "each says a thing of its own")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct SignInStart {
