@@ -15,6 +15,9 @@ SERVER_INPUTS := $(BOTH_INPUTS) $(call files,server migrations)
 LISTEN ?= 127.0.0.1:3000
 EGRESS_ALLOW ?= 127.0.0.0/8,[::1]/128
 
+# How long `make soak` lasts.
+MINUTES ?= 60
+
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -67,6 +70,9 @@ lighthouse: setup-test build ## Lighthouse figures of some pages, as on a phone
 bench: setup-test build ## figures of the data plane and of OAuth, on both databases (docs/benchmarks.md)
 	@scripts/bench.sh
 
+soak: setup-test build ## an hour of clients that misbehave: memory has to stay where it is (MINUTES=N for less)
+	@scripts/bench.sh soak --minutes '$(MINUTES)'
+
 audit: ## licences, advisories and duplicates of the dependencies
 	@scripts/setup.sh audit
 	. scripts/env.sh && cargo deny check
@@ -81,4 +87,4 @@ dist/gatehouse: target/site.stamp $(SERVER_INPUTS)
 	cargo build --release -p server --features embed-site
 	install -D target/release/gatehouse $@
 
-.PHONY: help setup setup-test run build dev site sizes check test lint native end2end conformance lighthouse bench audit
+.PHONY: help setup setup-test run build dev site sizes check test lint native end2end conformance lighthouse bench soak audit

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Measures dist/gatehouse on SQLite and on a throwaway PostgreSQL. Arguments go to the benchmark: --quick, for one.
+# Measures dist/gatehouse on SQLite and on a throwaway PostgreSQL. Arguments go to the benchmark: --quick, for one. With
+# `soak` first it lets clients misbehave instead, on SQLite alone, and looks at memory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo build --release -p bench
 bench=target/release/bench
 gatehouse=${GATEHOUSE_BENCH_BINARY:-dist/gatehouse}
+if [[ ${1:-} == soak ]]; then
+  exec "$bench" "$@" --gatehouse "$gatehouse"
+fi
 "$bench" run --gatehouse "$gatehouse" "$@"
 
 # On a server of one's own it makes a database and removes it again.

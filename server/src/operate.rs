@@ -36,6 +36,7 @@ pub async fn doctor(config: &Config) -> Result<ExitCode, String> {
             say("egress", Ok(egress(&env)));
             say("clock", clock(&env));
             say("names", names(&env).await);
+            say("request log", request_log(&env).await);
             env.db.close().await;
         }
     }
@@ -74,6 +75,25 @@ async fn names(env: &Env) -> Result<String, String> {
     let orgs = store::orgs::count(&mut tx).await.map_err(|why| why.to_string())?;
     let users = store::users::count(&mut tx).await.map_err(|why| why.to_string())?;
     Ok(format!("{orgs} organisations, {users} users"))
+}
+
+/// Whether requests are missing in the request log. That is no fault to be mended now, so it is told and not failed.
+async fn request_log(env: &Env) -> Result<String, String> {
+    let nodes = domain::usage::left_out_by(env).await.map_err(|why| why.to_string())?;
+    if nodes.is_empty() {
+        return Ok("no request was ever left out".to_owned());
+    }
+    let told = nodes.iter().map(|node| {
+        format!(
+            "{} requests of node {} were left out, {} while the database was too slow and {} while it was away, the last {} minutes ago",
+            node.count.total(),
+            node.node,
+            node.count.slow,
+            node.count.away,
+            (env.now() - node.at).max(0) / 60_000,
+        )
+    });
+    Ok(told.collect::<Vec<_>>().join("; "))
 }
 
 /// Copies the database to a new file.

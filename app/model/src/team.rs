@@ -19,6 +19,8 @@ pub struct TeamMember {
     pub you: bool,
     /// Whether no other member is an owner: then they stay one.
     pub last_owner: bool,
+    /// Whether they have a second factor.
+    pub second_factor: bool,
     /// Since when, Unix milliseconds.
     pub joined_at: i64,
     /// When a browser of theirs was last seen, Unix milliseconds; `None` when they are logged in nowhere.

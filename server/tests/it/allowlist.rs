@@ -164,7 +164,7 @@ async fn ipa_03_the_dashboard_is_closed_to_other_addresses_and_the_guard_works_i
     assert_eq!(on.status, StatusCode::SEE_OTHER, "{}", on.text);
     let page = browser.get(PAGE).await;
     assert!(page.text.contains("On trial") && page.text.contains("Keep it"), "{}", page.text);
-    assert!(page.text.contains("&lt;b>VPN") && !page.text.contains("<b>VPN"), "a note is text");
+    assert!(page.text.contains("&lt;b&gt;VPN") && !page.text.contains("<b>VPN"), "a note is text");
     let kept = browser.post(&format!("{PAGE}?do=keep_allowlist"), &[]).await;
     assert_eq!(kept.status, StatusCode::SEE_OTHER, "{}", kept.text);
 

@@ -99,9 +99,31 @@ fn free_port() -> u16 {
 }
 
 pub(crate) fn start(place: &Place) -> Running {
+    serve(place, place.command(&["serve"]))
+}
+
+/// The same with so many file descriptors.
+#[cfg(unix)]
+pub(crate) fn start_with_files(place: &Place, files: u32) -> Running {
+    let serving = place.command(&["serve"]);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"])
+        .arg(serving.get_program())
+        .args(serving.get_args())
+        .current_dir(place.folder.path())
+        .env_clear();
+    for (name, value) in serving.get_envs() {
+        if let Some(value) = value {
+            limited.env(name, value);
+        }
+    }
+    serve(place, limited)
+}
+
+fn serve(place: &Place, mut command: Command) -> Running {
     let listen = format!("127.0.0.1:{}", free_port());
-    let mut process = place
-        .command(&["serve"])
+    let mut process = command
         .env("GATEHOUSE_LISTEN", &listen)
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(place.path("log")).unwrap())
@@ -313,6 +335,23 @@ async fn admin_does_every_step(place: Place) {
     place.json(&["admin", "org", "set", "--org", "acme", "--url-keys", "off", "--json"]);
     assert!(until(Duration::from_secs(1), async || in_url().await == 401).await);
 
+    // IPA-04, MFA-06: the ways back in, which change nothing where there is nothing to take away.
+    place.json(&[
+        "admin",
+        "org",
+        "set",
+        "--org",
+        "acme",
+        "--ip-allowlist",
+        "off",
+        "--require-mfa",
+        "on",
+        "--json",
+    ]);
+    place.json(&["admin", "org", "set", "--org", "acme", "--require-mfa", "off", "--json"]);
+    let reset = place.json(&["admin", "user", "reset-mfa", "--email", "bob@example.com", "--json"]);
+    assert_eq!(reset["had_second_factor"], false);
+
     for (arguments, word) in [
         (
             &["admin", "org", "create", "--name", "X", "--slug", "acme", "--owner", "bob@example.com"][..],
@@ -381,6 +420,7 @@ fn doctor_says_whether_it_is_well() {
     assert!(well.status.success());
     let text = String::from_utf8(well.stdout).unwrap();
     assert!(text.contains("ok    database") && !text.contains("FAIL"), "{text}");
+    assert!(text.contains("ok    request log: no request was ever left out"), "{text}");
     std::fs::remove_file(place.path("data/master.key")).unwrap();
     for ill in [place, Place::new()] {
         let found = ill.run(&["doctor"]);

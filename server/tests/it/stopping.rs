@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -239,4 +239,172 @@ async fn d12_a_second_signal_ends_it_within_a_second() {
     assert!(in_order && after < Duration::from_millis(1_500), "{after:?}");
     assert!(call.await.unwrap().is_err(), "the call was cut");
     assert!(scene.log().contains("cut off"));
+}
+
+/// Two nodes, and which of them say that they are ready, as a load balancer knows it.
+#[derive(Clone, Default)]
+struct Balancer {
+    nodes: Arc<Mutex<Vec<String>>>,
+    ready: Arc<Mutex<Vec<String>>>,
+}
+
+impl Balancer {
+    async fn look(self) {
+        let client = reqwest_client();
+        loop {
+            let mut ready = Vec::new();
+            let nodes = self.nodes.lock().unwrap().clone();
+            for base in nodes {
+                let asked = client.get(format!("{base}/readyz")).timeout(Duration::from_millis(500)).send();
+                if asked.await.is_ok_and(|answer| answer.status().as_u16() == 200) {
+                    ready.push(base);
+                }
+            }
+            *self.ready.lock().unwrap() = ready;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn pick(&self, number: usize) -> Option<String> {
+        let ready = self.ready.lock().unwrap();
+        (!ready.is_empty()).then(|| ready[number % ready.len()].clone())
+    }
+}
+
+/// One client with a session whose stream it opens again whenever it ends: how long it was without.
+async fn listen(balancer: Balancer, key: String, number: usize, gaps: Arc<Mutex<Vec<Duration>>>) {
+    let client = reqwest_client();
+    let request = |method: http::Method, base: &str| {
+        client
+            .request(method, format!("{base}/mcp/acme"))
+            .header("host", HOST)
+            .header("x-api-key", &key)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+    };
+    let params =
+        json!({"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}});
+    let initialize = json!({"jsonrpc":"2.0","id":0,"method":"initialize","params":params});
+    let base = balancer.pick(number).expect("a node");
+    let opened = request(http::Method::POST, &base).body(initialize.to_string()).send().await.unwrap();
+    let session = opened.headers()["mcp-session-id"].clone();
+    let mut ended: Option<Instant> = None;
+    loop {
+        let Some(base) = balancer.pick(number) else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let stream = request(http::Method::GET, &base).header("mcp-session-id", &session).send().await;
+        let Some(mut stream) = stream.ok().filter(|stream| stream.status().as_u16() == 200) else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        if let Some(ended) = ended {
+            gaps.lock().unwrap().push(ended.elapsed());
+        }
+        while let Ok(Some(_)) = stream.chunk().await {}
+        ended = Some(Instant::now());
+    }
+}
+
+const HOST: &str = "127.0.0.1:9000";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d12_two_nodes_are_restarted_in_turn_and_nobody_fails() {
+    const STREAMS: usize = 30;
+    let db = store::testing::TestDb::new(store::Kind::Postgres).await;
+    let place = || {
+        Place::new()
+            .with("GATEHOUSE_DATABASE_URL", &db.url)
+            .with("GATEHOUSE_MASTER_KEY", "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=")
+            .with("GATEHOUSE_PUBLIC_URL", &format!("http://{HOST}"))
+            .with("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8")
+    };
+    let places = [place(), place()];
+    places[0].set_up();
+    let slow = Slow::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let router = Router::new().route("/mcp", post(answer)).with_state(slow.clone());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let admin = |arguments: &[&str]| {
+        let all: Vec<_> =
+            ["admin"].iter().chain(arguments).chain(&["--org", "acme", "--json"]).copied().collect();
+        tokio::task::block_in_place(|| places[0].json(&all))
+    };
+    admin(&["connector", "add", "--slug", "slow", "--name", "Slow", "--url", &url]);
+    let keys: Vec<String> = (0..3)
+        .map(|n| {
+            let made = admin(&["api-key", "create", "--name", &format!("k{n}")]);
+            made["key"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut nodes: Vec<Running> =
+        places.iter().map(|place| tokio::task::block_in_place(|| start(place))).collect();
+    let balancer = Balancer::default();
+    *balancer.nodes.lock().unwrap() = nodes.iter().map(|node| node.base.clone()).collect();
+    tokio::spawn(balancer.clone().look());
+    while balancer.ready.lock().unwrap().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let gaps = Arc::new(Mutex::new(Vec::new()));
+    for number in 0..STREAMS {
+        let key = keys[number % keys.len()].clone();
+        tokio::spawn(listen(balancer.clone(), key, number, Arc::clone(&gaps)));
+    }
+    // Forty calls a second all the while, each on a connection of its own or a kept one, as it comes.
+    let failed = Arc::new(Mutex::new(Vec::new()));
+    let called = Arc::new(AtomicUsize::new(0));
+    let calling = {
+        let (balancer, failed, called, key) =
+            (balancer.clone(), Arc::clone(&failed), Arc::clone(&called), keys[2].clone());
+        tokio::spawn(async move {
+            let client = reqwest_client();
+            for number in 0.. {
+                let params = json!({"name":"slow__wait","arguments":{"ms":50}});
+                let body = json!({"jsonrpc":"2.0","id":number,"method":"tools/call","params":params});
+                let base = balancer.pick(number).expect("one is always ready");
+                let request = client
+                    .post(format!("{base}/mcp/acme"))
+                    .header("host", HOST)
+                    .header("x-api-key", &key)
+                    .header("content-type", "application/json")
+                    .body(body.to_string());
+                let (failed, called) = (Arc::clone(&failed), Arc::clone(&called));
+                tokio::spawn(async move {
+                    let told = match request.send().await {
+                        Ok(answer) => {
+                            format!("{} {}", answer.status(), answer.text().await.unwrap_or_default())
+                        }
+                        Err(error) => format!("{error:?}"),
+                    };
+                    called.fetch_add(1, Ordering::SeqCst);
+                    if !told.contains("done") {
+                        failed.lock().unwrap().push(told);
+                    }
+                });
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        })
+    };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for (at, place) in places.iter().enumerate() {
+        let pid = nodes[at].process.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let since = Instant::now();
+        while nodes[at].process.try_wait().unwrap().is_none() {
+            assert!(since.elapsed() < Duration::from_secs(12), "it does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        nodes[at] = tokio::task::block_in_place(|| start(place));
+        balancer.nodes.lock().unwrap()[at].clone_from(&nodes[at].base);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    calling.abort();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(*failed.lock().unwrap(), Vec::<String>::new(), "of {} calls", called.load(Ordering::SeqCst));
+    assert!(called.load(Ordering::SeqCst) > 100);
+    let gaps = gaps.lock().unwrap().clone();
+    assert!(gaps.len() >= STREAMS, "every stream has ended and is back: {}", gaps.len());
+    assert!(gaps.iter().all(|gap| *gap <= Duration::from_secs(2)), "{gaps:?}");
 }

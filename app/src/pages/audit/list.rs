@@ -210,6 +210,7 @@ fn export_card(query: &AuditQuery, org: String) -> AnyView {
         .collect_view();
     view! {
         <Card title="Export" about=about>
+            <div class="stack">
             <form class="actions" method="post" action=paths::audit_export()>
                 <input type="hidden" name=MADE_IN value=org />
                 {fields}
@@ -217,6 +218,7 @@ fn export_card(query: &AuditQuery, org: String) -> AnyView {
                 <button class="button" type="submit" name="format" value="json">"Export JSON"</button>
             </form>
             <p class="fine">"An export is an event of this log too. Times are UTC."</p>
+            </div>
         </Card>
     }
     .erase()

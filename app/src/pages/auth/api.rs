@@ -18,7 +18,9 @@ pub async fn load_me() -> Result<Me, AppError> {
 }
 
 /// What the log-in page needs.
+#[expect(clippy::struct_excessive_bools, reason = "each says a thing of its own")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct SignInStart {
     /// The value of the hidden field `csrf`.
     pub csrf: String,
@@ -88,7 +90,11 @@ pub async fn sign_in(
         }
         AfterPassword::SecondFactor(step) => {
             server::set_step(&ctx, &step);
-            ssr::redirect(&model::paths::sign_in_then(next));
+            // Somebody who is logged in and has to do it once more stays on the way to that.
+            let again = ctx.signed_in.is_some();
+            let here =
+                if again { model::paths::sign_in_again_then(next) } else { model::paths::sign_in_then(next) };
+            ssr::redirect(&here);
         }
     }
     Ok(())
@@ -112,7 +118,6 @@ pub async fn finish_sign_in(
     let done =
         domain::mfa::finish(&ctx.env, &ctx.origin, step, &code, device).await.map_err(ssr::told(&ctx))?;
     server::begin(&ctx, done).await?;
-    server::set_step(&ctx, "");
     ssr::redirect(model::paths::safe_next(next.as_deref()));
     Ok(())
 }
@@ -264,6 +269,9 @@ pub(super) mod server {
     /// Begins a session under a new identifier, and lets this browser be known the next time.
     pub(in crate::pages::auth) async fn begin(ctx: &RequestContext, done: SignIn) -> Result<(), AppError> {
         ctx.session.begin(done.user, done.org).await.map_err(ssr::told(ctx))?;
+        if ctx.step.is_some() {
+            set_step(ctx, "");
+        }
         let secure = ctx.env.settings.public_url.scheme() == "https";
         ssr::set_cookie(&device_cookie(&done.device, secure));
         Ok(())

@@ -65,7 +65,7 @@ impl LazyRoute for LinkPage {
             let token = this.token.get_untracked();
             let hidden = Hidden { csrf: start.csrf, token };
             let body = match start.link {
-                Link::Invitation(invited) => invitation(forms, &hidden, &invited, start.now),
+                Link::Invitation(invited) => invitation(&forms, &hidden, &invited, start.now),
                 Link::Reset(email) => reset(forms.reset, &hidden, &email),
                 Link::Verify(email) => confirm(forms.confirm, &hidden, &email, false),
                 Link::Email(email) => confirm(forms.confirm, &hidden, &email, true),
@@ -112,7 +112,7 @@ fn new_password(form: FormCore) -> AnyView {
     .erase()
 }
 
-fn invitation(forms: Forms, hidden: &Hidden, invited: &Invited, now: i64) -> AnyView {
+fn invitation(forms: &Forms, hidden: &Hidden, invited: &Invited, now: i64) -> AnyView {
     let title = format!("Join {}", invited.org);
     let facts = view! {
         <dl class="facts">

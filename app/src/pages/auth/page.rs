@@ -59,7 +59,7 @@ impl LazyRoute for SignInPage {
             let over = finish.error().get().filter(|error| error.code == "second_step_over").map(|error| {
                 view! { <Callout tone=Tone::Warn title="You are not logged in"><p>{error.message}</p></Callout> }.erase()
             });
-            if start.waiting && !start.signed_in {
+            if start.waiting && (again || !start.signed_in) {
                 return second_step(finish, restart, start.csrf, start.client, next);
             }
             if start.set_up {

@@ -57,8 +57,8 @@ impl LazyRoute for FactorsPage {
         });
         let next = query_param("next");
         page(this.factors, move |factors, _| match factors {
-            Factors::TwoFactor(status) => two_factor::view(forms, status, next.get_untracked()),
-            Factors::Pin(status) => pin::view(pins, status),
+            Factors::TwoFactor(status) => two_factor::view(&forms, status, next.get_untracked()),
+            Factors::Pin(status) => pin::view(&pins, status),
         })
     }
 }

@@ -25,7 +25,8 @@ pub(super) struct Forms {
     pub(super) remove: Form<RemovePin>,
 }
 
-pub(super) fn view(forms: Forms, status: PinStatus) -> AnyView {
+pub(super) fn view(forms: &Forms, status: PinStatus) -> AnyView {
+    let forms = *forms;
     let asks = if status.protects {
         format!("{} asks for it before something is done that cannot be undone.", status.org)
     } else {
@@ -40,8 +41,8 @@ pub(super) fn view(forms: Forms, status: PinStatus) -> AnyView {
     };
     let since = status.set_at.map(|at| view! { <p>"Set " <Time at=at now=status.now /> "."</p> }.erase());
     let acts = if status.fresh {
-        let remove = status.set_at.is_some().then(|| remove(forms));
-        view! { {set(forms, &status)} {remove} }.erase()
+        let remove = status.set_at.is_some().then(|| remove(&forms));
+        view! { {set(&forms, &status)} {remove} }.erase()
     } else {
         confirm_you(forms.confirm_you, paths::profile_pin(), status.second_factor)
     };
@@ -67,7 +68,8 @@ pub(super) fn view(forms: Forms, status: PinStatus) -> AnyView {
     .erase()
 }
 
-fn set(forms: Forms, status: &PinStatus) -> AnyView {
+fn set(forms: &Forms, status: &PinStatus) -> AnyView {
+    let forms = *forms;
     let form = forms.set;
     let is_set = status.set_at.is_some();
     let old = is_set.then(|| {
@@ -102,7 +104,8 @@ fn set(forms: Forms, status: &PinStatus) -> AnyView {
     .erase()
 }
 
-fn remove(forms: Forms) -> AnyView {
+fn remove(forms: &Forms) -> AnyView {
+    let forms = *forms;
     let form = forms.remove;
     view! {
         <Card title="Remove it" about="Where the organisation asks for a PIN, you have to set another before the next protected act.">

@@ -29,7 +29,8 @@ pub(super) struct Forms {
     pub(super) off: Form<TurnOffTwoFactor>,
 }
 
-pub(super) fn view(forms: Forms, status: TwoFactor, next: String) -> AnyView {
+pub(super) fn view(forms: &Forms, status: TwoFactor, next: String) -> AnyView {
+    let forms = *forms;
     let next = paths::safe_next(Some(&next).filter(|next| !next.is_empty()).map(String::as_str)).to_owned();
     let forced = (status.since.is_none() && !status.required_by.is_empty()).then(|| {
         let orgs = status.required_by.join(", ");
@@ -44,12 +45,12 @@ pub(super) fn view(forms: Forms, status: TwoFactor, next: String) -> AnyView {
         let made = forms.confirm.ok().get().or_else(|| forms.codes.ok().get());
         match (made, forms.begin.ok().get()) {
             (Some(codes), _) => backup_codes(&codes, &next),
-            (None, Some(enrolment)) => enrol(forms, Some(enrolment)),
+            (None, Some(enrolment)) => enrol(&forms, Some(enrolment)),
             (None, None) if status.enrolling && status.fresh => {
-                let on = status.since.is_some().then(|| manage(forms, &status));
-                view! { {enrol(forms, None)} {on} }.erase()
+                let on = status.since.is_some().then(|| manage(&forms, &status));
+                view! { {enrol(&forms, None)} {on} }.erase()
             }
-            (None, None) => manage(forms, &status),
+            (None, None) => manage(&forms, &status),
         }
     };
     view! {
@@ -68,7 +69,8 @@ pub(super) fn view(forms: Forms, status: TwoFactor, next: String) -> AnyView {
     .erase()
 }
 
-fn manage(forms: Forms, status: &TwoFactor) -> AnyView {
+fn manage(forms: &Forms, status: &TwoFactor) -> AnyView {
+    let forms = *forms;
     let now = status.now;
     let on = status.since.is_some();
     let state = match status.since {
@@ -104,7 +106,7 @@ fn manage(forms: Forms, status: &TwoFactor) -> AnyView {
         .erase();
     }
     let acts = if on {
-        manage_on(forms, status)
+        manage_on(&forms, status)
     } else {
         view! {
             <Card title="Turn it on" about="You get a QR code, enter one code to show that it works, and keep ten backup codes.">
@@ -117,7 +119,8 @@ fn manage(forms: Forms, status: &TwoFactor) -> AnyView {
     view! { {state} {acts} }.erase()
 }
 
-fn manage_on(forms: Forms, status: &TwoFactor) -> AnyView {
+fn manage_on(forms: &Forms, status: &TwoFactor) -> AnyView {
+    let forms = *forms;
     let warning = (status.codes_left <= 3).then(|| {
         view! {
             <Callout tone=Tone::Warn title=format!("{} backup codes left", status.codes_left)>
@@ -167,7 +170,8 @@ fn manage_on(forms: Forms, status: &TwoFactor) -> AnyView {
 }
 
 /// The app is told the secret, and shows a code. Without the secret it was told before.
-fn enrol(forms: Forms, enrolment: Option<Enrolment>) -> AnyView {
+fn enrol(forms: &Forms, enrolment: Option<Enrolment>) -> AnyView {
+    let forms = *forms;
     let scan = match enrolment {
         Some(enrolment) => {
             let (size, path) = (enrolment.qr_size, enrolment.qr_path);

@@ -53,10 +53,14 @@ impl LazyRoute for AccountPage {
             if path.get_untracked() == paths::delete_account() {
                 return delete(forms.delete, &account);
             }
-            leaving.with_untracked(|id| match account.orgs.iter().find(|org| org.org.to_string() == *id) {
-                Some(org) => leave(forms.leave, org),
-                None => overview(forms, &account),
-            })
+            // The question is the same page with something in its query, so it has to follow that.
+            let view = move || {
+                leaving.with(|id| match account.orgs.iter().find(|org| org.org.to_string() == *id) {
+                    Some(org) => leave(forms.leave, org),
+                    None => overview(&forms, &account),
+                })
+            };
+            view.into_any()
         })
     }
 }
@@ -65,7 +69,7 @@ fn crumbs() -> Vec<Crumb> {
     vec![Crumb::new(paths::profile(), "Profile")]
 }
 
-fn overview(forms: Forms, account: &OwnAccount) -> AnyView {
+fn overview(forms: &Forms, account: &OwnAccount) -> AnyView {
     view! {
         <div class="narrow">
             <PageHeader title="Account" crumbs=crumbs() about="How you log in, and where you belong." />
@@ -80,8 +84,8 @@ fn overview(forms: Forms, account: &OwnAccount) -> AnyView {
     .erase()
 }
 
-fn address(forms: Forms, account: &OwnAccount) -> AnyView {
-    let Forms { address, verify, .. } = forms;
+fn address(forms: &Forms, account: &OwnAccount) -> AnyView {
+    let Forms { address, verify, .. } = *forms;
     let shown = account.email.clone();
     let state = if account.verified {
         view! { <Badge label="Confirmed" tone=Tone::Ok /> }.erase()

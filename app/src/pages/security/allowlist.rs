@@ -1,6 +1,6 @@
 //! The addresses that the organisation may be reached from.
 
-use leptos::prelude::*;
+use leptos::{prelude::*, wasm_bindgen::JsCast, web_sys::HtmlFormElement};
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
     Permission,
@@ -66,7 +66,16 @@ impl LazyRoute for AllowlistPage {
                 list.refetch();
             }
         });
-        page(this.list, move |list, me| view(forms, &list, &me))
+        // What was added is in the table: the next range begins with an empty field, or with one's own address.
+        Effect::new(move |_| {
+            if forms.add.ok().get().is_some()
+                && let Ok(Some(form)) = document().query_selector("form[action*=add_allowed_range]")
+                && let Ok(form) = JsCast::dyn_into::<HtmlFormElement>(form)
+            {
+                form.reset();
+            }
+        });
+        page(this.list, move |list, me| view(&forms, &list, &me))
     }
 }
 
@@ -74,17 +83,18 @@ fn code_is(form: FormCore, code: &str) -> bool {
     form.error().with(|error| error.as_ref().is_some_and(|error| error.code == code))
 }
 
-fn view(forms: Forms, list: &List, me: &Me) -> AnyView {
+fn view(forms: &Forms, list: &List, me: &Me) -> AnyView {
+    let forms = *forms;
     let may = me.can(Permission::SecurityManage);
     let badge = if list.on {
         view! { <Badge label="Enforced" tone=Tone::Ok /> }.erase()
     } else {
         view! { <Badge label="Not enforced" tone=Tone::Neutral /> }.erase()
     };
-    let trial = list.trial_until.map(|until| trial(forms, until, list.now, may));
-    let add = may.then(|| add(forms, list));
-    let enforce = may.then(|| enforce(forms, list, me.pin));
-    let (you, table) = (you(list), table(forms, list, may));
+    let trial = list.trial_until.map(|until| trial(&forms, until, list.now, may));
+    let add = may.then(|| add(&forms, list));
+    let enforce = may.then(|| enforce(&forms, list, me.pin));
+    let (you, table) = (you(list), table(&forms, list, may));
     view! {
         <div class="narrow">
             <PageHeader
@@ -104,14 +114,14 @@ fn view(forms: Forms, list: &List, me: &Me) -> AnyView {
                 {add}
                 {enforce}
                 <Card title="Agents in somebody's cloud">
-                    <p>
+                    <div class="stack"><p>
                         "Claude.ai, ChatGPT and other hosted clients call from their maker's addresses, not from yours. "
                         "Add the ranges that their makers publish, or they are refused; an agent on your own machine comes from your address."
                     </p>
                     <p class="hint">
                         "Locked out? Whoever operates this instance can stop enforcing the list: "
                         <code>"gatehouse admin org set --org SLUG --ip-allowlist off"</code>
-                    </p>
+                    </p></div>
                 </Card>
             </div>
         </div>
@@ -126,10 +136,11 @@ fn you(list: &List) -> AnyView {
     } else {
         view! { <Badge label="In no range" tone=Tone::Warn /> }.erase()
     };
-    view! { <p>"Your address: " <code>{address}</code> " " {inside}</p> }.erase()
+    view! { <p>"Your address: " <code>{address}</code> " · " {inside}</p> }.erase()
 }
 
-fn trial(forms: Forms, until: i64, now: i64, may: bool) -> AnyView {
+fn trial(forms: &Forms, until: i64, now: i64, may: bool) -> AnyView {
+    let forms = *forms;
     let keep = may.then(|| {
         view! {
             <ErrorSummary form=forms.keep />
@@ -149,12 +160,13 @@ fn trial(forms: Forms, until: i64, now: i64, may: bool) -> AnyView {
     .erase()
 }
 
-fn table(forms: Forms, list: &List, may: bool) -> AnyView {
+fn table(forms: &Forms, list: &List, may: bool) -> AnyView {
+    let forms = *forms;
     if list.ranges.is_empty() {
         return view! { <p class="muted">"No ranges yet: the organisation can be reached from everywhere."</p> }.erase();
     }
-    let (now, on, inside) = (list.now, list.on, list.you_are_in);
-    let rows = list.ranges.iter().map(|range| row(forms, range, now, may)).collect_view();
+    let (on, inside) = (list.on, list.you_are_in);
+    let rows = list.ranges.iter().map(|range| row(&forms, range, may)).collect_view();
     let mut columns = vec!["Range", "Note", "Added"];
     if may {
         columns.push("");
@@ -178,7 +190,8 @@ fn table(forms: Forms, list: &List, may: bool) -> AnyView {
     .erase()
 }
 
-fn row(forms: Forms, range: &AllowedRange, _now: i64, may: bool) -> AnyView {
+fn row(forms: &Forms, range: &AllowedRange, may: bool) -> AnyView {
+    let forms = *forms;
     let (text, value, name) = (range.range.clone(), range.range.clone(), format!("Remove {}", range.range));
     let (note, by, at) = (range.note.clone(), range.added_by.clone(), range.added_at);
     let remove = may.then(|| {
@@ -204,7 +217,8 @@ fn row(forms: Forms, range: &AllowedRange, _now: i64, may: bool) -> AnyView {
     .erase()
 }
 
-fn add(forms: Forms, list: &List) -> AnyView {
+fn add(forms: &Forms, list: &List) -> AnyView {
+    let forms = *forms;
     let form = forms.add;
     let suggestion = list.your_address.clone().filter(|_| !list.you_are_in).unwrap_or_default();
     let confirm = move || {
@@ -239,7 +253,8 @@ fn insist(form: FormCore, label: &'static str) -> AnyView {
     .erase()
 }
 
-fn enforce(forms: Forms, list: &List, pin: PinAsked) -> AnyView {
+fn enforce(forms: &Forms, list: &List, pin: PinAsked) -> AnyView {
+    let forms = *forms;
     if list.on {
         let form = forms.off;
         return view! {

@@ -19,23 +19,21 @@ fn badge(on: bool) -> AnyView {
 /// Require a second factor of everybody, with what that means for whom.
 pub(super) fn mfa(form: Form<SetRequireMfa>, asked: &OrgSecurity, may: bool) -> AnyView {
     let lacking = asked.lacking.len();
-    let impact = match lacking {
-        0 => view! { <p>{format!("All {} members have a second factor.", asked.members)}</p> }.erase(),
-        _ => {
-            let names =
-                asked.lacking.iter().map(|name| view! { <li>{name.clone()}</li> }.erase()).collect_view();
-            let now = if asked.require_mfa {
-                "They can do nothing here until they have set one up."
-            } else {
-                "They can do nothing here from that moment until they have set one up. Machines keep working."
-            };
-            let have = if lacking == 1 { "has" } else { "have" };
-            view! {
-                <p>{format!("{lacking} of {} members {have} no second factor. ", asked.members)} {now}</p>
-                <ul class="consequences">{names}</ul>
-            }
-            .erase()
+    let impact = if lacking == 0 {
+        view! { <p>{format!("All {} members have a second factor.", asked.members)}</p> }.erase()
+    } else {
+        let names = asked.lacking.iter().map(|name| view! { <li>{name.clone()}</li> }.erase()).collect_view();
+        let now = if asked.require_mfa {
+            "They can do nothing here until they have set one up."
+        } else {
+            "They can do nothing here from that moment until they have set one up. Machines keep working."
+        };
+        let have = if lacking == 1 { "has" } else { "have" };
+        view! {
+            <p>{format!("{lacking} of {} members {have} no second factor. ", asked.members)} {now}</p>
+            <ul class="consequences">{names}</ul>
         }
+        .erase()
     };
     let act = match (may, asked.fresh) {
         (false, _) => None,

@@ -33,7 +33,7 @@ impl LazyRoute for InvitationsPage {
     fn view(this: Self) -> AnyView {
         // One for all rows: what it answers, a link that is shown once, must outlive the list.
         let forms = Forms { invite: use_form(), renew: use_form(), withdraw: use_form() };
-        page(this.data, move |data, _| view_of(forms, data))
+        page(this.data, move |data, _| view_of(&forms, data))
     }
 }
 
@@ -44,17 +44,17 @@ struct Forms {
     withdraw: Form<WithdrawInvitation>,
 }
 
-fn view_of(forms: Forms, data: Invitations) -> AnyView {
-    let Forms { invite, renew, withdraw } = forms;
+fn view_of(forms: &Forms, data: Invitations) -> AnyView {
+    let Forms { invite, renew, withdraw } = *forms;
     let may = !data.roles.is_empty();
     let about = match data.open.len() {
         0 => "Nobody is invited at the moment.".to_owned(),
         1 => "One invitation is open.".to_owned(),
-        many => format!("{many} invitations are open."),
+        count => format!("{count} invitations are open."),
     };
     let form = may.then(|| invite_form(invite, data.roles.clone(), data.mails));
     let results = move || invite.ok().get().map(results);
-    let renewed = move || renew.ok().get().map(|outcome| renewed(outcome));
+    let renewed = move || renew.ok().get().map(renewed);
     let list = if data.open.is_empty() {
         view! {
             <EmptyState icon="mail" title="No open invitations" about="Invited people stand here until they join, or for seven days." />
@@ -181,12 +181,12 @@ fn delivery(one: &Invitation, now: i64) -> AnyView {
     }
 }
 
-fn row(one: &Invitation, forms: Forms, may: bool, mails: bool, now: i64) -> AnyView {
-    let Forms { renew, withdraw, .. } = forms;
+fn row(one: &Invitation, forms: &Forms, may: bool, mails: bool, now: i64) -> AnyView {
+    let Forms { renew, withdraw, .. } = *forms;
     let id = one.id.to_string();
     let actions = may.then(|| {
         let again = mails.then(|| {
-            let (name, id) = (format!("Send the invitation of {} again", one.email), id.clone());
+            let (name, id) = (format!("Send again to {}", one.email), id.clone());
             view! {
                 <PostForm form=renew class="inline-form">
                     <input type="hidden" name="id" value=id />

@@ -57,7 +57,7 @@ fn view_of(gone: Form<SetMemberRole>, team: &[TeamMember], me: &Me, now: i64) ->
         <div class="stack">
             {gone}
             {failures}
-            <DataTable caption="Members" columns=vec!["Member", "Role", "Joined", "Last active", ""]>{rows}</DataTable>
+            <DataTable caption="Members" columns=vec!["Member", "Role", "2FA", "Joined", "Last active", ""]>{rows}</DataTable>
             <p class="key-help">
                 <a href=paths::team_invitations()>"Invitations"</a> " · "
                 <a href=paths::team_roles()>"What each role may do"</a> " · "
@@ -128,6 +128,7 @@ fn row(
                 </span>
             </th>
             <td data-label="Role">{role}</td>
+            <td data-label="2FA">{if member.second_factor { "On" } else { "Off" }}</td>
             <td data-label="Joined"><Day at=member.joined_at /></td>
             <td data-label="Last active">{seen}</td>
             <td><div class="row-actions">{remove}</div></td>

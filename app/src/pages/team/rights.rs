@@ -47,7 +47,9 @@ fn row(permission: Permission) -> AnyView {
             } else {
                 view! { <span class="visually-hidden">"no"</span> }.into_any()
             };
-            view! { <td data-label=role.as_str()>{held}</td> }.erase()
+            // Where there is no room for columns, only the roles that hold it are told.
+            let told = if role.allows(permission) { "yes" } else { "no" };
+            view! { <td data-label=role.as_str() data-held=told>{held}</td> }.erase()
         })
         .collect_view();
     view! {

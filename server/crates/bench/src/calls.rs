@@ -78,14 +78,33 @@ pub(crate) enum Credential {
 /// A `tools/call` of `echo` with 1 KiB that is another each time.
 #[derive(Clone, Debug)]
 pub(crate) struct Echo {
-    pub(crate) path: &'static str,
-    pub(crate) tool: &'static str,
-    pub(crate) credential: Credential,
+    path: &'static str,
+    tool: &'static str,
+    credential: Credential,
+    /// Bytes of the answer beyond what was sent.
+    more: usize,
+    /// Whether each call has a connection of its own.
+    alone: bool,
 }
 
 impl Echo {
     pub(crate) const fn through(credential: Credential) -> Self {
-        Self { path: "/mcp/bench", tool: "up__echo", credential }
+        Self { path: "/mcp/bench", tool: "up__echo", credential, more: 0, alone: false }
+    }
+
+    /// To whatever has one server behind it, with or without a prefix.
+    const fn to(path: &'static str, tool: &'static str, credential: Credential) -> Self {
+        Self { path, tool, credential, more: 0, alone: false }
+    }
+
+    /// The tool whose answer is a MiB larger.
+    fn big(self) -> Self {
+        let tool = if self.tool.starts_with("up__") { "up__big" } else { "big" };
+        Self { tool, more: 1 << 20, ..self }
+    }
+
+    fn alone(self) -> Self {
+        Self { alone: true, ..self }
     }
 
     fn text(number: usize) -> String {
@@ -117,9 +136,16 @@ impl Call for Echo {
 
     fn is_right(&self, number: usize, status: u16, body: &[u8]) -> bool {
         let Ok(answer) = serde_json::from_slice::<Value>(body) else { return false };
+        let text = answer["result"]["content"][0]["text"].as_str().unwrap_or_default();
+        let sent = Self::text(number);
         status == 200
             && answer["id"] == number
-            && answer["result"]["content"][0]["text"] == Self::text(number).as_str()
+            && text.starts_with(&sent)
+            && text.len() == sent.len() + self.more
+    }
+
+    fn is_alone(&self) -> bool {
+        self.alone
     }
 }
 
@@ -166,22 +192,37 @@ impl Sum {
     }
 }
 
+/// Those that are compared: the server itself, what passes everything on, what does a gateway's own work, and Gatehouse.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contestants<'a> {
+    pub(crate) upstream: &'a Started,
+    pub(crate) pass: &'a Started,
+    pub(crate) work: &'a Started,
+    pub(crate) gatehouse: &'a Gatehouse,
+    pub(crate) keys: &'a Keys,
+}
+
 fn table(title: &str, names: &[&str], sums: &[Sum]) {
     println!("{title}: {} calls each, medians of interleaved rounds\n", sums[0].times.len());
-    println!("| | calls/s | ÷ direct | ÷ floor | p50 ms | p50 added µs | p99 ms | CPU s/10,000 | ÷ floor |");
-    println!("|---|---|---|---|---|---|---|---|---|");
-    let (direct, floor) = (&sums[0], &sums[1]);
+    println!(
+        "| | calls/s | ÷ direct | ÷ work | p50 ms | added µs | ÷ work | p99 ms | ÷ work | CPU s/10,000 | ÷ work |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    let (direct, work) = (&sums[0], &sums[2]);
+    let added = |sum: &Sum| (sum.times.at(0.5) - direct.times.at(0.5)) * 1e3;
     for (name, sum) in names.iter().zip(sums) {
         println!(
-            "| {name} | {:.0} | {:.2} | {:.2} | {:.3} | {:.0} | {:.3} | {:.2} | {:.2} |",
+            "| {name} | {:.0} | {:.2} | {:.2} | {:.3} | {:.0} | {:.2} | {:.3} | {:.2} | {:.2} | {:.2} |",
             sum.rate(),
             sum.rate() / direct.rate(),
-            sum.rate() / floor.rate(),
+            sum.rate() / work.rate(),
             sum.times.at(0.5),
-            (sum.times.at(0.5) - direct.times.at(0.5)) * 1e3,
+            added(sum),
+            added(sum) / added(work),
             sum.times.at(0.99),
+            sum.times.at(0.99) / work.times.at(0.99),
             sum.cpu(),
-            sum.cpu() / floor.cpu(),
+            sum.cpu() / work.cpu(),
         );
     }
     println!();
@@ -194,25 +235,23 @@ async fn seen(upstream: &Started) -> Done<[i64; 2]> {
 }
 
 /// Interleaved rounds, so that whatever else the machine does meets all of them.
-pub(crate) async fn compare(
-    plan: &Plan,
-    gatehouse: &Gatehouse,
-    upstream: &Started,
-    floor: &Started,
-    keys: &Keys,
-) -> Done {
-    let unguarded = || Arc::new(Echo { path: "/mcp", tool: "echo", credential: Credential::None });
-    let by_key = Arc::new(Echo::through(Credential::Key(keys.api_key.clone())));
+pub(crate) async fn compare(plan: &Plan, all: Contestants<'_>) -> Done {
+    let Contestants { upstream, pass, work, gatehouse, keys } = all;
+    let key = || Credential::Key(keys.api_key.clone());
+    let unguarded = || Arc::new(Echo::to("/mcp", "echo", Credential::None));
+    let by_work = Arc::new(Echo::to("/mcp", "up__echo", key()));
+    let by_key = Arc::new(Echo::through(key()));
     let by_token = Arc::new(Echo::through(Credential::Tokens(vec![keys.token.clone()])));
-    let names = ["direct", "floor", "Gatehouse, API key", "Gatehouse, access token"];
+    let names = ["direct", "pass-through", "work", "Gatehouse, API key", "Gatehouse, access token"];
     for (at_once, calls) in [1, 8, 32].into_iter().zip(plan.calls) {
-        let mut sums: [Sum; 4] = Default::default();
+        let mut sums: [Sum; 5] = Default::default();
         let mut per_call = (0, 0);
         // The first round warms up and does not count.
         for round in 0..=plan.rounds {
             let gate = &gatehouse.server;
             let direct = closed_loop(&upstream.address, unguarded(), at_once, calls, upstream).await?;
-            let least = closed_loop(&floor.address, unguarded(), at_once, calls, floor).await?;
+            let least = closed_loop(&pass.address, unguarded(), at_once, calls, pass).await?;
+            let worked = closed_loop(&work.address, Arc::clone(&by_work), at_once, calls, work).await?;
             let before = seen(upstream).await?;
             let key = closed_loop(&gate.address, Arc::clone(&by_key), at_once, calls, gate).await?;
             let after = seen(upstream).await?;
@@ -223,7 +262,7 @@ pub(crate) async fn compare(
             per_call.0 += after[0] - before[0];
             // The count itself takes a connection.
             per_call.1 += after[1] - before[1] - 1;
-            for (sum, round) in sums.iter_mut().zip([direct, least, key, token]) {
+            for (sum, round) in sums.iter_mut().zip([direct, least, worked, key, token]) {
                 sum.add(round);
             }
         }
@@ -235,28 +274,64 @@ pub(crate) async fn compare(
             per_call.1 as f64 / called,
         );
     }
-    lists(plan, gatehouse, upstream, keys).await
+    lists(plan, all).await?;
+    shapes(plan, all).await
 }
 
-async fn lists(plan: &Plan, gatehouse: &Gatehouse, upstream: &Started, keys: &Keys) -> Done {
-    let direct = Arc::new(List { path: "/many", credential: Credential::None });
-    let through =
-        Arc::new(List { path: "/mcp/bench", credential: Credential::Tokens(vec![keys.token.clone()]) });
-    let (mut bare, mut listed) = (Sum::default(), Sum::default());
-    let before = seen(upstream).await?;
-    let calls = plan.calls[0];
+async fn lists(plan: &Plan, all: Contestants<'_>) -> Done {
+    let Contestants { upstream, work, gatehouse, keys, .. } = all;
+    let list = |path, credential| Arc::new(List { path, credential });
+    let direct = list("/many", Credential::None);
+    let worked = list("/many", Credential::Key(keys.api_key.clone()));
+    let through = list("/mcp/bench", Credential::Tokens(vec![keys.token.clone()]));
+    let mut sums: [Sum; 3] = Default::default();
+    let (calls, mut asked) = (plan.calls[0], 0);
     for _ in 0..plan.rounds {
         let gate = &gatehouse.server;
-        bare.add(closed_loop(&upstream.address, Arc::clone(&direct), 8, calls, upstream).await?);
-        listed.add(closed_loop(&gate.address, Arc::clone(&through), 8, calls, gate).await?);
+        sums[0].add(closed_loop(&upstream.address, Arc::clone(&direct), 8, calls, upstream).await?);
+        sums[1].add(closed_loop(&work.address, Arc::clone(&worked), 8, calls, work).await?);
+        let before = seen(upstream).await?;
+        sums[2].add(closed_loop(&gate.address, Arc::clone(&through), 8, calls, gate).await?);
+        asked += seen(upstream).await?[0] - before[0];
     }
-    let asked = seen(upstream).await?[0] - before[0] - i64::try_from(plan.rounds * calls)?;
+    let [bare, work, listed] = &sums;
     println!(
-        "### warm `tools/list` of 301 tools, 8 at once\n\n÷ direct: calls/s {:.2}, p99 {:.2}; CPU {:.2} s/10,000; {asked} requests upstream\n",
+        "### warm `tools/list` of 300 tools, 8 at once\n\n÷ direct: calls/s {:.2}, p99 {:.2}; CPU {:.2} s/10,000, ÷ work {:.2}; {asked} requests upstream\n",
         listed.rate() / bare.rate(),
         listed.times.at(0.99) / bare.times.at(0.99),
         listed.cpu(),
+        listed.cpu() / work.cpu(),
     );
+    Ok(())
+}
+
+/// Calls that are not like others: large answers, and connections that serve one call.
+async fn shapes(plan: &Plan, all: Contestants<'_>) -> Done {
+    let Contestants { work, gatehouse, keys, .. } = all;
+    let key = || Credential::Key(keys.api_key.clone());
+    let (gate, to) = (&gatehouse.server, |credential| Echo::to("/mcp", "up__echo", credential));
+    println!("### other shapes, 8 at once\n");
+    println!("| | work: CPU s/10,000 | Gatehouse | ÷ work | resident after, MiB |");
+    println!("|---|---|---|---|---|");
+    for (name, calls, worked, through) in [
+        ("answers of 1 MiB", plan.calls[0] / 5, to(key()).big(), Echo::through(key()).big()),
+        ("a connection for each call", plan.calls[0], to(key()).alone(), Echo::through(key()).alone()),
+    ] {
+        let (mut least, mut ours) = (Sum::default(), Sum::default());
+        let (worked, through) = (Arc::new(worked), Arc::new(through));
+        for _ in 0..plan.rounds {
+            least.add(closed_loop(&work.address, Arc::clone(&worked), 8, calls, work).await?);
+            ours.add(closed_loop(&gate.address, Arc::clone(&through), 8, calls, gate).await?);
+        }
+        println!(
+            "| {name} | {:.2} | {:.2} | {:.2} | {:.1} |",
+            least.cpu(),
+            ours.cpu(),
+            ours.cpu() / least.cpu(),
+            gate.resident()?,
+        );
+    }
+    println!();
     Ok(())
 }
 
@@ -274,19 +349,42 @@ impl Call for Bad {
     }
 }
 
-/// What a flood of bad keys costs.
-pub(crate) async fn bad_keys(plan: &Plan, gatehouse: &Gatehouse, keys: &Keys) -> Done {
+/// What a flood of bad keys costs, and what good calls feel of it.
+pub(crate) async fn bad_keys(plan: &Plan, all: Contestants<'_>) -> Done {
+    let Contestants { upstream, work, gatehouse, keys, .. } = all;
     let gate = &gatehouse.server;
     let good = Arc::new(Echo::through(Credential::Key(keys.api_key.clone())));
-    let (mut quiet, mut flood) = (Sum::default(), Sum::default());
+    let (mut quiet, mut flood, mut least) = (Sum::default(), Sum::default(), Sum::default());
+    let mut beside = Sum::default();
+    let asked = seen(upstream).await?[0];
+    let mut called = 0;
     for _ in 0..plan.rounds {
-        quiet.add(closed_loop(&gate.address, Arc::clone(&good), 8, plan.calls[1], gate).await?);
+        quiet.add(closed_loop(&gate.address, Arc::clone(&good), 1, plan.calls[0], gate).await?);
         flood.add(closed_loop(&gate.address, Arc::new(Bad), 8, plan.calls[1], gate).await?);
+        least.add(closed_loop(&work.address, Arc::new(Bad), 8, plan.calls[1], work).await?);
+        // The flood lasts as long as the good calls beside it.
+        let good = closed_loop(&gate.address, Arc::clone(&good), 1, plan.calls[0], gate);
+        let flood = async {
+            loop {
+                closed_loop(&gate.address, Arc::new(Bad), 8, plan.calls[0], gate).await?;
+            }
+        };
+        let flood: std::pin::Pin<Box<dyn Future<Output = Done>>> = Box::pin(flood);
+        beside.add(tokio::select! {
+            round = good => round?,
+            ended = flood => return ended,
+        });
+        called += 2 * plan.calls[0];
     }
+    let asked = seen(upstream).await?[0] - asked - i64::try_from(called)?;
     println!(
-        "### bad keys, 8 at once\n\nCPU {:.2} s/10,000, that is {:.2} of a good call's\n",
+        "### bad keys, 8 at once\n\nCPU {:.2} s/10,000, ÷ work {:.2}, ÷ a good call {:.2}; {asked} requests upstream\n\ngood calls, 1 at once: p99 {:.3} ms beside them, {:.3} without, ÷ {:.2}\n",
         flood.cpu(),
+        flood.cpu() / least.cpu(),
         flood.cpu() / quiet.cpu(),
+        beside.times.at(0.99),
+        quiet.times.at(0.99),
+        beside.times.at(0.99) / quiet.times.at(0.99),
     );
     Ok(())
 }

@@ -50,6 +50,11 @@ impl Connection {
 pub(crate) trait Call: Send + Sync + 'static {
     fn request(&self, number: usize) -> Done<Request<Full<Bytes>>>;
     fn is_right(&self, number: usize, status: u16, body: &[u8]) -> bool;
+
+    /// Whether each call has a connection of its own.
+    fn is_alone(&self) -> bool {
+        false
+    }
 }
 
 /// What a round came to.
@@ -78,6 +83,7 @@ pub(crate) async fn closed_loop(
     let (cpu, began) = (of.cpu()?, Instant::now());
     for mut connection in connections {
         let (next, call) = (Arc::clone(&next), Arc::clone(&call));
+        let address = address.to_owned();
         workers.spawn(async move {
             let mut times = Times::default();
             loop {
@@ -87,6 +93,9 @@ pub(crate) async fn closed_loop(
                 }
                 let request = call.request(number)?;
                 let sent = Instant::now();
+                if call.is_alone() {
+                    connection = Connection::open(&address).await?;
+                }
                 let (status, body) = connection.send(request).await?;
                 times.push(sent.elapsed());
                 check(&*call, number, status, &body)?;

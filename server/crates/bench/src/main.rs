@@ -1,10 +1,11 @@
 //! Measures a built Gatehouse from outside, and prints what `docs/benchmarks.md` explains.
 //!
-//! Owns: a small MCP server to call (`upstream`), the least a process can do between it and a client (`floor`), the load,
-//! and the arithmetic. Must not know: anything of Gatehouse but its command line, its settings and its wire. Nothing here
+//! Owns: a small MCP server to call (`upstream`), the least a process can do between it and a client (`floor`), the least
+//! that does a gateway's own work (`work`), the load, and the arithmetic. Must not know: anything of Gatehouse but its command line, its settings and its wire. Nothing here
 //! asserts a time; every reply is checked.
 //!
-//! `bench run --gatehouse FILE [--postgres URL] [--quick]` is what `make bench` calls. It starts the others itself.
+//! `bench run --gatehouse FILE [--postgres URL] [--quick]` is what `make bench` calls, `bench soak --gatehouse FILE
+//! [--postgres URL] [--minutes N]` what `make soak` does. They start the others themselves.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -19,12 +20,17 @@ mod floor;
 mod load;
 mod machine;
 mod oauth;
+mod soak;
 mod stats;
 mod upstream;
+mod work;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use crate::machine::{Gatehouse, Place, Started};
+use crate::{
+    calls::Contestants,
+    machine::{Gatehouse, Place, Started},
+};
 
 /// Why there is no result.
 type Problem = Box<dyn std::error::Error + Send + Sync>;
@@ -46,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) tokens: usize,
     /// Registrations of the flood.
     pub(crate) flood: usize,
+    /// Minutes of the soak.
+    pub(crate) minutes: f64,
 }
 
 impl Plan {
@@ -58,12 +66,14 @@ impl Plan {
             steady: 20,
             tokens: 4000,
             flood: 5000,
+            minutes: 60.0,
         };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
             match argument.as_str() {
                 "--gatehouse" => plan.gatehouse = value()?.into(),
                 "--postgres" => plan.postgres = Some(value()?),
+                "--minutes" => plan.minutes = value()?.parse()?,
                 "--quick" => {
                     (plan.rounds, plan.calls) = (2, [100, 400, 400]);
                     (plan.steady, plan.tokens, plan.flood) = (3, 100, 200);
@@ -87,11 +97,19 @@ async fn main() -> ExitCode {
             Some(to) => floor::serve(&to).await,
             None => Err("floor needs the address of the upstream".into()),
         },
+        Some("work") => match (arguments.next(), arguments.next()) {
+            (Some(to), Some(key)) => work::serve(&to, &key).await,
+            _ => Err("work needs the address of the upstream and a key".into()),
+        },
+        Some("soak") => match Plan::read(arguments) {
+            Ok(plan) => soak(&plan).await,
+            Err(why) => Err(why),
+        },
         Some("run") => match Plan::read(arguments) {
             Ok(plan) => run(&plan).await,
             Err(why) => Err(why),
         },
-        _ => Err("bench run --gatehouse FILE [--postgres URL] [--quick]".into()),
+        _ => Err("bench run|soak --gatehouse FILE [--postgres URL] [--quick] [--minutes N]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -119,11 +137,24 @@ async fn run(plan: &Plan) -> Done {
         gatehouse.server.resident()?,
     );
     let keys = calls::with_token(keys, &gatehouse).await?;
-    calls::compare(plan, &gatehouse, &upstream, &floor, &keys).await?;
-    calls::bad_keys(plan, &gatehouse, &keys).await?;
+    let work = Started::own(&["work", &upstream.address, &keys.api_key]).await?;
+    let all =
+        Contestants { upstream: &upstream, pass: &floor, work: &work, gatehouse: &gatehouse, keys: &keys };
+    calls::compare(plan, all).await?;
+    calls::bad_keys(plan, all).await?;
     oauth::verification(plan, &gatehouse, &keys).await?;
     oauth::without_database(&place, &gatehouse, &keys).await?;
     oauth::token_endpoint(plan, &gatehouse, &keys).await?;
     println!("resident {:.1} MiB after all of it", gatehouse.server.resident()?);
     Ok(())
+}
+
+async fn soak(plan: &Plan) -> Done {
+    let upstream = Started::own(&["upstream"]).await?;
+    let place = Place::new(plan)?;
+    println!("## {} · {}\n", place.database(), machine::describe());
+    let keys = calls::set_up(&place, &upstream).await?;
+    let gatehouse = Gatehouse::start(&place).await?;
+    let lasting = std::time::Duration::from_secs_f64(plan.minutes.max(0.1) * 60.0);
+    soak::soak(plan, &gatehouse, &keys, lasting).await
 }

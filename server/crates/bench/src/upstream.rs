@@ -7,13 +7,18 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, service::service_fn};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::Done;
+
+type Answer = UnsyncBoxBody<Bytes, Infallible>;
 
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
@@ -33,14 +38,14 @@ pub(crate) async fn serve() -> Done {
     }
 }
 
-fn reply(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn reply(status: StatusCode, body: String) -> Response<Answer> {
+    let mut response = Response::new(Full::new(Bytes::from(body)).boxed_unsync());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
     if request.uri().path() == "/count" {
         let count =
             json!([REQUESTS.load(Ordering::Relaxed), CONNECTIONS.load(Ordering::Relaxed)]).to_string();
@@ -69,6 +74,11 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
         }),
         "ping" => json!({}),
         "tools/list" => json!({"tools": tools(many)}),
+        "tools/call" if asked["params"]["name"] == "drip" => return Ok(drip(&asked)),
+        "tools/call" if asked["params"]["name"] == "big" => {
+            let text = asked["params"]["arguments"]["text"].as_str().unwrap_or_default();
+            json!({"content": [{"type": "text", "text": format!("{text}{}", "x".repeat(1 << 20))}]})
+        }
         "tools/call" => {
             let text = asked["params"]["arguments"]["text"].as_str().unwrap_or_default();
             json!({"content": [{"type": "text", "text": text}]})
@@ -82,6 +92,32 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(reply(StatusCode::OK, json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}).to_string()))
 }
 
+/// A second of progress, ten times, and an answer.
+fn drip(asked: &Value) -> Response<Answer> {
+    let (id, token) = (asked["id"].clone(), asked["params"]["_meta"]["progressToken"].clone());
+    let events = futures_util::stream::unfold(0, move |n| {
+        let (id, token) = (id.clone(), token.clone());
+        async move {
+            let message = match n {
+                0..10 => {
+                    json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": n}})
+                }
+                10 => {
+                    json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": "done"}]}})
+                }
+                _ => return None,
+            };
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            Some((Ok(Frame::data(Bytes::from(format!("data: {message}\n\n")))), n + 1))
+        }
+    });
+    let mut response = Response::new(StreamBody::new(events).boxed_unsync());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
+    response
+}
+
 fn tools(many: bool) -> Vec<Value> {
     let tool = |name: String| {
         json!({
@@ -90,5 +126,9 @@ fn tools(many: bool) -> Vec<Value> {
             "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
         })
     };
-    if many { (0..300).map(|n| tool(format!("tool_{n}"))).collect() } else { vec![tool("echo".to_owned())] }
+    if many {
+        (0..300).map(|n| tool(format!("tool_{n}"))).collect()
+    } else {
+        ["echo", "big", "drip"].map(|name| tool(name.to_owned())).into()
+    }
 }

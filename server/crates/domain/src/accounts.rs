@@ -289,13 +289,14 @@ pub async fn sign_in(
     };
     let failures = attempt.failures_before();
     attempt.succeeded(&mut tx).await?;
-    notices::signed_in(env, &mut tx, user, known.is_some(), failures, origin).await?;
     let by = Principal::User { id: user.id, name: user.name.clone() };
     let step = if store::factors::has(&mut tx, user.id).await? {
         Some(mfa::begin(env, &mut tx, user).await?)
     } else {
         None
     };
+    // A new browser is told of when it has logged in, not half way.
+    notices::signed_in(env, &mut tx, user, known.is_some() || step.is_some(), failures, origin).await?;
     let event = if step.is_some() { Event::new("auth.password_accepted") } else { event };
     let event = event.target("user", user.id, &user.email);
     note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;

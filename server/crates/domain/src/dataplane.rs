@@ -389,6 +389,10 @@ pub trait Directory: Send + Sync + 'static {
     /// The organisation with this slug. It answers from memory: unknown slugs are asked for by anybody.
     fn lookup(&self, slug: &str) -> Option<OrgId>;
 
+    /// The same, if it keeps a list of addresses that it may be reached from. From memory as well: it is asked before any
+    /// credential is looked at, and may be half a second behind (RSV-01).
+    fn restricted(&self, slug: &str) -> Option<OrgId>;
+
     /// The organisation that an API key with this SHA-256 belongs to, whether or not it works. It remembers; whoever has
     /// a key of the right form that nobody knows is asked for once.
     fn org_of_key<'a>(
@@ -405,6 +409,8 @@ pub trait Directory: Send + Sync + 'static {
 pub struct Planes {
     env: Env,
     slugs: RwLock<HashMap<String, OrgId>>,
+    /// The organisations that keep a list of addresses.
+    restricted: RwLock<HashSet<OrgId>>,
     /// Whose the API keys are that were asked for, by SHA-256; `None` for keys that nobody knows.
     keys: RwLock<HashMap<[u8; 32], Option<OrgId>>>,
     seen: Mutex<Seen>,
@@ -448,7 +454,14 @@ impl Seen {
 impl Planes {
     /// Reads all slugs.
     pub async fn load(env: Env) -> Result<Arc<Self>> {
-        let planes = Self { env, slugs: RwLock::default(), keys: RwLock::default(), seen: Mutex::default() };
+        let planes = Self {
+            env,
+            slugs: RwLock::default(),
+            restricted: RwLock::default(),
+            keys: RwLock::default(),
+            seen: Mutex::default(),
+        };
+        planes.look_at_lists().await?;
         let (now, _, all) = planes.look().await?;
         planes
             .slugs
@@ -469,6 +482,9 @@ impl Planes {
         let (now, whole, found) = tokio::time::timeout(PATIENCE, self.look())
             .await
             .map_err(|_| Error::Internal("the database did not tell of changes in time".into()))??;
+        if !found.is_empty() {
+            self.look_at_lists().await?;
+        }
         let mut seen = self.seen();
         if whole {
             let there: HashSet<OrgId> = found.iter().map(|(org, ..)| *org).collect();
@@ -501,6 +517,16 @@ impl Planes {
             None => store::orgs::list_versions(&mut tx).await?,
         };
         Ok((now, since.is_none(), found))
+    }
+
+    /// Which organisations keep a list of addresses; few do.
+    async fn look_at_lists(&self) -> Result<()> {
+        let listed = {
+            let mut tx = self.env.db.read().await?;
+            store::allowlists::list_orgs(&mut tx).await?
+        };
+        *self.restricted.write().unwrap_or_else(PoisonError::into_inner) = listed.into_iter().collect();
+        Ok(())
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -728,6 +754,11 @@ fn plane_tools(
 impl Directory for Planes {
     fn lookup(&self, slug: &str) -> Option<OrgId> {
         self.slugs.read().unwrap_or_else(PoisonError::into_inner).get(slug).copied()
+    }
+
+    fn restricted(&self, slug: &str) -> Option<OrgId> {
+        let org = self.lookup(slug)?;
+        self.restricted.read().unwrap_or_else(PoisonError::into_inner).contains(&org).then_some(org)
     }
 
     fn org_of_key<'a>(

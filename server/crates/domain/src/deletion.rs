@@ -72,6 +72,7 @@ async fn delete(env: &Env, user: &User, by: &Principal, origin: &Origin) -> Resu
             team::take_out(env, &mut change, *org, user.id, role, by.name(), "team.member_left").await?;
         change.record(&event).await?;
         tx = change.into_tx();
+        store::erasures::forget_name(&mut tx, *org, &user.name, audit::erasure::NOBODY).await?;
     }
     mail::notify(env, &mut tx, letters::account_deleted(&user.email)).await?;
     audit::erasure::queue(env, &mut tx, user).await?;
@@ -81,6 +82,8 @@ async fn delete(env: &Env, user: &User, by: &Principal, origin: &Origin) -> Resu
     store::users::delete(&mut tx, user.id).await?;
     tx.commit().await?;
     changed.extend(ids);
-    changed.into_iter().for_each(|org| env.changes.notify(org));
+    for org in changed {
+        env.changes.notify(org);
+    }
     Ok(())
 }

@@ -240,7 +240,8 @@ pub async fn renew(
     }
     let by_hand = by_hand || !env.sends_mail();
     let token = env.token();
-    row.mail = if by_hand { Delivery::ByHand } else { Delivery::Queued }.as_str().to_owned();
+    let delivery = if by_hand { Delivery::ByHand } else { Delivery::Queued };
+    delivery.as_str().clone_into(&mut row.mail);
     row.expires_at = env.now() + LIFETIME;
     store::mails::delete_of_invitation(change.tx(), id).await?;
     let hash = one_time::hash(&token);

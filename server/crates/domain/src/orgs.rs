@@ -166,6 +166,10 @@ pub async fn put_member(
         None => {
             let now = env.now();
             store::members::insert(change.tx(), actor.org(), user.id, role, now).await?;
+            // Nobody waits for an answer any more.
+            if let Some(open) = store::invitations::find_open(change.tx(), actor.org(), email).await? {
+                store::invitations::close(change.tx(), actor.org(), open.id, "accepted", now).await?;
+            }
             store::sessions::renew_all(change.tx(), user.id).await?;
             let data = serde_json::json!({"user_id": user.id, "email": user.email, "role": role.as_str()});
             let event = Event::new("team.member_added")

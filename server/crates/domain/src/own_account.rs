@@ -100,7 +100,7 @@ pub async fn change_password(ctx: &RequestContext, current: &str, new: &str) -> 
     let env = &ctx.env;
     let user = own(ctx).await?;
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
-    check_password(env, new, &[&user.email, &user.name]).map_err(|error| at_new_password(error))?;
+    check_password(env, new, &[&user.email, &user.name]).map_err(at_new_password)?;
     confirm_password(ctx, &user, "current_password", current, "auth.password_changed").await?;
     if current == new {
         let words = "Choose another password than the present one";

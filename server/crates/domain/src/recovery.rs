@@ -124,7 +124,9 @@ pub(crate) async fn put_password(
     note_of_user(env, &mut tx, user.id, by, origin, &event, "ok").await?;
     mail::notify(env, &mut tx, letters::password_changed(&env.settings, &user.email, true)).await?;
     tx.commit().await?;
-    orgs.into_iter().for_each(|org| env.changes.notify(org));
+    for org in orgs {
+        env.changes.notify(org);
+    }
     Ok(())
 }
 

@@ -10,9 +10,8 @@ use crate::{
     Env, Error, Result, accounts,
     authz::{self, Principal},
     change::Event,
-    mfa,
+    mfa, own_account,
     request::{RequestContext, SignedIn},
-    throttle,
 };
 
 /// For how long a proof counts, milliseconds.
@@ -93,30 +92,9 @@ async fn set(env: &Env, tx: &mut Tx, user: &User, session: SessionId) -> Result<
     Ok(store::sign_in_steps::set_proved_at(tx, user.id, session, env.now()).await?)
 }
 
-/// Looks at the password of somebody who is signed in; counted like a log-in (PWD-06). The error is at the field
-/// `password`.
+/// Looks at the password of somebody who is signed in. The error is at the field `password`.
 pub(crate) async fn check_password(ctx: &RequestContext, user: &User, password: &str) -> Result<()> {
-    let env = &ctx.env;
-    let known = ctx.device.as_deref().filter(|cookie| accounts::is_device_of(env, cookie, user.id));
-    let account = store::users::email_key(&user.email);
-    let attempt = throttle::begin(env, &account, known, ctx.origin.address).await?;
-    let verified = match env.passwords.verify(Some(&user.password_hash), password).await {
-        Ok(verified) => verified,
-        Err(busy) => {
-            attempt.not_made(env).await?;
-            return Err(busy.into());
-        }
-    };
-    let mut tx = env.db.write().await?;
-    if verified.ok {
-        attempt.succeeded(&mut tx).await?;
-        return Ok(tx.commit().await?);
-    }
-    let event = Event::new("auth.reauthenticated").target("user", user.id, &user.email);
-    let by = Principal::User { id: user.id, name: user.name.clone() };
-    accounts::note_of_user(env, &mut tx, user.id, &by, &ctx.origin, &event, "failed").await?;
-    tx.commit().await?;
-    Err(AppError::field("password", "wrong_password", "This is not your password").into())
+    own_account::confirm_password(ctx, user, "password", password, "auth.reauthenticated").await
 }
 
 /// A wrong code of somebody who is signed in is a wrong field, and no end of their session.

@@ -43,12 +43,14 @@ pub(crate) fn last_owner() -> Error {
 pub async fn list(env: &Env, actor: &OrgActor<can::TeamRead>) -> Result<Vec<TeamMember>> {
     let mut tx = env.db.read().await?;
     let members = store::members::list_full(&mut tx, actor.org()).await?;
+    let with_factor = store::factors::list_with(&mut tx, actor.org()).await?;
     let owners = members.iter().filter(|member| member.role == Role::Owner).count();
     Ok(members
         .into_iter()
         .map(|member| TeamMember {
             you: actor.principal().id() == member.user.to_string(),
             last_owner: member.role == Role::Owner && owners == 1,
+            second_factor: with_factor.contains(&member.user),
             user: member.user,
             email: member.email,
             name: member.name,

@@ -175,6 +175,30 @@ env_test!(mfa_04_each_backup_code_opens_once_and_new_ones_replace_all, |t| async
     finish(&t, &step, &fresh[5]).await.expect("of the new set");
 });
 
+env_test!(mfa_04_and_pwd_10_the_person_is_mailed_what_happens_to_their_second_factor, |t| async {
+    let acme = t.org("acme").await;
+    let subjects = async || {
+        domain::mail::deliver_due(&t.env).await.unwrap();
+        t.mailbox.take().into_iter().map(|letter| letter.subject).collect::<Vec<_>>()
+    };
+    let codes = t.enrol(&acme.ctx).await;
+    assert_eq!(subjects().await, ["Two-factor authentication is on"]);
+    let step = half(&t, &email(&acme)).await;
+    assert!(subjects().await.is_empty(), "nobody has logged in yet");
+    finish(&t, &step, &codes[0]).await.unwrap();
+    assert_eq!(subjects().await, ["A backup code was used"]);
+    let proven = t.prove(&acme.ctx).await;
+    mfa::make_codes(&acme.ctx, &proven).await.unwrap();
+    assert_eq!(subjects().await, ["New backup codes"]);
+    t.clock.advance(2 * 60 * MINUTE);
+    let step = half(&t, &email(&acme)).await;
+    finish(&t, &step, &code(&t, &acme).await).await.unwrap();
+    assert_eq!(subjects().await, ["A new browser logged in"]);
+    t.clock.advance(30_000);
+    mfa::turn_off(&acme.ctx, PASSWORD, &code(&t, &acme).await).await.unwrap();
+    assert_eq!(subjects().await, ["Two-factor authentication is off"]);
+});
+
 env_test!(mfa_05_turning_it_off_takes_password_and_code, |t| async {
     let acme = t.org("acme").await;
     let codes = t.enrol(&acme.ctx).await;
@@ -218,13 +242,21 @@ env_test!(mfa_06_an_organisation_that_requires_it_lets_nobody_in_without, |t| as
     assert!(org_security::must_enrol(&t.env, acme.org_id(), dev.user).await.unwrap());
     t.enrol(&dev.ctx).await;
     assert!(OrgActor::<can::ConnectorsRead>::require(&dev.ctx).await.is_ok());
+});
 
-    // MFA-08: while it is required it stays on.
-    let code = mfa::code_now(&t.env, dev.user).await.unwrap();
-    let kept = app(mfa::turn_off(&dev.ctx, PASSWORD, &code).await.unwrap_err());
+env_test!(mfa_08_while_an_organisation_requires_it_it_stays_on, |t| async {
+    let acme = t.org("acme").await;
+    t.enrol(&acme.ctx).await;
+    org_security::set_require_mfa_by_operator(&t.env, acme.org_id(), true).await.unwrap();
+    let now = code(&t, &acme).await;
+    let kept = app(mfa::turn_off(&acme.ctx, PASSWORD, &now).await.unwrap_err());
     assert_eq!((kept.kind, kept.code.as_str()), (ErrorKind::Conflict, "mfa_required_by_org"));
-    // But another app can take its place.
-    t.enrol(&dev.ctx).await;
+    // But another app can take its place, and only the new one counts then.
+    let codes = t.enrol(&acme.ctx).await;
+    let step = half(&t, &email(&acme)).await;
+    finish(&t, &step, &codes[0]).await.expect("of the new set");
+    org_security::set_require_mfa_by_operator(&t.env, acme.org_id(), false).await.unwrap();
+    mfa::turn_off(&acme.ctx, PASSWORD, &codes[1]).await.expect("nobody requires it any more");
 });
 
 env_test!(mfa_06_the_operator_takes_a_lost_factor_away, |t| async {

@@ -36,8 +36,11 @@ async fn invited(t: &TestEnv, by: &TestMember, email: &str, role: Role) -> Strin
     let sent = invitations::invite(&t.env, &by.actor().await, email, role).await.expect("an invitation");
     assert_eq!(sent.lines, [(email.to_owned(), Outcome::Mailed)]);
     let mails = t.mails().await;
-    let mail = mails.iter().find(|mail| mail.to == email).expect("a mail");
-    token_of(mail)
+    token_of(mail_to(&mails, email))
+}
+
+fn mail_to<'a>(mails: &'a [Letter], to: &str) -> &'a Letter {
+    mails.iter().find(|mail| mail.to == to).unwrap_or_else(|| panic!("no mail to {to} in {mails:?}"))
 }
 
 fn with_session(t: &TestEnv, member: &TestMember) -> store::sessions::Session {
@@ -273,8 +276,11 @@ env_test!(pwd_05_asking_for_a_new_password_is_answered_alike, |t| async move {
     }
     let mails = t.mails().await;
     assert_eq!(mails.len(), 2, "three in a quarter of an hour");
-    let token = token_of(&mails[1]);
-    recovery::reset(&t.env, &origin, &token, NEW).await.unwrap();
+    let mut good = 0;
+    for mail in &mails {
+        good += i32::from(recovery::reset(&t.env, &origin, &token_of(mail), NEW).await.is_ok());
+    }
+    assert_eq!(good, 1, "the newest");
 });
 
 env_test!(pwd_08_oar_04_a_reset_works_once_and_ends_everything, |t| async move {
@@ -366,9 +372,8 @@ env_test!(pwd_09_a_new_address_is_confirmed_and_the_old_one_told, |t| async move
     ask("owner@other.example", PASSWORD).await.unwrap();
     ask("new@x.example", PASSWORD).await.unwrap();
     let mails = t.mails().await;
-    assert_eq!(mails[0].subject, "You have an account already");
-    let token = token_of(&mails[1]);
-    assert_eq!(mails[1].to, "new@x.example");
+    assert_eq!(mail_to(&mails, "owner@other.example").subject, "You have an account already");
+    let token = token_of(mail_to(&mails, "new@x.example"));
     assert_eq!(one_time::look(&t.anonymous(), &token).await.unwrap(), Link::Email("new@x.example".into()));
     let origin = t.anonymous().origin;
     own_account::confirm_address(&t.env, &origin, &token).await.unwrap();
@@ -408,8 +413,8 @@ env_test!(pwd_05_sign_up_is_answered_alike_and_proves_the_address, |t| async mov
     sign_up::ask(&t.env, &origin, "owner@acme.example").await.unwrap();
     sign_up::ask(&t.env, &origin, "x@x.example").await.unwrap();
     let mails = t.mails().await;
-    assert_eq!(mails[0].subject, "You have an account already");
-    let token = token_of(&mails[1]);
+    assert_eq!(mail_to(&mails, "owner@acme.example").subject, "You have an account already");
+    let token = token_of(mail_to(&mails, "x@x.example"));
     let input = |org_slug| NewAccount { name: "Xi", password: NEW, org_name: "Xi's", org_slug };
     let taken = sign_up::complete(&t.env, &origin, &token, &input("acme")).await;
     assert_eq!(code(taken), "org_slug/slug_taken");
@@ -507,6 +512,13 @@ env_test!(del_04_an_account_goes_and_its_name_leaves_the_log, |t| async move {
     t.grant(&dev, "gth_client_x", "mcp:call").await;
     begin(&t, &with_session(&t, &dev)).await;
     log_in(&t, email, PASSWORD).await.unwrap();
+    let new = domain::api_keys::NewKey {
+        name: "ci-bot".into(),
+        scope: model::api_keys::KeyScope::All,
+        expires_at: None,
+        url_key: false,
+    };
+    domain::api_keys::create(&t.env, &dev.actor().await, &new).await.unwrap();
     team::set_role(&t.env, &acme.actor().await, dev.user, Role::Developer).await.unwrap();
     assert_eq!(code(deletion::delete_own(&dev.ctx, "else@x.example", PASSWORD).await), "email/confirm");
     assert_eq!(code(deletion::delete_own(&dev.ctx, email, "wrong").await), "password/wrong_password");
@@ -524,6 +536,9 @@ env_test!(del_04_an_account_goes_and_its_name_leaves_the_log, |t| async move {
         t.mails().await.iter().any(|mail| mail.to == email && mail.subject == "Your account was deleted")
     );
 
+    let keys = domain::api_keys::page(&t.env, &acme.actor().await).await.unwrap().keys;
+    assert!(format!("{keys:?}").contains("ci-bot"), "keys belong to the organisation");
+    assert!(!format!("{keys:?}").contains("Deborah"), "and say no more who made them");
     assert_eq!(domain::audit::erasure::waiting(&t.env).await.unwrap(), [dev.user]);
     domain::audit::erasure::run(&t.env).await.unwrap();
     assert!(domain::audit::erasure::waiting(&t.env).await.unwrap().is_empty());

@@ -7,7 +7,7 @@ use domain::{
     dataplane::{Access, Directory, OrgPlane, PlaneScope, Planes, Principal},
     env_test,
     testing::{TestEnv, TestMember},
-    usage::{self, Ledger, Record, Recorder, period},
+    usage::{self, Ledger, LeftOut, Record, Recorder, period},
 };
 use model::{
     Limits, Plan,
@@ -301,11 +301,23 @@ env_test!(what_cannot_be_written_waits_and_an_organisation_that_is_gone_holds_up
         recorder.note(record(&plane, t.env.now(), "echo", Outcome::Ok));
     }
     assert!(recorder.flush(&away).await.is_err());
-    assert_eq!((recorder.waiting_now(), recorder.left_out()), (10_000, 50));
+    // Until then nobody knew that it was away: it could as well have been slow.
+    assert_eq!((recorder.waiting_now(), recorder.left_out()), (10_000, LeftOut { slow: 50, away: 0 }));
+    for _ in 0..7 {
+        recorder.note(record(&plane, t.env.now(), "echo", Outcome::Ok));
+    }
+    assert_eq!(recorder.left_out(), LeftOut { slow: 50, away: 7 });
+    assert_eq!(usage::left_out_by(&t.env).await.unwrap(), []);
     recorder.flush(&t.env).await.unwrap();
+    // It is told when it is over, and once.
+    recorder.flush(&t.env).await.unwrap();
+    recorder.flush(&t.env).await.unwrap();
+    let told = usage::left_out_by(&t.env).await.unwrap();
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].count, told[0].at), (LeftOut { slow: 50, away: 7 }, t.env.now()));
     let mut tx = t.env.db.read().await.unwrap();
     let (used, _) = store::usage::month(&mut tx, owner.org_id(), period::month(t.env.now())).await.unwrap();
-    assert_eq!(used, 10_051);
+    assert_eq!(used, 10_058);
 });
 
 env_test!(the_operator_sets_limits_in_place_of_the_plans, |t| async {

@@ -232,6 +232,11 @@ impl Planes {
         }
     }
 
+    /// The organisation, if it keeps a list of addresses.
+    pub(crate) fn restricted(&self, slug: &str) -> Option<OrgId> {
+        self.directory.restricted(slug)
+    }
+
     pub(crate) fn lookup(&self, slug: &str) -> Option<OrgId> {
         self.directory.lookup(slug)
     }

@@ -10,6 +10,7 @@ statements! {
            ON CONFLICT (org_id) DO UPDATE SET entries = excluded.entries, entries_before = excluded.entries_before, \
            revert_at = excluded.revert_at";
     LIST_DUE = "SELECT org_id FROM allowlists WHERE revert_at <= $1";
+    LIST_ORGS = "SELECT org_id FROM allowlists";
     RECENT = "SELECT detail, principal_kind, principal_id FROM request_log WHERE org_id = $1 AND at >= $2 \
               ORDER BY id DESC LIMIT $3";
     SESSIONS = "SELECT u.name, s.address FROM sessions s JOIN members m ON m.user_id = s.user_id \
@@ -53,6 +54,12 @@ pub async fn put(tx: &mut Tx, org: OrgId, stored: &Stored) -> Result<()> {
 /// Organisations whose change nobody has kept in time.
 pub async fn list_due(tx: &mut Tx, now: i64) -> Result<Vec<OrgId>> {
     let rows: Vec<(String,)> = on!(tx, |c| sqlx::query_as(LIST_DUE).bind(now).fetch_all(c).await)?;
+    rows.into_iter().map(|(org,)| parsed(&org, "allowlists", "org_id", &org)).collect()
+}
+
+/// The organisations that have a list, enforced or not.
+pub async fn list_orgs(tx: &mut Tx) -> Result<Vec<OrgId>> {
+    let rows: Vec<(String,)> = on!(tx, |c| sqlx::query_as(LIST_ORGS).fetch_all(c).await)?;
     rows.into_iter().map(|(org,)| parsed(&org, "allowlists", "org_id", &org)).collect()
 }
 

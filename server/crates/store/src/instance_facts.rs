@@ -5,6 +5,8 @@ use crate::{Result, Tx};
 statements! {
     FIND = "SELECT value FROM instance_facts WHERE name = $1";
     INSERT_ONCE = "INSERT INTO instance_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+    LIST = "SELECT name, value FROM instance_facts WHERE name >= $1 AND name < $2 ORDER BY name";
+    PUT = "INSERT INTO instance_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     LOCK = "INSERT INTO instance_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET name = excluded.name";
 }
 
@@ -17,6 +19,21 @@ pub async fn find(tx: &mut Tx, name: &str) -> Result<Option<Vec<u8>>> {
 /// Writes a fact unless it is there; the one that counts is then [`find`]'s answer.
 pub async fn insert_once(tx: &mut Tx, name: &str, value: &[u8]) -> Result<()> {
     on!(tx, |c| sqlx::query(INSERT_ONCE).bind(name).bind(value).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// The facts whose names begin so, by name.
+pub async fn list(tx: &mut Tx, beginning: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    // Behind everything that begins so and is ASCII.
+    let end = format!("{beginning}\u{7f}");
+    let rows: Vec<(String, Vec<u8>)> =
+        on!(tx, |c| sqlx::query_as(LIST).bind(beginning).bind(end).fetch_all(c).await)?;
+    Ok(rows)
+}
+
+/// Writes a fact, in place of what was there.
+pub async fn put(tx: &mut Tx, name: &str, value: &[u8]) -> Result<()> {
+    on!(tx, |c| sqlx::query(PUT).bind(name).bind(value).execute(c).await.map(drop))?;
     Ok(())
 }
 

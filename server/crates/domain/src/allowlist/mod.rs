@@ -95,16 +95,17 @@ impl Allowlist {
         })
     }
 
-    /// A list of these ranges that is enforced, for tests of what asks it.
-    #[cfg(feature = "testing")]
-    pub fn of(ranges: &[&str]) -> Self {
-        let range = |text: &&str| Range {
-            net: ranges::parse(text).expect("a range"),
-            note: String::new(),
-            by: String::new(),
-            at: 0,
+    /// A list of these ranges that is enforced.
+    ///
+    /// # Errors
+    /// As somebody who types a range is told.
+    pub fn enforced(ranges: &[&str]) -> core::result::Result<Self, AppError> {
+        let range = |text: &&str| {
+            let net = ranges::parse(text)?;
+            Ok(Range { net, note: String::new(), by: String::new(), at: 0 })
         };
-        Self { list: List { on: true, ranges: ranges.iter().map(range).collect() }, before: None }
+        let ranges = ranges.iter().map(range).collect::<core::result::Result<_, AppError>>()?;
+        Ok(Self { list: List { on: true, ranges }, before: None })
     }
 }
 
@@ -124,6 +125,17 @@ pub(crate) async fn admit(env: &Env, tx: &mut Tx, org: OrgId, address: Option<Ip
     } else {
         Err(not_allowed().into())
     }
+}
+
+/// The refusal of a removal: there is another way.
+fn would_lock_out_by_removing(address: Option<IpAddr>) -> Error {
+    let you = address.map_or_else(|| "not known".to_owned(), |address| address.to_string());
+    AppError::new(
+        ErrorKind::Conflict,
+        "would_lock_out",
+        format!("Your address is {you}: without this range it is in none, and you would be locked out. Nothing was changed. Add a range with your address first, or stop enforcing the list."),
+    )
+    .into()
 }
 
 fn would_lock_out(address: Option<IpAddr>) -> Error {
@@ -352,7 +364,8 @@ async fn edit(
     apply(&mut allowlist.list)?;
     let address = actor.origin().address;
     if allowlist.list.on && !allowlist.list.contains(address) && insists.0.is_none() {
-        return Err(would_lock_out(address));
+        let removing = allowlist.list.ranges.len() < old.ranges.len();
+        return Err(if removing { would_lock_out_by_removing(address) } else { would_lock_out(address) });
     }
     let takes_away = (!old.on || !old.ranges.iter().all(|range| allowlist.list.ranges.contains(range)))
         || !allowlist.list.contains(address);

@@ -3,7 +3,6 @@
 //! The chain is made of digests: an event that is changed so keeps the digest of what it was, with a code over what it is
 //! now, so that it cannot be used to change anything else.
 
-use model::UserId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{Tx, audit::Row, audit_chain, users::User};
@@ -147,7 +146,7 @@ pub(super) fn holds(key: &ChainKey, chain: audit_chain::Chain, row: &Row, digest
 
 /// The ids of everybody whose name is still to be erased, for tests.
 #[cfg(feature = "testing")]
-pub async fn waiting(env: &Env) -> Result<Vec<UserId>> {
+pub async fn waiting(env: &Env) -> Result<Vec<model::UserId>> {
     let mut tx = env.db.read().await?;
     let list = store::erasures::list(&mut tx).await?;
     Ok(list.into_iter().filter_map(|(user, _)| user.parse().ok()).collect())

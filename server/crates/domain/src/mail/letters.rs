@@ -22,16 +22,16 @@ impl Draft<'_> {
         let mut text = paragraphs.join("\n\n");
         let mut body: String = paragraphs.iter().map(|line| paragraph(line, "14px", "#1c2029")).collect();
         if let Some((label, link)) = &button {
-            text.push_str(&format!("\n\n{label}:\n{link}"));
+            text = format!("{text}\n\n{label}:\n{link}");
             let link = escaped(link);
-            body.push_str(&format!(
-                "<p style=\"margin:24px 0\"><a href=\"{link}\" style=\"background:#22262f;border-radius:6px;color:#ffffff;display:inline-block;font-size:14px;font-weight:500;line-height:20px;padding:8px 16px;text-decoration:none\">{}</a></p>",
+            body = format!(
+                "{body}<p style=\"margin:24px 0\"><a href=\"{link}\" style=\"background:#22262f;border-radius:6px;color:#ffffff;display:inline-block;font-size:14px;font-weight:500;line-height:20px;padding:8px 16px;text-decoration:none\">{}</a></p>",
                 escaped(label)
-            ));
+            );
             body.push_str(&paragraph("If the button does nothing, open this address:", "12px", "#5a6070"));
-            body.push_str(&format!(
-                "<p style=\"font-size:12px;line-height:16px;margin:0 0 16px;overflow-wrap:anywhere\"><a href=\"{link}\" style=\"color:#2d4ec9\">{link}</a></p>"
-            ));
+            body = format!(
+                "{body}<p style=\"font-size:12px;line-height:16px;margin:0 0 16px;overflow-wrap:anywhere\"><a href=\"{link}\" style=\"color:#2d4ec9\">{link}</a></p>"
+            );
         }
         for note in &notes {
             text.push_str("\n\n");
@@ -199,6 +199,73 @@ pub(crate) fn after_failures(settings: &Settings, to: &str, failures: i64, addre
         "A log-in after many failed ones",
         format!("After {failures} failed tries somebody logged in to your account from {address}."),
     )
+}
+
+/// What became of a second factor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FactorNews {
+    /// It was set up.
+    On,
+    /// Another app took its place.
+    Replaced,
+    /// New backup codes were made.
+    NewCodes,
+    /// It was turned off.
+    Off,
+    /// The operator took it away.
+    Reset,
+}
+
+/// The second factor of an account changed.
+pub(crate) fn second_factor(settings: &Settings, to: &str, news: FactorNews) -> Letter {
+    let (subject, what) = match news {
+        FactorNews::On => {
+            ("Two-factor authentication is on", "Logging in to your account takes a code from now on.")
+        }
+        FactorNews::Replaced => (
+            "Another authenticator app",
+            "Codes for your account come from another app now, and there are new backup codes. The old ones are worth nothing.",
+        ),
+        FactorNews::NewCodes => (
+            "New backup codes",
+            "New backup codes were made for your account. The old ones are worth nothing.",
+        ),
+        FactorNews::Off => {
+            ("Two-factor authentication is off", "Your password alone opens your account from now on.")
+        }
+        FactorNews::Reset => (
+            "Your second factor was taken away",
+            "Whoever operates Gatehouse took the second factor off your account. Your sessions ended, and your password alone opens it from now on.",
+        ),
+    };
+    notice(settings, to, subject, what.to_owned())
+}
+
+/// A backup code opened the account.
+pub(crate) fn backup_code_used(settings: &Settings, to: &str, left: i64, address: &str) -> Letter {
+    let address = if address.is_empty() { "an unknown address" } else { address };
+    let what = format!(
+        "A backup code of your account was used from {address}. It is worth nothing now; {left} are left."
+    );
+    notice(settings, to, "A backup code was used", what)
+}
+
+/// A refresh token of a client that the person connected came back after it had been replaced (OAR-07).
+pub(crate) fn token_reused(settings: &Settings, to: &str, client: &str, ended: bool) -> Letter {
+    let then = if ended {
+        "Its access was ended. If you use it, connect it again."
+    } else {
+        "That request was refused; its access goes on, as your organisation wants it."
+    };
+    Draft {
+        subject: format!("A token of {client} was used twice"),
+        paragraphs: vec![format!(
+            "A refresh token of the client {client}, which you connected, was used again after it had been replaced. Somebody may have a copy. {then}"
+        )],
+        button: Some(("Look at your connections", settings.absolute(model::paths::profile_connections()))),
+        notes: Vec::new(),
+    }
+    .to(to)
 }
 
 /// The account was deleted.

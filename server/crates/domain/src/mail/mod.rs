@@ -192,7 +192,7 @@ async fn written(env: &Env, mail: &Due) -> Result<Option<Letter>> {
 /// The pause after the `n`th try, milliseconds: half a minute, doubling up to an hour.
 fn pause_after(n: i64) -> i64 {
     let doublings = u32::try_from(n).unwrap_or(u32::MAX).min(7);
-    (MINUTE / 2 << doublings).min(60 * MINUTE)
+    ((MINUTE / 2) << doublings).min(60 * MINUTE)
 }
 
 async fn conclude(env: &Env, mail: &Due, sent: core::result::Result<(), SendError>) -> Result<()> {

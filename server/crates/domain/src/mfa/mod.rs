@@ -18,6 +18,10 @@ use crate::{
     Env, Error, Result, accounts,
     authz::{self, Principal},
     change::Event,
+    mail::{
+        self,
+        letters::{self, FactorNews},
+    },
     request::{Origin, RequestContext},
     step_up::{self, Proven},
     throttle,
@@ -124,6 +128,8 @@ pub(crate) async fn take(
                 Event::new("auth.backup_code_used").target("user", user.id, &user.email).with("left", left);
             let by = Principal::User { id: user.id, name: user.name.clone() };
             accounts::note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;
+            let letter = letters::backup_code_used(&env.settings, &user.email, left, &origin.address_text());
+            mail::notify(env, &mut tx, letter).await?;
             return Ok((tx, Factor::BackupCode { left }));
         }
     }
@@ -212,6 +218,8 @@ pub async fn confirm(ctx: &RequestContext, proven: &Proven, code: &str) -> Resul
         .with("factor", "totp")
         .with("replaced", replaced);
     note(ctx, &mut tx, user, &event).await?;
+    let what = if replaced { FactorNews::Replaced } else { FactorNews::On };
+    mail::notify(env, &mut tx, letters::second_factor(&env.settings, &user.email, what)).await?;
     tx.commit().await?;
     Ok(shown)
 }
@@ -237,6 +245,8 @@ pub async fn make_codes(ctx: &RequestContext, proven: &Proven) -> Result<Vec<Str
     let event =
         Event::new("auth.backup_codes_made").target("user", user.id, &user.email).with("codes", BACKUP_CODES);
     note(ctx, &mut tx, user, &event).await?;
+    let letter = letters::second_factor(&env.settings, &user.email, FactorNews::NewCodes);
+    mail::notify(env, &mut tx, letter).await?;
     tx.commit().await?;
     Ok(shown)
 }
@@ -279,6 +289,7 @@ pub async fn turn_off(ctx: &RequestContext, password: &str, code: &str) -> Resul
     let event =
         Event::new("auth.mfa_disabled").target("user", user.id, &user.email).with("proof", factor.as_str());
     note(ctx, &mut tx, &user, &event).await?;
+    mail::notify(env, &mut tx, letters::second_factor(&env.settings, &user.email, FactorNews::Off)).await?;
     Ok(tx.commit().await?)
 }
 
@@ -314,6 +325,10 @@ pub async fn reset_by_operator(env: &Env, email: &str) -> Result<bool> {
     let event = Event::new("auth.mfa_reset").target("user", user.id, &user.email);
     let by = &Principal::Operator;
     accounts::note_of_user(env, &mut tx, user.id, by, &Origin::default(), &event, "ok").await?;
+    if had {
+        mail::notify(env, &mut tx, letters::second_factor(&env.settings, &user.email, FactorNews::Reset))
+            .await?;
+    }
     tx.commit().await?;
     Ok(had)
 }

@@ -10,6 +10,7 @@ use crate::{
     accounts::{self, SignIn},
     authz::Principal,
     change::Event,
+    notices,
     request::{Origin, RequestContext},
 };
 
@@ -70,7 +71,13 @@ pub async fn finish(
     let user = store::users::find(&mut tx, user).await?.ok_or_else(gone)?;
     let (mut tx, factor) = match take(env, tx, &user, code, device, origin).await {
         Err(Error::App(error)) if error.code == "wrong_code" && attempts >= ATTEMPTS => return Err(gone()),
-        taken => taken?,
+        // There is one field, and the form as a whole says it.
+        Err(Error::App(mut error)) if error.code == "wrong_code" => {
+            error.fields.clear();
+            error.message.push('.');
+            return Err(error.into());
+        }
+        done => done?,
     };
     if !store::sign_in_steps::delete(&mut tx, &hash).await? {
         return Err(gone());
@@ -80,6 +87,8 @@ pub async fn finish(
         .target("user", user.id, &user.email)
         .with("second_factor", factor.as_str());
     accounts::note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;
+    let known = device.is_some_and(|cookie| accounts::is_device_of(env, cookie, user.id));
+    notices::signed_in(env, &mut tx, &user, known, 0, origin).await?;
     let org = accounts::org_in_view(&mut tx, &user).await?;
     tx.commit().await?;
     Ok(accounts::signed_in(env, user.id, org))

@@ -11,6 +11,7 @@ use crate::{
     authz::Principal,
     change::{Change, Event},
     connections,
+    mail::{self, letters},
     request::Origin,
 };
 
@@ -76,6 +77,10 @@ async fn tell(
     };
     store::connection_alerts::put(&mut tx, grant.org, &alert).await?;
     let connection = store::connections::find(&mut tx, grant.org, grant.connection).await?;
+    if let Some(person) = connection.as_ref().filter(|connection| !connection.user_email.is_empty()) {
+        let letter = letters::token_reused(&env.settings, &person.user_email, client_name, ended);
+        mail::notify(env, &mut tx, letter).await?;
+    }
     let data = json!({
         "connection_id": grant.connection,
         "client_id": grant.client,

@@ -24,7 +24,7 @@ use store::Tx;
 pub use self::{
     ledger::{Ledger, Reserved, Taken, WINDOW, recover},
     log::{clean, entry, list, newer},
-    recorder::{CLASSES, Record, Recorder},
+    recorder::{CLASSES, LeftOut, LeftOutBy, Record, Recorder, left_out_by},
 };
 use crate::{Env, Error, OrgActor, Result, change::Event};
 

@@ -1,14 +1,14 @@
 //! Requests as they end: noted in memory on the path of a call, written in batches by a job.
 //!
-//! What waits is bounded. When the database is away for so long that the bound is reached, lines of the log are left
-//! out and counted; usage is added up in memory and is not lost.
+//! What waits is bounded. When the database is away, or slower than requests come, for so long that the bound is reached,
+//! lines of the log are left out and counted, and why; usage is added up in memory and is not lost.
 
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -186,12 +186,61 @@ struct Waiting {
     tally: Tally,
 }
 
+/// How many requests are not in the log, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The database could not be written to.
+    pub away: u64,
+    /// It was written to, more slowly than requests came.
+    pub slow: u64,
+}
+
+impl LeftOut {
+    /// All of them.
+    pub const fn total(self) -> u64 {
+        self.away + self.slow
+    }
+}
+
+/// What a node has left out since it was first started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOutBy {
+    /// Which node.
+    pub node: String,
+    /// How many.
+    pub count: LeftOut,
+    /// When it was last noticed, Unix milliseconds.
+    pub at: i64,
+}
+
+/// The beginning of the names of the facts that say so.
+const FACT: &str = "request_log_left_out/";
+
+fn read_fact(value: &[u8]) -> Option<(LeftOut, i64)> {
+    let value: Value = serde_json::from_slice(value).ok()?;
+    Some((LeftOut { away: value["away"].as_u64()?, slow: value["slow"].as_u64()? }, value["at"].as_i64()?))
+}
+
+/// What every node has left out of the request log.
+pub async fn left_out_by(env: &Env) -> Result<Vec<LeftOutBy>> {
+    let mut tx = env.db.read().await?;
+    let facts = store::instance_facts::list(&mut tx, FACT).await?;
+    let read = facts.into_iter().filter_map(|(name, value)| {
+        let (count, at) = read_fact(&value)?;
+        Some(LeftOutBy { node: name.strip_prefix(FACT)?.to_owned(), count, at })
+    });
+    Ok(read.collect())
+}
+
 /// Where requests are noted. Noting never waits for anything but another note.
 #[derive(Debug, Default)]
 pub struct Recorder {
     waiting: Mutex<Waiting>,
-    left_out: AtomicU64,
-    told: AtomicU64,
+    /// Requests that are not in the log because the database was away, and because it was slow.
+    left_out: [AtomicU64; 2],
+    told: Mutex<LeftOut>,
+    /// Whether the last attempt to write failed.
+    failing: AtomicBool,
     /// Thresholds that are known to have been told.
     alerts: Mutex<HashMap<(OrgId, i64), Vec<u8>>>,
 }
@@ -215,13 +264,19 @@ impl Recorder {
         } else {
             waiting.tally.count(&record);
             drop(waiting);
-            self.left_out.fetch_add(1, Ordering::Relaxed);
+            self.leave_out(1);
         }
     }
 
-    /// How many requests since the start are not in the log because the database was away for too long.
-    pub fn left_out(&self) -> u64 {
-        self.left_out.load(Ordering::Relaxed)
+    fn leave_out(&self, count: u64) {
+        let why = usize::from(!self.failing.load(Ordering::Relaxed));
+        self.left_out[why].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// How many requests since the start are not in the log, and why.
+    pub fn left_out(&self) -> LeftOut {
+        let [away, slow] = &self.left_out;
+        LeftOut { away: away.load(Ordering::Relaxed), slow: slow.load(Ordering::Relaxed) }
     }
 
     /// Requests that wait to be written.
@@ -235,13 +290,7 @@ impl Recorder {
 
     /// Writes what was noted. What cannot be written waits for the next time.
     pub async fn flush(&self, env: &Env) -> Result<()> {
-        let left_out = self.left_out();
-        if self.told.swap(left_out, Ordering::Relaxed) != left_out {
-            tracing::warn!(
-                requests = left_out,
-                "requests were left out of the log: the database was away for too long"
-            );
-        }
+        self.tell_left_out(env).await;
         let (records, tally) = {
             let mut waiting = self.waiting();
             (core::mem::take(&mut waiting.records), core::mem::take(&mut waiting.tally))
@@ -260,10 +309,12 @@ impl Recorder {
         let used = match write(env, &records, &whole).await {
             Ok(used) => used,
             Err(error) => {
+                self.failing.store(true, Ordering::Relaxed);
                 self.put_back(records, kept);
                 return Err(error);
             }
         };
+        self.failing.store(false, Ordering::Relaxed);
         for (org, month, used, plane) in used {
             self.tell_thresholds(env, org, month, used, &plane).await?;
         }
@@ -279,10 +330,40 @@ impl Recorder {
         while waiting.records.len() > MOST_WAITING {
             if let Some(record) = waiting.records.pop_front() {
                 waiting.tally.count(&record);
-                self.left_out.fetch_add(1, Ordering::Relaxed);
+                self.leave_out(1);
             }
         }
         waiting.tally.merge(tally);
+    }
+
+    /// Tells the operator what was left out, once it is over: in the log, and for `gatehouse doctor`.
+    async fn tell_left_out(&self, env: &Env) {
+        let (now, told) = (self.left_out(), *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        if now == told || self.waiting_now() > MOST_WAITING / 2 {
+            return;
+        }
+        let new = LeftOut { away: now.away - told.away, slow: now.slow - told.slow };
+        let written = async {
+            let name = format!("{FACT}{}", env.settings.node);
+            let mut tx = env.db.write().await?;
+            let before = store::instance_facts::find(&mut tx, &name).await?;
+            let before =
+                before.and_then(|value| read_fact(&value)).map(|(count, _)| count).unwrap_or_default();
+            let (away, slow) = (before.away + new.away, before.slow + new.slow);
+            let value = json!({"away": away, "slow": slow, "at": env.now()}).to_string();
+            store::instance_facts::put(&mut tx, &name, value.as_bytes()).await?;
+            tx.commit().await
+        };
+        // What could not be told now is told the next time.
+        if written.await.is_ok() {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            tracing::warn!(
+                requests = new.total(),
+                database_away = new.away,
+                database_slow = new.slow,
+                "requests were left out of the request log; usage and quotas counted them"
+            );
+        }
     }
 
     /// Tells that a part of the quota is used up: once per threshold and month, whichever node notices (RLM-05).

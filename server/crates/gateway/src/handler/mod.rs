@@ -242,13 +242,12 @@ async fn authenticate(
 ) -> Result<Caller, RpcError> {
     let started = Instant::now();
     let presented = auth::presented(&head.headers, head.uri.query(), &endpoint)?;
-    // Before the credential: whoever may not ask is not told whether theirs is good.
-    let ready = match inner.planes.lookup(endpoint.slug) {
-        Some(org) => inner.planes.ready(org).await.map_err(|_| unavailable())?,
-        None => None,
-    };
-    if ready.as_ref().is_some_and(|ready| !ready.plane.allowlist.admits(address(head), inner.clock.now())) {
-        return Err(ip_not_allowed());
+    // Before the credential: whoever may not ask is not told whether theirs is good. Where there is no list, a credential of
+    // the wrong form ends without a look at the organisation.
+    if let Some(org) = inner.planes.restricted(endpoint.slug)
+        && let Some(ready) = inner.planes.ready(org).await.map_err(|_| unavailable())?
+    {
+        check_address(inner, &ready, head)?;
     }
     let in_query = match presented {
         Presented::Nothing => return Err(endpoint.missing()),
@@ -270,7 +269,11 @@ async fn authenticate(
         Some(_) => None,
         None => Some(Credential::read(&presented, &endpoint, tokens).await.map_err(refused)?),
     };
+    let org = inner.planes.lookup(endpoint.slug).ok_or_else(invalid)?;
+    let ready = inner.planes.ready(org).await.map_err(|_| unavailable())?;
     let ready = ready.ok_or_else(invalid)?;
+    // Again: what is known of lists may be half a second old, a snapshot is not.
+    check_address(inner, &ready, head)?;
     let credential = match (read, foreign) {
         (None, Some(token)) => Credential::judge(&ready, inner.judge.as_ref(), token, endpoint).await?,
         (read, _) => read.ok_or_else(invalid)?,
@@ -291,13 +294,17 @@ async fn authenticate(
     Ok(Caller { inner: Arc::clone(inner), ready, access, credential, trace })
 }
 
-fn ip_not_allowed() -> RpcError {
-    RpcError::new(
+/// Refuses an address that the organisation's list does not have (IPA-03).
+fn check_address(inner: &Inner, ready: &Ready, head: &request::Parts) -> Result<(), RpcError> {
+    if ready.plane.allowlist.admits(address(head), inner.clock.now()) {
+        return Ok(());
+    }
+    Err(RpcError::new(
         StatusCode::FORBIDDEN,
         code::FORBIDDEN,
         "This organisation can be reached from certain addresses only, and yours is none of them.",
     )
-    .word("ip_not_allowed")
+    .word("ip_not_allowed"))
 }
 
 fn suspended() -> RpcError {

@@ -244,6 +244,9 @@ async fn ups_09_a_list_of_ten_has_the_nine_that_are_there() {
     }
 }
 
+/// Calls of a dead server.
+const MANY: usize = 10_000;
+
 #[tokio::test]
 async fn d09_ten_thousand_calls_of_a_dead_server_cost_little_and_nobody_else() {
     let router = Router::new().fallback(|request: Request| async move {
@@ -258,8 +261,7 @@ async fn d09_ten_thousand_calls_of_a_dead_server_cost_little_and_nobody_else() {
         let body = json!({"jsonrpc":"2.0","id":message["id"],"result":result}).to_string();
         ([(header::CONTENT_TYPE, "application/json")], body).into_response()
     });
-    // As large as anybody may set it, so that every one of them is in flight.
-    const MANY: usize = 10_000;
+    // The limits are as large, so that every one of them is in flight.
     let patience = UpstreamSettings { concurrency: MANY, waiting: MANY, ..UpstreamSettings::default() };
     let bench = Bench::over_with(Arc::new(InProcess(router)), patience, |settings| {
         (settings.calls_per_key, settings.calls_per_org) = (2 * MANY, 2 * MANY);

@@ -83,14 +83,13 @@ impl Drop for Dropped {
     }
 }
 
-fn event(message: &Value) -> Result<Bytes, std::convert::Infallible> {
-    Ok(format!("event: message\ndata: {message}\n\n").into())
+fn event(message: &Value) -> Bytes {
+    format!("event: message\ndata: {message}\n\n").into()
 }
 
-fn events(
-    events: impl futures_util::Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static,
-) -> Response {
-    ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
+fn events(events: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> Response {
+    let body = Body::from_stream(events.map(Ok::<_, std::convert::Infallible>));
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
 }
 
 fn whole(body: &Value) -> Response {
@@ -152,9 +151,9 @@ fn call(server: &Server, body: &Value, session: &str) -> Response {
             let guard = Dropped(server.clone());
             let rest = stream::once(async move {
                 guard.0.0.go.notified().await;
-                let both = [event(&second).unwrap(), event(&text(&id, "at last")).unwrap()].concat();
+                let both = [event(&second), event(&text(&id, "at last"))].concat();
                 drop(guard);
-                Ok(Bytes::from(both))
+                Bytes::from(both)
             });
             events(stream::iter([event(&first)]).chain(rest))
         }

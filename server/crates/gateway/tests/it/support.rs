@@ -258,6 +258,12 @@ impl Directory for FakeDirectory {
         Box::pin(async move { found })
     }
 
+    fn restricted(&self, slug: &str) -> Option<OrgId> {
+        let planes = self.planes.lock().unwrap();
+        let plane = planes.get(self.slugs.get(slug)?)?;
+        (*plane.allowlist != domain::allowlist::Allowlist::default()).then_some(plane.org)
+    }
+
     fn lookup(&self, slug: &str) -> Option<OrgId> {
         self.lookups.fetch_add(1, Ordering::Relaxed);
         self.slugs.get(slug).copied()
