@@ -21,7 +21,7 @@ async function required(revision) {
   return [...list.matchAll(/^ {2}- (\S+)$/gm)].map(([, name]) => name);
 }
 
-async function run(revision, folder, env) {
+async function run(revision, names, folder, env) {
   const out = path.join(folder, `client-${revision}`);
   await fs.rm(out, { recursive: true, force: true });
   const command = `${process.execPath} ${path.join(here, 'driver.mjs')}`;
@@ -30,10 +30,8 @@ async function run(revision, folder, env) {
   const child = spawn(node, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH, ...env } });
   let log = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (part) => { log += part; });
-  const timer = setTimeout(() => child.kill('SIGKILL'), 600_000);
-  await new Promise((done) => { child.on('close', done); });
-  clearTimeout(timer);
-  await fs.writeFile(path.join(folder, `client-${revision}.log`), log);
+  const timer = setTimeout(() => child.kill('SIGKILL'), 300_000);
+  const closed = new Promise((done) => { child.on('close', done); });
   const scenarios = new Map();
   const walk = async (at) => {
     for (const entry of await fs.readdir(at, { withFileTypes: true }).catch(() => [])) {
@@ -41,10 +39,28 @@ async function run(revision, folder, env) {
       if (entry.isDirectory()) await walk(inner);
       if (entry.name !== 'checks.json') continue;
       const name = path.relative(out, at).replace(/^client-/, '').replace(/-\d{4}-\d\d-\d\dT.*$/, '');
-      scenarios.set(name, JSON.parse(await fs.readFile(inner, 'utf8')));
+      try {
+        scenarios.set(name, JSON.parse(await fs.readFile(inner, 'utf8')));
+      } catch {
+        // It is being written.
+      }
     }
   };
+  // The suite waits for the connections of its servers, and a gateway keeps the streams of its sessions open: once all is
+  // written there is nothing more to wait for.
+  for (let ended = false; !ended;) {
+    ended = await Promise.race([closed.then(() => true), new Promise((done) => { setTimeout(done, 1000, false); })]);
+    await walk(out);
+    if (names.every((name) => scenarios.has(name))) {
+      await new Promise((done) => { setTimeout(done, 2000); });
+      break;
+    }
+  }
+  child.kill('SIGKILL');
+  clearTimeout(timer);
+  await closed;
   await walk(out);
+  await fs.writeFile(path.join(folder, `client-${revision}.log`), log);
   return scenarios;
 }
 
@@ -56,7 +72,7 @@ export async function clientSide({ gateway, work }) {
   for (const revision of Object.keys(REQUIRED)) {
     const names = await required(revision);
     if (names.length !== REQUIRED[revision]) problems.push(`${revision}: ${names.length} client scenarios are required, not ${REQUIRED[revision]}`);
-    const scenarios = await run(revision, work, { GATEWAY: gateway.url, GATEWAY_KEY: key, GATEWAY_COOKIE: cookie });
+    const scenarios = await run(revision, names, work, { GATEWAY: gateway.url, GATEWAY_KEY: key, GATEWAY_COOKIE: cookie });
     let clean = 0;
     let checks = 0;
     const warned = [];
