@@ -55,6 +55,7 @@ impl Server {
             "pid" => text(process::id().to_string()),
             "can" => text(self.can.lock().unwrap().to_string()),
             "environment" => {
+                #[expect(clippy::disallowed_methods, reason = "what it was given is what the test is about")]
                 let mut names: Vec<_> = env::vars().map(|(name, value)| format!("{name}={value}")).collect();
                 names.sort();
                 text(names.join("\n"))
@@ -62,7 +63,7 @@ impl Server {
             "folder" => text(env::current_dir().unwrap().display().to_string()),
             "crash" => process::exit(3),
             "hang" => {
-                thread::sleep(Duration::from_secs(600));
+                thread::sleep(Duration::from_mins(10));
                 text("late")
             }
             "slow" => {
@@ -82,7 +83,7 @@ impl Server {
             "huge" => text("x".repeat(usize::try_from(number("mib")).unwrap() << 20)),
             "endless" => {
                 let mut out = io::stdout().lock();
-                while out.write_all(&[b'x'; 64 << 10]).is_ok() {}
+                while out.write_all(&vec![b'x'; 64 << 10]).is_ok() {}
                 process::exit(0)
             }
             "flood" => {
@@ -96,6 +97,10 @@ impl Server {
                 text(taken.iter().map(|byte| u64::from(*byte)).sum::<u64>().to_string())
             }
             "child" => {
+                #[expect(
+                    clippy::zombie_processes,
+                    reason = "it shall outlive this one, unless somebody ends it"
+                )]
                 let child = Command::new("sleep").arg("600").spawn().unwrap();
                 text(child.id().to_string())
             }

@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(lines.len(), LINES);
         assert_eq!(lines.last().unwrap().text, "line 99999");
         for _ in 0..100 {
-            log.push(0, false, &[b'x'; 1 << 20]);
+            log.push(0, false, &vec![b'x'; 1 << 20]);
         }
         let lines = log.read(&[]);
         assert!(lines.iter().map(|line| line.text.len()).sum::<usize>() <= BYTES);
