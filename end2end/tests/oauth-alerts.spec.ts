@@ -35,10 +35,12 @@ async function replayed(page: Page, gatehouse: Gatehouse, name: string) {
     code_challenge: crypto.createHash('sha256').update(verifier).digest('base64url'), code_challenge_method: 'S256',
   });
   await open(page, gatehouse, `/oauth/authorize?${asked}`);
-  // Nobody listens there: the address is all that is wanted.
-  const back = page.waitForRequest((request) => request.url().startsWith(REDIRECT));
+  // Nobody listens there: the address is all that is wanted. The browser is answered all the same, because the page of an
+  // error that it shows otherwise may come in the way of the next one.
+  await page.route((url) => url.href.startsWith(REDIRECT), (route) => route.fulfill({ contentType: 'text/plain', body: 'Back at the client' }));
   await page.getByRole('button', { name: 'Allow' }).click();
-  const code = new URL((await back).url()).searchParams.get('code')!;
+  await page.waitForURL((url) => url.href.startsWith(REDIRECT));
+  const code = new URL(page.url()).searchParams.get('code')!;
   const client = { client_id };
   const first = await token(gatehouse, { ...client, grant_type: 'authorization_code', code, code_verifier: verifier, redirect_uri: REDIRECT });
   const refresh = (refresh_token: string) => token(gatehouse, { ...client, grant_type: 'refresh_token', refresh_token });
