@@ -45,7 +45,8 @@ site: setup ## what the browser loads, in target/site
 sizes: site ## what a visitor downloads, against the budgets
 	@node scripts/sizes.mjs target/site
 
-check: setup-test lint native ## the quick subset: formatting, lints, native tests
+check: setup-test lint ## the quick subset: formatting, lints, native tests on SQLite
+	@scripts/native-tests.sh --quick
 
 test: setup-test lint native sizes build end2end conformance ## everything
 
