@@ -57,6 +57,26 @@ export async function expectAccessible(page: Page): Promise<void> {
   }
 }
 
+/** No findings, and nothing wider than the window, at both widths; with pictures where GATEHOUSE_TEST_PICTURES names a folder. */
+export async function expectFits(page: Page, name: string): Promise<void> {
+  const scripts = test.info().project.use.javaScriptEnabled !== false;
+  for (const width of [1440, 390]) {
+    await page.setViewportSize({ width, height: 900 });
+    if (!scripts) continue;
+    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    expect(wider, `${name} at ${width}`).toBeLessThanOrEqual(0);
+    await expectAccessible(page);
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+      if (process.env.GATEHOUSE_TEST_PICTURES) {
+        await page.screenshot({ path: `${process.env.GATEHOUSE_TEST_PICTURES}/${name}-${width}-${colorScheme}.png`, fullPage: true });
+      }
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+  await page.setViewportSize({ width: 1440, height: 900 });
+}
+
 /** Waits until the page is hydrated, which starts only when the browser is idle; at once without scripts. */
 export async function hydrated(page: Page): Promise<void> {
   if (test.info().project.use.javaScriptEnabled === false) return;

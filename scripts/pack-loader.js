@@ -18,11 +18,9 @@ function wasmStart(module, imports) {
   });
 }
 async function wasmLoad(file) {
-  const imports = { __wasm_split: wasmCore.exports };
-  const arriving = WebAssembly.compileStreaming(fetch(new URL(file, import.meta.url)));
-  const shared = wasmStart(wasmCore.module, imports);
-  const page = await arriving;
-  await Promise.all([...shared, ...wasmStart(page, imports)]);
+  const imports = { __wasm_split: wasmCore };
+  const page = await WebAssembly.compileStreaming(fetch(new URL(file, import.meta.url)));
+  await Promise.all(wasmStart(page, imports));
   await WebAssembly.instantiate(page, imports);
 }
 function wasmPage(name) {
@@ -38,7 +36,7 @@ function wasmPage(name) {
       // So that it can be tried again.
       if (loading === mine) loading = undefined;
     }
-    wasmCore.exports.__indirect_function_table.get(callback)(data, success);
+    wasmCore.__indirect_function_table.get(callback)(data, success);
   };
 }
 const wasmPages = {__PAGES__};

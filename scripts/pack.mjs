@@ -50,7 +50,7 @@ function withChunks(file, list) {
   return Buffer.concat([read(file), Buffer.from([0]), leb(section.length), section]);
 }
 
-/** The site when these chunks go with the core. */
+/** The site when these chunks go with the core: the core as long as it is only weighed, before they are merged. */
 function site(common) {
   const files = pages.map(({ file, chunks }) => [file, withChunks(file, chunks.filter((c) => !common.has(c)))]);
   return new Map([['gatehouse', withChunks('gatehouse', chunks.filter((c) => common.has(c)))], ...files]);
@@ -68,8 +68,8 @@ function lightest(most) {
   const worth = (chunk) => users.get(chunk).reduce((sum, p) => sum + Math.min(over(p), light.get(chunk)), 0) / light.get(chunk);
   for (;;) {
     const rest = chunks.filter((c) => !common.has(c)).map((c) => [worth(c), light.get(c), c]);
-    const [most, , chunk] = rest.reduce((x, y) => (y[0] - x[0] || y[1] - x[1]) > 0 ? y : x, [0, 0, '']);
-    if (most === 0) break;
+    const [gain, , chunk] = rest.reduce((x, y) => (y[0] - x[0] || y[1] - x[1]) > 0 ? y : x, [0, 0, '']);
+    if (gain === 0) break;
     common.add(chunk);
     move(chunk, -1);
   }
@@ -212,7 +212,7 @@ function patch(what, pattern, by) {
 const quoted = `"\\./${linker.replaceAll('.', '\\.')}"`;
 patch('import of the loaders', new RegExp(`(?:import\\*as [\\w$]+ from${quoted};)+`, 'g'), '');
 patch('use of the loaders', new RegExp(`${quoted}:[\\w$]+(?:,${quoted}:[\\w$]+)*`, 'g'), `"./${linker}":wasmPages`);
-patch('start of the core', /(function [\w$]+\(([\w$]+),([\w$]+)\)\{return )([\w$]+=\2\.exports,)/g, '$1wasmCore={exports:$2.exports,module:$3},$4');
+patch('start of the core', /(function [\w$]+\(([\w$]+),([\w$]+)\)\{return )([\w$]+=\2\.exports,)/g, '$1wasmCore=$2.exports,$4');
 js += loader;
 
 // What the core imports and exports is named by hashes, which no compression makes smaller: here by numbers, on both sides.

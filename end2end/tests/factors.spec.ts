@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto';
 
 import type { Page } from '@playwright/test';
 
-import { expect, expectAccessible, hydrated, test } from '../fixtures';
+import { expect, expectFits, hydrated, test } from '../fixtures';
 import { type Gatehouse, startGatehouse } from '../processes';
 
 const PASSWORD = 'correct horse battery staple 9';
@@ -61,32 +61,13 @@ async function confirmIfAsked(page: Page) {
   await expect(heading).toBeHidden();
 }
 
-/** No findings, and nothing wider than the window. */
-async function fits(page: Page, name: string) {
-  if (test.info().project.use.javaScriptEnabled === false) return;
-  for (const width of [1440, 390]) {
-    await page.setViewportSize({ width, height: 900 });
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    expect(wider, `${name} at ${width}`).toBeLessThanOrEqual(0);
-    await expectAccessible(page);
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-      if (process.env.GATEHOUSE_TEST_PICTURES) {
-        await page.screenshot({ path: `${process.env.GATEHOUSE_TEST_PICTURES}/${name}-${width}-${colorScheme}.png`, fullPage: true });
-      }
-    }
-  }
-  await page.emulateMedia({ colorScheme: 'light' });
-  await page.setViewportSize({ width: 1440, height: 900 });
-}
-
 /** Sets an app up; answers with its secret and the backup codes. */
 async function enrol(page: Page, pictures: boolean): Promise<[string, string[]]> {
   await page.getByRole('button', { name: 'Turn on two-factor authentication' }).click();
   await expect(page.getByRole('img', { name: 'QR code with the setup key below' })).toBeVisible();
   const secret = (await page.getByLabel('setup key', { exact: true }).innerText()).trim();
   expect(secret.replaceAll(' ', '')).toMatch(/^[A-Z2-7]{32}$/);
-  if (pictures) await fits(page, 'two-factor-scan');
+  if (pictures) await expectFits(page, 'two-factor-scan');
   await page.getByLabel('Code', { exact: true }).fill('000000');
   await page.getByRole('button', { name: 'Turn on', exact: true }).click();
   await expect(page.getByRole('alert')).toContainText('not the code that your app shows');
@@ -95,7 +76,7 @@ async function enrol(page: Page, pictures: boolean): Promise<[string, string[]]>
   await expect(page.getByRole('heading', { name: 'Your backup codes' })).toBeVisible();
   const codes = await page.locator('.backup-codes code').allInnerTexts();
   expect(codes).toHaveLength(10);
-  if (pictures) await fits(page, 'two-factor-codes');
+  if (pictures) await expectFits(page, 'two-factor-codes');
   return [secret, codes];
 }
 
@@ -105,22 +86,22 @@ test('an app is set up, and from then on logging in takes a code', async ({ page
   await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
   await expect(page.getByText('Turn on two-factor authentication').first()).toBeVisible();
   await open(page, '/profile/security/two-factor');
-  await fits(page, 'two-factor-off');
+  await expectFits(page, 'two-factor-off');
   const [secret, codes] = await enrol(page, true);
   await page.getByRole('link', { name: 'I have saved them' }).click();
   await expect(page.getByText('10 of 10 left')).toBeVisible();
   await hydrated(page);
   await expect(page.getByText(codes[0])).toHaveCount(0);
-  await fits(page, 'two-factor-on');
+  await expectFits(page, 'two-factor-on');
 
   await page.context().clearCookies();
   await logIn(page, 'ada@example.com');
   await expect(page.getByRole('heading', { level: 1, name: 'Enter your code' })).toBeVisible();
-  await fits(page, 'sign-in-code');
+  await expectFits(page, 'sign-in-code');
   await page.getByLabel('Code', { exact: true }).fill('000000');
   await page.getByRole('button', { name: 'Log in', exact: true }).click();
   await expect(page.getByRole('alert')).toContainText('This code is not right');
-  await fits(page, 'sign-in-code-wrong');
+  await expectFits(page, 'sign-in-code-wrong');
   // The code of this half minute set the app up; that of the next one counts already.
   await page.getByLabel('Code', { exact: true }).fill(code(secret, 1));
   await page.getByRole('button', { name: 'Log in', exact: true }).click();
@@ -150,7 +131,7 @@ test('a PIN is set, and asked for before a key is deleted', async ({ page }) => 
   await logInWhole(page);
   await open(page, '/settings/security');
   await confirmIfAsked(page);
-  await fits(page, 'security');
+  await expectFits(page, 'security');
   await page.getByRole('button', { name: 'Turn PIN protection on' }).click();
   await expect(page.getByRole('button', { name: 'Turn PIN protection on' })).toBeHidden();
   await open(page, '/settings/api-keys');
@@ -159,7 +140,7 @@ test('a PIN is set, and asked for before a key is deleted', async ({ page }) => 
   await page.getByRole('link', { name: 'Set your PIN' }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'PIN' })).toBeVisible();
   await hydrated(page);
-  await fits(page, 'pin');
+  await expectFits(page, 'pin');
   await page.getByLabel('New PIN', { exact: true }).fill('123456');
   await page.getByLabel('New PIN once more').fill('123456');
   await page.getByRole('button', { name: 'Set PIN' }).click();
@@ -177,7 +158,7 @@ test('a PIN is set, and asked for before a key is deleted', async ({ page }) => 
   await page.getByRole('button', { name: 'Delete key' }).click();
   await expect(page.getByRole('alert')).toContainText('This is not your PIN');
   await expect(page.getByLabel('Your PIN')).toHaveValue(/^(705318)?$/);
-  await fits(page, 'delete-with-pin');
+  await expectFits(page, 'delete-with-pin');
   await page.getByLabel('Your PIN').fill(PIN);
   await page.getByRole('button', { name: 'Delete key' }).click();
   await expect(page.getByText('API key deleted.')).toBeVisible();
@@ -198,7 +179,7 @@ test('an organisation requires a second factor, and a member is led to setting o
 
   await open(bob, '/connectors');
   await expect(bob.getByRole('heading', { level: 2, name: 'Set up a second factor' })).toBeVisible();
-  await fits(bob, 'mfa-required');
+  await expectFits(bob, 'mfa-required');
   await bob.getByRole('link', { name: 'Set it up' }).click();
   await expect(bob.getByText('Acme requires a second factor')).toBeVisible();
   await hydrated(bob);
@@ -214,7 +195,7 @@ test('the allowlist is tried, kept and stopped', async ({ page }) => {
   await logInWhole(page);
   await open(page, '/settings/security/allowlist');
   await expect(page.getByText('No ranges yet')).toBeVisible();
-  await fits(page, 'allowlist-empty');
+  await expectFits(page, 'allowlist-empty');
   await page.getByLabel('Address or range').fill('10.0.0.5/8');
   await page.getByRole('button', { name: 'Add range' }).click();
   await expect(page.getByRole('alert')).toContainText('Did you mean 10.0.0.0/8?');
@@ -224,14 +205,14 @@ test('the allowlist is tried, kept and stopped', async ({ page }) => {
   await expect(page.getByText('IP allowlist saved.')).toBeVisible();
   await expect(page.getByText('You would lock yourself out')).toBeVisible();
   await hydrated(page);
-  await fits(page, 'allowlist-outside');
+  await expectFits(page, 'allowlist-outside');
   // One's own address is offered.
   await expect(page.getByLabel('Address or range')).toHaveValue(/^(127\.0\.0\.1|::1)$/);
   await page.getByRole('button', { name: 'Add range' }).click();
   await expect(page.getByText('In a range')).toBeVisible();
   await page.getByRole('button', { name: 'Enforce it on trial' }).click();
   await expect(page.getByRole('button', { name: 'Keep it' })).toBeVisible();
-  await fits(page, 'allowlist-trial');
+  await expectFits(page, 'allowlist-trial');
   await page.getByRole('button', { name: 'Keep it' }).click();
   await expect(page.getByText('Kept.')).toBeVisible();
   await page.getByLabel('Your PIN').fill(PIN);

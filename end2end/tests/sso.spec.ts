@@ -1,5 +1,5 @@
 // The organisation's own identity provider, from its issuer to a refused token; and the connection doctor.
-import { expect, expectAccessible, hydrated, test } from '../fixtures';
+import { expect, expectFits, hydrated, test } from '../fixtures';
 import { type Gatehouse, type Provider, startGatehouse, startProvider } from '../processes';
 
 const PASSWORD = 'correct horse battery staple 9';
@@ -43,33 +43,13 @@ async function call(url: string, token?: string, agent = 'e2e/1') {
   return (await fetch(`${url}/mcp/acme`, { method: 'POST', headers, body })).status;
 }
 
-/** No findings, and nothing wider than the window. */
-async function fits(page: import('@playwright/test').Page, name: string) {
-  const scripts = test.info().project.use.javaScriptEnabled !== false;
-  for (const width of [1440, 390]) {
-    await page.setViewportSize({ width, height: 900 });
-    if (!scripts) continue;
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    expect(wider, `${name} at ${width}`).toBeLessThanOrEqual(0);
-    await expectAccessible(page);
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-      if (process.env.GATEHOUSE_TEST_PICTURES) {
-        await page.screenshot({ path: `${process.env.GATEHOUSE_TEST_PICTURES}/${name}-${width}-${colorScheme}.png`, fullPage: true });
-      }
-    }
-  }
-  await page.emulateMedia({ colorScheme: 'light' });
-  await page.setViewportSize({ width: 1440, height: 900 });
-}
-
 test('a provider is found, saved, tested, used, switched off and deleted', async ({ page }) => {
   test.setTimeout(240_000);
   const audience = `${gatehouse.url}/mcp/acme`;
   await logIn(page, gatehouse.url, 'ada@example.com');
   await page.goto(`${gatehouse.url}/settings/sso`);
   await hydrated(page);
-  await fits(page, 'sso-new');
+  await expectFits(page, 'sso-new');
   await expect(page.getByLabel('Audience', { exact: true })).toHaveValue(audience);
 
   await page.getByLabel('Issuer', { exact: true }).fill(`${provider.issuer}/`);
@@ -95,7 +75,7 @@ test('a provider is found, saved, tested, used, switched off and deleted', async
   await page.getByRole('button', { name: 'Test token' }).click();
   await expect(page.getByText('This token is refused')).toBeVisible();
   await expect(page.getByText('Failed: Audience (aud)')).toBeVisible();
-  await fits(page, 'sso-tested');
+  await expectFits(page, 'sso-tested');
 
   await page.getByRole('button', { name: 'Switch off the identity provider' }).click();
   await expect(page.getByText('Identity provider switched off')).toBeVisible();
@@ -117,7 +97,7 @@ test('a viewer reads it, and a plan without it says so', async ({ page }) => {
   await page.goto(`${gatehouse.url}/settings/sso`);
   await expect(page.getByText('Included in the plan Enterprise')).toBeVisible();
   await hydrated(page);
-  await fits(page, 'sso-plan');
+  await expectFits(page, 'sso-plan');
 });
 
 test('deleting asks first', async ({ page }) => {
@@ -146,5 +126,5 @@ test('the doctor tells of attempts and tests the way here', async ({ page }) => 
   await page.getByRole('button', { name: 'Run self-test' }).click();
   await expect(page.getByText('Clients can find their way here')).toBeVisible();
   await expect(page.getByText('Passed: Ask the authorization endpoint')).toBeVisible();
-  await fits(page, 'doctor');
+  await expectFits(page, 'doctor');
 });

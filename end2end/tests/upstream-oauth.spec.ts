@@ -1,6 +1,6 @@
 // A connector whose server wants OAuth, which is another Gatehouse: from the first refusal to a call, once for the
 // organisation and by each member.
-import { expect, expectAccessible, hydrated, test } from '../fixtures';
+import { expect, expectFits, hydrated, test } from '../fixtures';
 import { type Everything, type Gatehouse, startEverything, startGatehouse } from '../processes';
 
 const PASSWORD = 'correct horse battery staple 9';
@@ -31,26 +31,6 @@ async function logIn(page: Page) {
   await page.getByRole('button', { name: 'Log in' }).click();
 }
 
-/** No findings, and nothing wider than the window. */
-async function fits(page: Page, name: string) {
-  const scripts = test.info().project.use.javaScriptEnabled !== false;
-  for (const width of [1440, 390]) {
-    await page.setViewportSize({ width, height: 900 });
-    if (!scripts) continue;
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    expect(wider, `${name} at ${width}`).toBeLessThanOrEqual(0);
-    await expectAccessible(page);
-    for (const colorScheme of ['light', 'dark'] as const) {
-      await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-      if (process.env.GATEHOUSE_TEST_PICTURES) {
-        await page.screenshot({ path: `${process.env.GATEHOUSE_TEST_PICTURES}/${name}-${width}-${colorScheme}.png`, fullPage: true });
-      }
-    }
-  }
-  await page.emulateMedia({ colorScheme: 'light' });
-  await page.setViewportSize({ width: 1440, height: 900 });
-}
-
 /** What a tool call with a key comes to. */
 async function call(key: string) {
   const headers = { 'Content-Type': 'application/json', 'X-API-Key': key };
@@ -73,22 +53,22 @@ test('a server that wants a sign-in is added, authorised, called and disconnecte
   await page.getByLabel('URL', { exact: true }).fill(`${behind.url}/mcp/beta`);
   await page.getByRole('button', { name: 'Add connector' }).click();
   await expect(page.getByText('This server wants a sign-in')).toBeVisible();
-  await fits(page, 'connector-wants-sign-in');
+  await expectFits(page, 'connector-wants-sign-in');
   await page.getByRole('button', { name: 'Add it and set up the sign-in' }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Credentials' })).toBeVisible();
   await hydrated(page);
-  await fits(page, 'credentials-static');
+  await expectFits(page, 'credentials-static');
 
   await page.getByLabel('OAuth sign-in, once for the organisation').check();
   await page.getByRole('button', { name: 'Save credentials' }).click();
   await expect(page.getByText('Credentials saved.')).toBeVisible();
   await expect(page.getByText('Not authorised')).toBeVisible();
   await hydrated(page);
-  await fits(page, 'credentials-not-authorised');
+  await expectFits(page, 'credentials-not-authorised');
   await page.getByRole('button', { name: 'Authorise Beta' }).click();
   const out = page.getByRole('link', { name: /^Continue to 127\.0\.0\.1/ });
   await expect(out).toBeVisible();
-  await fits(page, 'credentials-on-the-way');
+  await expectFits(page, 'credentials-on-the-way');
   await out.click();
 
   await expect(page).toHaveURL(new RegExp(`^${behind.url}`));
@@ -99,7 +79,7 @@ test('a server that wants a sign-in is added, authorised, called and disconnecte
   await page.getByRole('button', { name: 'Allow' }).click();
   await expect(page.getByText('Authorised. Calls work from now on.')).toBeVisible();
   await hydrated(page);
-  await fits(page, 'credentials-authorised');
+  await expectFits(page, 'credentials-authorised');
 
   const { key } = await front.cliJson<{ key: string }>(['api-key', 'create', '--org', 'acme', '--name', test.info().project.name]);
   await expect.poll(() => call(key)).toContain('through both');
@@ -107,7 +87,7 @@ test('a server that wants a sign-in is added, authorised, called and disconnecte
   await page.getByRole('link', { name: 'Disconnect Beta' }).click();
   await expect(page.getByText('Disconnect from this server?')).toBeVisible();
   await hydrated(page);
-  await fits(page, 'credentials-disconnect');
+  await expectFits(page, 'credentials-disconnect');
   await page.getByRole('button', { name: 'Disconnect', exact: true }).click();
   await expect(page.getByText('Disconnected. The tokens are erased.')).toBeVisible();
   await expect.poll(() => call(key)).toContain('upstream_needs_authorization');
@@ -121,7 +101,7 @@ test('a server that wants a sign-in is added, authorised, called and disconnecte
   await page.getByRole('link', { name: 'Authorise yours' }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'My authorisations' })).toBeVisible();
   await hydrated(page);
-  await fits(page, 'authorisations-none');
+  await expectFits(page, 'authorisations-none');
   await page.getByRole('button', { name: 'Authorise Beta' }).click();
   await page.getByRole('link', { name: /^Continue to 127\.0\.0\.1/ }).click();
   await expect(page.getByRole('button', { name: 'Allow' })).toBeVisible();
@@ -130,10 +110,10 @@ test('a server that wants a sign-in is added, authorised, called and disconnecte
   await expect(page.getByText('Authorised. Calls work from now on.')).toBeVisible();
   await expect(page.getByRole('button', { name: 'Authorise again Beta' })).toBeVisible();
   await hydrated(page);
-  await fits(page, 'authorisations');
+  await expectFits(page, 'authorisations');
   await page.getByRole('link', { name: 'Remove your authorisation of Beta' }).click();
   await hydrated(page);
-  await fits(page, 'authorisations-remove');
+  await expectFits(page, 'authorisations-remove');
   await page.getByRole('button', { name: 'Remove authorisation' }).click();
   await expect(page.getByText('Authorisation removed. Your tokens are erased.')).toBeVisible();
 });

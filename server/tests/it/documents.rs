@@ -11,23 +11,14 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    },
-};
 
 use crate::{
     oauth::{authorize, code_for, redeem, text},
-    support::TestApp,
+    support::{
+        TestApp,
+        tls::{AUTHORITY, acceptor},
+    },
 };
-
-const AUTHORITY: &[u8] = include_bytes!("fixtures/authority.pem");
-const CERTIFICATE: &[u8] = include_bytes!("fixtures/localhost.pem");
-/// Of a certificate for `localhost` that nothing but these tests trusts.
-const KEY: &[u8] = include_bytes!("fixtures/localhost.key.pem");
 
 /// A server of one document over TLS, and what it answers.
 struct Documents {
@@ -39,14 +30,7 @@ impl Documents {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}/client.json", listener.local_addr().unwrap().port());
-        let config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(CERTIFICATE).unwrap()],
-                PrivateKeyDer::from_pem_slice(KEY).unwrap(),
-            )
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor();
         let document = Arc::new(Mutex::new(json!({})));
         let answered = Arc::clone(&document);
         tokio::spawn(async move {

@@ -9,34 +9,12 @@ use domain::{
 use model::{Role, links::Delivery};
 use secrecy::SecretString;
 use store::Kind;
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        ServerConfig,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    },
-};
 
 use crate::support::{
     TestApp,
     smtp::{Receiver, Security},
+    tls::{AUTHORITY, acceptor},
 };
-
-const AUTHORITY: &[u8] = include_bytes!("fixtures/authority.pem");
-const CERTIFICATE: &[u8] = include_bytes!("fixtures/localhost.pem");
-/// Of a certificate for `localhost` that nothing but these tests trusts.
-const KEY: &[u8] = include_bytes!("fixtures/localhost.key.pem");
-
-fn acceptor() -> TlsAcceptor {
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from_pem_slice(CERTIFICATE).unwrap()],
-            PrivateKeyDer::from_pem_slice(KEY).unwrap(),
-        )
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
-}
 
 async fn app(url: &str, extra_ca_pem: Option<Vec<u8>>) -> TestApp {
     let smtp = Smtp::new(&SmtpSettings {

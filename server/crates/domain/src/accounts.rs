@@ -136,11 +136,9 @@ fn setup_link_used() -> Error {
 }
 
 /// Joins the errors of several fields into one, so that a person sees all at once.
-fn joined(errors: impl IntoIterator<Item = Option<AppError>>) -> Error {
-    let mut errors = errors.into_iter().flatten();
-    let Some(mut first) = errors.next() else { return Error::Internal("no error to tell".into()) };
-    first.fields.extend(errors.flat_map(|error| error.fields));
-    first.into()
+pub(crate) fn joined(errors: impl IntoIterator<Item = Option<AppError>>) -> Error {
+    let error = errors.into_iter().flatten().reduce(AppError::and);
+    error.map_or_else(|| Error::Internal("no error to tell".into()), Into::into)
 }
 
 pub(crate) fn check_password(

@@ -222,7 +222,9 @@ impl Passwords {
         let permit = self.running.clone().acquire_owned().await.map_err(|_| Busy)?;
         let done = task::spawn_blocking(move || {
             let done = work();
-            drop((permit, place));
+            // The place first: whoever gets the permit finds it free.
+            drop(place);
+            drop(permit);
             done
         });
         match done.await {

@@ -126,14 +126,6 @@ fn used_up() -> Error {
     error.into()
 }
 
-/// What an attempt finds before the PIN is looked at.
-enum Attempt {
-    /// It is looked at.
-    Open(Pin),
-    /// It is not; why.
-    Closed(Error),
-}
-
 /// Counts an attempt before the PIN is looked at, so that of many at once no more than allowed are (PIN-03).
 fn begin(pin: &mut Pin, now: i64) -> core::result::Result<(), Error> {
     if pin.locked_until > now {
@@ -205,18 +197,16 @@ async fn verify(
         store::org_security::lock_pin(&mut tx, org, user).await?;
         let found = store::org_security::find_pin(&mut tx, org, user).await?;
         let mut pin = found.ok_or_else(|| required("Set your PIN first"))?;
-        match begin(&mut pin, now) {
-            Ok(()) => {
-                store::org_security::put_pin(&mut tx, org, user, &pin).await?;
-                tx.commit().await?;
-                Attempt::Open(pin)
-            }
-            Err(why) => Attempt::Closed(why),
+        let attempt = begin(&mut pin, now);
+        if attempt.is_ok() {
+            store::org_security::put_pin(&mut tx, org, user, &pin).await?;
+            tx.commit().await?;
         }
+        attempt.map(|()| pin)
     };
     let pin = match attempt {
-        Attempt::Open(pin) => pin,
-        Attempt::Closed(why) => {
+        Ok(pin) => pin,
+        Err(why) => {
             // As long as a look would have taken.
             matches(env, org, user, None, given).await?;
             return Err(why);

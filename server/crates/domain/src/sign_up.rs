@@ -8,7 +8,7 @@ use store::Tx;
 
 use crate::{
     Env, Error, Result,
-    accounts::{MAX_NAME, SignIn, check_password, device_cookie},
+    accounts::{MAX_NAME, SignIn, check_password, device_cookie, joined},
     authz::Principal,
     change::Event,
     mail::{self, Letter, Wanted, letters},
@@ -88,9 +88,7 @@ pub async fn complete(env: &Env, origin: &Origin, token: &str, input: &NewAccoun
     let (name, org_name, slug) = match (name, password, org_name, slug) {
         (Ok(name), Ok(()), Ok(org_name), Ok(slug)) => (name, org_name, slug),
         (name, password, org_name, slug) => {
-            let flaws = [name.err(), password.err(), org_name.err(), slug.err()];
-            let error = flaws.into_iter().flatten().reduce(AppError::and);
-            return Err(error.map_or_else(|| Error::Internal("no error to tell".into()), Into::into));
+            return Err(joined([name.err(), password.err(), org_name.err(), slug.err()]));
         }
     };
     let hash = env.passwords.hash(env.rng.as_ref(), input.password).await?;

@@ -1,6 +1,7 @@
 //! `TestApp`: the whole router on a throwaway database, with a clock that is moved, and browsers with cookies.
 
 pub(crate) mod smtp;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc};

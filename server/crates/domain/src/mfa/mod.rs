@@ -271,13 +271,10 @@ pub async fn turn_off(ctx: &RequestContext, password: &str, code: &str) -> Resul
         store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?
     };
     if password.is_empty() || code.trim().is_empty() {
-        let missing = [("password", password, "Enter your password"), ("code", code.trim(), "Enter a code")];
-        let missing = missing.into_iter().filter(|(_, text, _)| text.is_empty());
-        let missing = missing.map(|(field, _, words)| AppError::field(field, "required", words));
-        return Err(missing
-            .reduce(AppError::and)
-            .unwrap_or_else(|| AppError::field("code", "required", ""))
-            .into());
+        let asked = [("password", password, "Enter your password"), ("code", code.trim(), "Enter a code")];
+        return Err(accounts::joined(asked.map(|(field, text, words)| {
+            text.is_empty().then(|| AppError::field(field, "required", words))
+        })));
     }
     step_up::check_password(ctx, &user, password).await?;
     let tx = env.db.write().await?;

@@ -4,14 +4,12 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use http::StatusCode;
-use tokio::time::Instant;
 
 use super::{
     Call, CallEvent, CallStream, HttpUpstream, Method, Question, Reply, Session, UpstreamError,
     http::{Era, essence},
-    stream::Cancel,
 };
-use crate::mcp::{asks::Asks, json, sse::Decoder};
+use crate::mcp::{asks::Asks, json};
 
 /// What is to be told of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,27 +164,9 @@ impl HttpUpstream {
             return Ok(None);
         }
         let id = upstream.ids.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(Listener(Box::new(CallStream {
-            upstream: Arc::clone(upstream),
-            agreed: Some(Arc::clone(agreed)),
-            body: response.into_body(),
-            decoder: Decoder::new(upstream.settings.max_bytes),
-            patience: upstream.settings.patience(None),
-            deadline: Instant::now(),
-            last: Instant::now(),
-            id: id.to_string(),
-            progress: None,
-            level: None,
-            asked: 0,
-            asks,
-            completions: false,
-            listening: true,
-            open: None,
-            cancel: Cancel::default(),
-            broken: None,
-            side: None,
-            early: None,
-            ticket: None,
-        }))))
+        let patience = upstream.settings.patience(None);
+        let mut stream = upstream.stream(Some(agreed), id, patience, response.into_body());
+        (stream.asks, stream.listening) = (asks, true);
+        Ok(Some(Listener(Box::new(stream))))
     }
 }

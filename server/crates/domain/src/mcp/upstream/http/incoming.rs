@@ -74,7 +74,7 @@ pub(super) async fn read_all(mut body: BodyStream, cap: usize) -> Result<Bytes, 
 
 impl Inner {
     /// A call that is answered with this stream.
-    pub(super) fn stream(
+    pub(in crate::mcp::upstream) fn stream(
         self: &Arc<Self>,
         agreed: Option<&Arc<Agreed>>,
         id: u64,
