@@ -4,7 +4,10 @@
 //! that a person's sessions can be listed and ended. Time is the injected clock's.
 
 use async_trait::async_trait;
-use domain::{Env, request::SignedIn};
+use domain::{
+    Env,
+    request::{BySso, SignedIn},
+};
 use model::{OrgId, SessionId, UserId};
 use sha2::{Digest as _, Sha256};
 use store::sessions::Session as Row;
@@ -27,6 +30,9 @@ const SID: &str = "sid";
 const CREATED: &str = "created";
 const ADDRESS: &str = "address";
 const AGENT: &str = "agent";
+/// By whose provider it was begun, and whether that says that a second factor was shown.
+const SSO: &str = "sso";
+const SSO_FACTOR: &str = "sso_factor";
 /// In what is loaded, never in what is stored: the session gets a new identifier now.
 const RENEW: &str = "renew";
 
@@ -67,6 +73,7 @@ impl Sessions {
             expires_at: created_at + LONGEST,
             in_view: text(ORG).parse().ok(),
             renew: false,
+            sso_org: text(SSO).parse().ok(),
         })
     }
 }
@@ -157,7 +164,10 @@ pub async fn signed_in(
     let user: Option<UserId> = session.get(USER).await?;
     let sid: Option<SessionId> = session.get(SID).await?;
     let org: Option<OrgId> = session.get(ORG).await?;
-    Ok(user.zip(sid).map(|(user, session)| SignedIn { session, user, org }))
+    let sso: Option<OrgId> = session.get(SSO).await?;
+    let second_factor = session.get(SSO_FACTOR).await? == Some(true);
+    let sso = sso.map(|org| BySso { org, second_factor });
+    Ok(user.zip(sid).map(|(user, session)| SignedIn { session, user, org, sso }))
 }
 
 /// Makes the session a signed-in one, under a new identifier (SES-02).
@@ -165,7 +175,7 @@ pub async fn begin(
     session: &Session,
     env: &Env,
     user: UserId,
-    org: Option<OrgId>,
+    (org, sso): (Option<OrgId>, Option<BySso>),
     address: &str,
     agent: &str,
 ) -> core::result::Result<(), tower_sessions::session::Error> {
@@ -176,6 +186,10 @@ pub async fn begin(
     session.insert(CREATED, env.now()).await?;
     session.insert(ADDRESS, address).await?;
     session.insert(AGENT, agent).await?;
+    if let Some(sso) = sso {
+        session.insert(SSO, sso.org).await?;
+        session.insert(SSO_FACTOR, sso.second_factor).await?;
+    }
     set_org(session, org).await
 }
 

@@ -10,6 +10,7 @@ pub mod allowlist;
 pub mod api_keys;
 pub mod audit;
 pub mod connectors;
+pub mod cookies;
 pub mod credentials;
 pub mod doctor;
 pub mod error;
@@ -25,6 +26,7 @@ pub mod playground;
 pub mod scope;
 pub mod slug;
 pub mod sso;
+pub mod sso_login;
 pub mod team;
 pub mod text;
 
@@ -32,7 +34,7 @@ pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
     ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, SessionId,
-    UserId,
+    SsoDomainId, UserId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};

@@ -11,7 +11,7 @@ use crate::{
     change::{Event, note},
     mfa, notices,
     orgs::{self, NewOrg},
-    request::{Origin, RequestContext},
+    request::{BySso, Origin, RequestContext},
     throttle,
 };
 
@@ -109,7 +109,7 @@ pub async fn complete_setup(
             .map_err(at_org_slug)?;
     change.record(&Event::new("auth.setup_completed").target("user", user, &email)).await?;
     change.commit(event).await?;
-    Ok(SignIn { user, org: Some(org.id), device: device_cookie(env, user) })
+    Ok(signed_in(env, user, Some(org.id)))
 }
 
 /// In the set-up form the field of the slug has another name.
@@ -233,6 +233,8 @@ pub struct SignIn {
     pub org: Option<OrgId>,
     /// The value of the cookie that lets this browser keep its own count of failures (PWD-06).
     pub device: String,
+    /// By whose provider; `None` by password.
+    pub sso: Option<BySso>,
 }
 
 /// What a right password leads to.
@@ -269,7 +271,7 @@ pub async fn sign_in(
         }
     };
     let mut tx = env.db.write().await?;
-    let event = Event::new("auth.signed_in");
+    let event = Event::new("auth.signed_in").with("method", "password");
     let Some(user) = user.as_ref().filter(|_| verified.ok) else {
         // The address may be a password typed into the wrong field, so an unknown one is not written down.
         let by = &Principal::System;
@@ -316,7 +318,7 @@ pub async fn sign_in(
 
 /// A sign-in of somebody who has shown all that is asked of them.
 pub(crate) fn signed_in(env: &Env, user: UserId, org: Option<OrgId>) -> SignIn {
-    SignIn { user, org, device: device_cookie(env, user) }
+    SignIn { user, org, device: device_cookie(env, user), sso: None }
 }
 
 /// The organisation that a new session opens.

@@ -8,7 +8,7 @@ use store::Tx;
 
 use crate::{
     Env, Error, Result,
-    accounts::{MAX_NAME, SignIn, check_password, device_cookie, joined},
+    accounts::{MAX_NAME, SignIn, check_password, joined, signed_in},
     authz::Principal,
     change::Event,
     mail::{self, Letter, Wanted, letters},
@@ -108,5 +108,5 @@ pub async fn complete(env: &Env, origin: &Origin, token: &str, input: &NewAccoun
         orgs::insert(env, tx, new, principal, origin.clone()).await.map_err(crate::accounts::at_org_slug)?;
     change.record(&Event::new("auth.user_created").target("user", user, &email)).await?;
     change.commit(event).await?;
-    Ok(SignIn { user, org: Some(org.id), device: device_cookie(env, user) })
+    Ok(signed_in(env, user, Some(org.id)))
 }

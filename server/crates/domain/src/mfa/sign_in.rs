@@ -1,6 +1,6 @@
 //! The second step of logging in: a challenge of its own, bound to the password step and to the browser (MFA-03).
 
-use model::{AppError, ErrorKind};
+use model::{AppError, ErrorKind, OrgId};
 use sha2::{Digest as _, Sha256};
 use store::{Tx, users::User};
 
@@ -9,9 +9,9 @@ use crate::{
     Env, Error, Result,
     accounts::{self, SignIn},
     authz::Principal,
-    change::Event,
+    change::{Event, note},
     notices,
-    request::{Origin, RequestContext},
+    request::{BySso, Origin, RequestContext},
 };
 
 /// How long the second step may take, milliseconds.
@@ -38,6 +38,13 @@ pub async fn begin(env: &Env, tx: &mut Tx, user: &User) -> Result<String> {
     let token = env.token();
     store::sign_in_steps::delete_expired(tx, now).await?;
     store::sign_in_steps::insert(tx, &hashed(&token), user.id, now + WITHIN).await?;
+    Ok(token)
+}
+
+/// The same for somebody whom an organisation's provider vouched for, but without a second factor of its own.
+pub(crate) async fn begin_by_sso(env: &Env, tx: &mut Tx, user: &User, org: OrgId) -> Result<String> {
+    let token = begin(env, tx, user).await?;
+    store::sso::set_step_org(tx, &hashed(&token), org).await?;
     Ok(token)
 }
 
@@ -79,17 +86,26 @@ pub async fn finish(
         }
         done => done?,
     };
+    let sso = store::sso::find_step_org(&mut tx, &hash).await?;
     if !store::sign_in_steps::delete(&mut tx, &hash).await? {
         return Err(gone());
     }
     let by = Principal::User { id: user.id, name: user.name.clone() };
     let event = Event::new("auth.signed_in")
         .target("user", user.id, &user.email)
+        .with("method", if sso.is_some() { "sso" } else { "password" })
         .with("second_factor", factor.as_str());
-    accounts::note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;
+    match sso {
+        Some(org) => note(env, &mut tx, &[org], &by, origin, &event, "ok").await?,
+        None => accounts::note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?,
+    }
     let known = device.is_some_and(|cookie| accounts::is_device_of(env, cookie, user.id));
     notices::signed_in(env, &mut tx, &user, known, 0, origin).await?;
-    let org = accounts::org_in_view(&mut tx, &user).await?;
+    let org = match sso {
+        Some(org) => Some(org),
+        None => accounts::org_in_view(&mut tx, &user).await?,
+    };
     tx.commit().await?;
-    Ok(accounts::signed_in(env, user.id, org))
+    let sso = sso.map(|org| BySso { org, second_factor: false });
+    Ok(SignIn { sso, ..accounts::signed_in(env, user.id, org) })
 }
