@@ -3,7 +3,9 @@
 
 mod allowlist;
 mod audit;
+mod audit_stream;
 mod clients;
+mod completeness;
 mod csrf_and_headers;
 mod doctor;
 mod documents;

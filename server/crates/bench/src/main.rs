@@ -5,7 +5,8 @@
 //! asserts a time; every reply is checked.
 //!
 //! `bench run --gatehouse FILE [--postgres URL] [--quick]` is what `make bench` calls, `bench soak --gatehouse FILE
-//! [--postgres URL] [--minutes N]` what `make soak` does. They start the others themselves.
+//! [--postgres URL] [--minutes N]` what `make soak` does; `bench audit` is the part about the audit log alone, of `--rows N`
+//! events. They start the others themselves.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -15,6 +16,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
+mod audit;
 mod calls;
 mod floor;
 mod load;
@@ -54,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) flood: usize,
     /// Minutes of the soak.
     pub(crate) minutes: f64,
+    /// Events of the audit log.
+    pub(crate) rows: i64,
 }
 
 impl Plan {
@@ -67,6 +71,7 @@ impl Plan {
             tokens: 4000,
             flood: 5000,
             minutes: 60.0,
+            rows: 1_000_000,
         };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -74,7 +79,9 @@ impl Plan {
                 "--gatehouse" => plan.gatehouse = value()?.into(),
                 "--postgres" => plan.postgres = Some(value()?),
                 "--minutes" => plan.minutes = value()?.parse()?,
+                "--rows" => plan.rows = value()?.parse()?,
                 "--quick" => {
+                    plan.rows = 20_000;
                     (plan.rounds, plan.calls) = (2, [100, 400, 400]);
                     (plan.steady, plan.tokens, plan.flood) = (3, 100, 200);
                 }
@@ -105,11 +112,16 @@ async fn main() -> ExitCode {
             Ok(plan) => soak(&plan).await,
             Err(why) => Err(why),
         },
+        Some("audit") => match Plan::read(arguments) {
+            Ok(plan) => audit::figures(&plan).await,
+            Err(why) => Err(why),
+        },
         Some("run") => match Plan::read(arguments) {
             Ok(plan) => run(&plan).await,
             Err(why) => Err(why),
         },
-        _ => Err("bench run|soak --gatehouse FILE [--postgres URL] [--quick] [--minutes N]".into()),
+        _ => Err("bench run|audit|soak --gatehouse FILE [--postgres URL] [--quick] [--rows N] [--minutes N]"
+            .into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -145,8 +157,9 @@ async fn run(plan: &Plan) -> Done {
     oauth::verification(plan, &gatehouse, &keys).await?;
     oauth::without_database(&place, &gatehouse, &keys).await?;
     oauth::token_endpoint(plan, &gatehouse, &keys).await?;
-    println!("resident {:.1} MiB after all of it", gatehouse.server.resident()?);
-    Ok(())
+    println!("resident {:.1} MiB after all of it\n", gatehouse.server.resident()?);
+    drop(gatehouse);
+    audit::figures(plan).await
 }
 
 async fn soak(plan: &Plan) -> Done {

@@ -12,13 +12,13 @@ use store::{Tx, invitations::Invitation as Row};
 
 use crate::{
     Env, Error, OrgActor, Result,
-    accounts::{MAX_NAME, SignIn, check_password, device_cookie},
+    accounts::{MAX_NAME, SignIn, check_password, signed_in},
     authz::{self, Principal},
     both,
     change::{Change, Event},
     mail::{self, Wanted, letters},
     one_time,
-    request::{Origin, RequestContext},
+    request::{AuthMethod, Origin, RequestContext},
     throttle,
 };
 
@@ -347,11 +347,11 @@ pub async fn accept_as_new(
         done => done?,
     }
     let principal = Principal::User { id: user, name };
-    let mut change = Change::within(env, tx, row.org, principal, origin.clone());
+    let mut change = Change::within(env, tx, row.org, principal, origin.shown(AuthMethod::Link));
     change.record(&Event::new("auth.user_created").target("user", user, &row.email)).await?;
     let event = join(env, &mut change, &row, user, &row.email).await?;
     change.commit(event).await?;
-    Ok(SignIn { user, org: Some(row.org), device: device_cookie(env, user) })
+    Ok(signed_in(env, user, Some(row.org), AuthMethod::Link))
 }
 
 fn has_account() -> Error {

@@ -38,6 +38,7 @@ pub mod password;
 pub mod pin;
 pub mod playground;
 pub mod recovery;
+pub mod refusals;
 pub mod request;
 pub mod sealer;
 pub mod sessions;

@@ -352,6 +352,7 @@ impl TestEnv {
                 address: Some("203.0.113.7".parse().expect("an address")),
                 user_agent: Some("test".to_owned()),
                 request_id: "request".to_owned(),
+                auth: crate::request::Auth::default(),
             },
             session: Arc::new(NoSession),
             form_token: "form-token".to_owned(),
@@ -365,7 +366,12 @@ impl TestEnv {
 struct NoSession;
 
 impl SessionControl for NoSession {
-    fn begin(&self, _: UserId, _: Option<OrgId>) -> futures_util::future::BoxFuture<'_, crate::Result<()>> {
+    fn begin(
+        &self,
+        _: UserId,
+        _: Option<OrgId>,
+        _: crate::request::AuthMethod,
+    ) -> futures_util::future::BoxFuture<'_, crate::Result<()>> {
         Box::pin(async { Ok(()) })
     }
 

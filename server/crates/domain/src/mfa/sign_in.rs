@@ -11,7 +11,7 @@ use crate::{
     authz::Principal,
     change::Event,
     notices,
-    request::{Origin, RequestContext},
+    request::{AuthMethod, Origin, RequestContext},
 };
 
 /// How long the second step may take, milliseconds.
@@ -69,6 +69,7 @@ pub async fn finish(
     let step = store::sign_in_steps::attempt(&mut tx, &hash, env.now(), ATTEMPTS).await?;
     let (user, attempts) = step.ok_or_else(gone)?;
     let user = store::users::find(&mut tx, user).await?.ok_or_else(gone)?;
+    let origin = &origin.shown(AuthMethod::Password);
     let (mut tx, factor) = match take(env, tx, &user, code, device, origin).await {
         Err(Error::App(error)) if error.code == "wrong_code" && attempts >= ATTEMPTS => return Err(gone()),
         // There is one field, and the form as a whole says it.
@@ -83,6 +84,7 @@ pub async fn finish(
         return Err(gone());
     }
     let by = Principal::User { id: user.id, name: user.name.clone() };
+    let origin = &origin.shown(AuthMethod::PasswordAndCode);
     let event = Event::new("auth.signed_in")
         .target("user", user.id, &user.email)
         .with("second_factor", factor.as_str());
@@ -91,5 +93,5 @@ pub async fn finish(
     notices::signed_in(env, &mut tx, &user, known, 0, origin).await?;
     let org = accounts::org_in_view(&mut tx, &user).await?;
     tx.commit().await?;
-    Ok(accounts::signed_in(env, user.id, org))
+    Ok(accounts::signed_in(env, user.id, org, AuthMethod::PasswordAndCode))
 }
