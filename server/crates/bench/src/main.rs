@@ -4,9 +4,9 @@
 //! that does a gateway's own work (`work`), the load, and the arithmetic. Must not know: anything of Gatehouse but its command line, its settings and its wire. Nothing here
 //! asserts a time; every reply is checked.
 //!
-//! `bench run --gatehouse FILE [--postgres URL] [--quick]` is what `make bench` calls, `bench soak --gatehouse FILE
-//! [--postgres URL] [--minutes N]` what `make soak` does; `bench audit` is the part about the audit log alone, of `--rows N`
-//! events. They start the others themselves.
+//! `bench run --gatehouse FILE [--postgres URL] [--quick]` and `bench memory --gatehouse FILE [--orgs N] [--streams N]` are
+//! what `make bench` calls, `bench soak --gatehouse FILE [--postgres URL] [--minutes N]` what `make soak` does; `bench audit`
+//! is the part about the audit log alone, of `--rows N` events. They start the others themselves.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -21,6 +21,7 @@ mod calls;
 mod floor;
 mod load;
 mod machine;
+mod memory;
 mod oauth;
 mod soak;
 mod stats;
@@ -58,6 +59,10 @@ pub(crate) struct Plan {
     pub(crate) minutes: f64,
     /// Events of the audit log.
     pub(crate) rows: i64,
+    /// Organisations whose memory is looked at.
+    pub(crate) orgs: usize,
+    /// Streams that are open at once.
+    pub(crate) streams: usize,
 }
 
 impl Plan {
@@ -72,6 +77,8 @@ impl Plan {
             flood: 5000,
             minutes: 60.0,
             rows: 1_000_000,
+            orgs: 50,
+            streams: 10_000,
         };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -80,8 +87,11 @@ impl Plan {
                 "--postgres" => plan.postgres = Some(value()?),
                 "--minutes" => plan.minutes = value()?.parse()?,
                 "--rows" => plan.rows = value()?.parse()?,
+                "--orgs" => plan.orgs = value()?.parse()?,
+                "--streams" => plan.streams = value()?.parse()?,
                 "--quick" => {
                     plan.rows = 20_000;
+                    (plan.orgs, plan.streams) = (4, 200);
                     (plan.rounds, plan.calls) = (2, [100, 400, 400]);
                     (plan.steady, plan.tokens, plan.flood) = (3, 100, 200);
                 }
@@ -116,11 +126,15 @@ async fn main() -> ExitCode {
             Ok(plan) => audit::figures(&plan).await,
             Err(why) => Err(why),
         },
+        Some("memory") => match Plan::read(arguments) {
+            Ok(plan) => memory::memory(&plan).await,
+            Err(why) => Err(why),
+        },
         Some("run") => match Plan::read(arguments) {
             Ok(plan) => run(&plan).await,
             Err(why) => Err(why),
         },
-        _ => Err("bench run|audit|soak --gatehouse FILE [--postgres URL] [--quick] [--rows N] [--minutes N]"
+        _ => Err("bench run|audit|memory|soak --gatehouse FILE [--postgres URL] [--quick] [--rows N] [--minutes N] [--orgs N] [--streams N]"
             .into()),
     };
     match done {
