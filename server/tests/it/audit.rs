@@ -124,6 +124,43 @@ async fn aud_01_an_event_says_who_how_and_from_where() {
     assert!(table.text.contains(&format!("\"password\",\"{session}\"")));
 }
 
+/// Everything that every log says.
+async fn whole_log(app: &TestApp, org: model::OrgId) -> String {
+    let mut tx = app.test.env.db.read().await.unwrap();
+    let mut text = String::new();
+    for chain in [None, Some(org)] {
+        for row in store::audit_chain::list_after(&mut tx, chain, 0, 10_000).await.unwrap() {
+            text.push_str(&format!("{row:?}\n"));
+        }
+    }
+    text
+}
+
+#[tokio::test]
+async fn aud_08_what_a_tool_was_given_and_answered_is_in_no_audit_event() {
+    const CANARY: &str = "canary-3f9c1b";
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    domain::connectors::add_demo(&app.test.env, &acme.actor().await).await.unwrap();
+    let key = app.key(&acme, model::api_keys::KeyScope::All).await.secret;
+    // By an agent, and by a person in the playground; also where it goes wrong.
+    for (tool, argument) in [("demo__echo", "text"), ("demo__nothing", "text"), ("demo__echo", "unknown")] {
+        let params = serde_json::json!({"name": tool, "arguments": {argument: CANARY}});
+        let answer = app.rpc("/mcp/acme", &key, "tools/call", params).await;
+        assert!(
+            answer.text.contains(CANARY) || tool != "demo__echo" || argument != "text",
+            "{}",
+            answer.text
+        );
+    }
+    let mut browser = app.signed_in(&acme).await;
+    let fields = [("tool", "demo/echo"), ("names[0]", "text"), ("args[0]", CANARY)];
+    let played = browser.post("/api/run_tool", &fields).await;
+    assert!(played.text.contains(CANARY), "{}", played.text);
+    let log = whole_log(&app, acme.org_id()).await;
+    assert!(log.contains("mcp.created") && !log.contains(CANARY), "{log}");
+}
+
 #[tokio::test]
 async fn ses_06_an_export_is_not_made_for_another_site() {
     let app = TestApp::new(Kind::Sqlite).await;

@@ -6,6 +6,7 @@ mod audit;
 mod audit_stream;
 mod clients;
 mod completeness;
+mod completeness_cli;
 mod csrf_and_headers;
 mod doctor;
 mod documents;

@@ -91,7 +91,7 @@ fn state(stream: &AuditStream, now: i64, test: Form<TestAuditStream>, may: bool)
     };
     let error = stream.last_error.clone().map(|(why, at)| {
         let next = stream.next_at.map(|at| view! { " Next attempt " <Time at=at now=now /> "." }.erase());
-        view! { <Fact term="Last error">{why} " " <Time at=at now=now /> "." {next}</Fact> }.erase()
+        view! { <Fact term="Last error"><Time at=at now=now /> ": " {why} {next}</Fact> }.erase()
     });
     let skipped = (stream.skipped > 0).then(|| {
         let skipped = stream.skipped;
@@ -100,7 +100,7 @@ fn state(stream: &AuditStream, now: i64, test: Form<TestAuditStream>, may: bool)
     });
     let outcome = move || {
         test.ok().get().map(|outcome| match outcome {
-            Ok(()) => view! { <Callout tone=Tone::Ok title="The receiver took the test event" /> }.erase(),
+            Ok(()) => view! { <Callout tone=Tone::Ok title="The receiver took the test event"><p>"It is no event of this log."</p></Callout> }.erase(),
             Err(why) => {
                 view! { <Callout tone=Tone::Bad title="The test event was not taken"><p>{why}</p></Callout> }
                     .erase()

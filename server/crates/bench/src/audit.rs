@@ -104,20 +104,18 @@ enum Hands {
 
 impl Hands {
     async fn on(place: &Place) -> Done<Self> {
-        Ok(match place.postgres() {
-            Some(url) => Self::Postgres(sqlx::PgConnection::connect(url).await?),
-            None => {
-                let url = format!("sqlite:{}", place.file().display());
-                Self::Sqlite(sqlx::SqliteConnection::connect(&url).await?)
-            }
-        })
+        if let Some(url) = place.postgres() {
+            return Ok(Self::Postgres(sqlx::PgConnection::connect(url).await?));
+        }
+        let url = format!("sqlite:{}", place.file().display());
+        Ok(Self::Sqlite(sqlx::SqliteConnection::connect(&url).await?))
     }
 
     async fn run(&mut self, sql: &str) -> Done {
         let sql = sqlx::AssertSqlSafe(sql.to_owned());
         match self {
-            Self::Sqlite(one) => drop(sqlx::raw_sql(sql).execute(one).await?),
-            Self::Postgres(one) => drop(sqlx::raw_sql(sql).execute(one).await?),
+            Self::Sqlite(one) => sqlx::raw_sql(sql).execute(one).await.map(|_| ())?,
+            Self::Postgres(one) => sqlx::raw_sql(sql).execute(one).await.map(|_| ())?,
         }
         Ok(())
     }
@@ -320,7 +318,7 @@ async fn export(gatehouse: &Gatehouse, browser: &mut Browser, made_in: &str, for
     let mut body = answer.into_body();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
-            lines += data.iter().filter(|b| **b == b'\n').count();
+            lines += data.split(|b| *b == b'\n').count() - 1;
             bytes += data.len();
         }
         if looked.elapsed() > Duration::from_millis(50) {

@@ -429,7 +429,7 @@ env_test!(aud_06_exports_hold_every_wanted_event_once_and_no_formula, |t| async 
     assert!(seqs.windows(2).all(|pair| pair[0] == pair[1] + 1), "each once, the newest first");
     assert_eq!(seqs.last(), Some(&1));
     assert!(
-        rows.iter().all(|row| row["occurred_at"].as_str().unwrap().ends_with('Z') && row["version"] == 1)
+        rows.iter().all(|row| row["occurred_at"].as_str().unwrap().ends_with('Z') && row["version"] == 2)
     );
     let csv = export(&t, &acme, &AuditQuery::default(), Format::Csv).await;
     assert!(csv.starts_with("seq,id,occurred_at,action,"));

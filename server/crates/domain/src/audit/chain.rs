@@ -298,6 +298,8 @@ pub async fn take_checkpoints(env: &Env) -> Result<()> {
 /// since, at most `most` of them, and marks with a signed checkpoint where the chain begins now. The last event always
 /// stays. How many went.
 pub(super) async fn cut(env: &Env, org: OrgId, before: i64, most: i64) -> Result<u64> {
+    // The key that signs is there before: making one is a write, and would wait for this one.
+    env.keys.signer(env).await?;
     let mut tx = env.db.write().await?;
     store::orgs::lock(&mut tx, org).await?;
     let key = ChainKey::get(env, &mut tx).await?;
