@@ -116,6 +116,8 @@ pub const FUNCTIONS: &[Function] = &[
     Function { name: "revoke_own_connection", does: Does::ForPerson(&["connection.revoked"]), pin: true },
     // Organisation and its security.
     org("update_org", &["settings.updated"]),
+    guarded("change_plan", &["billing.plan_changed"]),
+    guarded("delete_org", &["org.deleted"]),
     org("set_require_mfa", &["settings.security_updated"]),
     guarded("set_pin_protection", &["settings.security_updated"]),
     org("set_session_timeout", &["settings.security_updated"]),

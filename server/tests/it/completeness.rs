@@ -530,6 +530,15 @@ async fn beginning(called: &Arc<Called>) {
     walk.well(&mut new, "finish_sign_up", &fields).await;
 }
 
+/// The end of an organisation: its own log goes with it, so the instance's says it.
+async fn end(walk: &mut Walk<'_>) {
+    let gone = walk.app.org("gone").await;
+    let mut walk = Walk::new(walk.app, &gone, &walk.called).await;
+    let mut owner = walk.app.signed_in(&gone).await;
+    walk.call(&mut owner, "change_plan", &[("plan", "team")]).await;
+    walk.call(&mut owner, "delete_org", &[("confirm", "gone"), ("password", PASSWORD)]).await;
+}
+
 /// What needs a fresh proof, and what asks for a second factor of everybody.
 async fn security(walk: &mut Walk<'_>, owner: &mut Browser<'_>) {
     // The refusals come first: what is on afterwards would be the reason for them.
@@ -611,6 +620,7 @@ async fn walk() {
     part(&called, "stream", stream(w, o)).await;
     part(&called, "team", team(w, o, &member)).await;
     part(&called, "security", security(w, o)).await;
+    part(&called, "end", end(w)).await;
     part(&called, "account", account(w, &member)).await;
     for report in domain::audit::verify_all(&app.test.env, None).await.unwrap() {
         assert_eq!(report.broken, None, "{report:?}");
