@@ -243,7 +243,7 @@ async fn pin_04_protected_acts_ask_for_the_pin_through_every_path() {
         ("turn_off_allowlist", "/settings/security/allowlist".into(), vec![]),
         ("remove_pin", PIN.into(), vec![]),
         ("change_plan", "/settings/plan".into(), vec![("plan", "team")]),
-        ("delete_org", "/settings".into(), vec![("confirm", "acme"), ("password", PASSWORD)]),
+        ("delete_org", "/settings/danger".into(), vec![("confirm", "acme"), ("password", PASSWORD)]),
     ];
     // Those that say of themselves that they ask for it, and no other.
     let tried: BTreeSet<&str> = acts.iter().map(|(function, ..)| *function).collect();

@@ -1,6 +1,7 @@
 //! Server functions of the API keys and of the agent helper.
 
 #![expect(missing_docs, reason = "the fields that #[server] makes are the arguments")]
+#![expect(clippy::too_many_arguments, reason = "a form's fields are its function's arguments")]
 
 use leptos::prelude::*;
 use model::{
