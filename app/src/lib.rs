@@ -84,6 +84,8 @@ pub mod copy;
 mod erase;
 pub mod form;
 mod frame;
+#[cfg(feature = "ssr")]
+pub mod functions;
 pub mod page;
 pub mod pages;
 mod route;
@@ -105,7 +107,7 @@ use crate::{
     pages::{
         activity::{ActivityEntryPage, ActivityPage, ActivitySettingsPage},
         api_keys::{ApiKeysPage, ConnectAgentPage, DeleteApiKeyPage, EditApiKeyPage, NewApiKeyPage},
-        audit::{AuditEventPage, AuditPage},
+        audit::{AuditEventPage, AuditPage, AuditStreamPage},
         auth::{AskPage, LinkPage, NewOrgPage, SetupPage, SignInPage},
         connections::{
             ConnectionsPage, HowToConnectPage, OwnConnectionsPage, RegenerateConnectionPage,
@@ -228,6 +230,7 @@ const PAGES: &[(&str, PageCode)] = &[
     ("/settings/security", lazy::<SecurityPage>()),
     ("/settings/security/allowlist", lazy::<AllowlistPage>()),
     ("/settings/audit", lazy::<AuditPage>()),
+    ("/settings/audit/stream", lazy::<AuditStreamPage>()),
     ("/settings/audit/:id", lazy::<AuditEventPage>()),
     ("/profile", lazy::<ProfilePage>()),
     ("/profile/account", lazy::<AccountPage>()),

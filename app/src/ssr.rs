@@ -24,6 +24,7 @@ use server_fn::redirect::REDIRECT_HEADER;
 use crate::{
     App,
     form::{MADE_IN, PostOutcome, is_secret_field},
+    functions::{self, Function},
     shell,
     state::GivenError,
 };
@@ -344,12 +345,15 @@ async fn call<C>(context: C, mut parts: Parts, body: Bytes) -> Called
 where
     C: Fn() + Clone + Send + Sync + 'static,
 {
+    let mut acts = None;
     if !only_reads(parts.uri.path())
         && let Some(ctx) = parts.extensions.get_mut::<RequestContext>()
     {
         let field = parse_form(&body).into_iter().find(|(name, _)| name == MADE_IN);
         ctx.wants = Wants::Change { made_in: field.and_then(|(_, org)| org.parse().ok()) };
+        acts = Some(ctx.clone());
     }
+    let function = parts.uri.path().strip_prefix("/api/").and_then(functions::find);
     let request_id = parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone());
     let request = Request::from_parts(parts, Body::from(body));
     let response = leptos_axum::handle_server_fns_with_context(context, request).await.into_response();
@@ -363,6 +367,9 @@ where
         });
         if error.request_id.is_none() && matches!(error.kind, ErrorKind::Internal | ErrorKind::Unavailable) {
             error.request_id = request_id;
+        }
+        if let (Some(ctx), Some(action)) = (acts, function.and_then(Function::refused_as)) {
+            domain::refusals::note(&ctx, action, &error).await;
         }
         parts.status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if let Some(seconds) = error.retry_after {

@@ -239,6 +239,7 @@ test('the pages of people fit a phone, and axe finds nothing', async ({ page, br
     [page, '/team/invitations', 200],
     [page, '/team/roles', 200],
     [page, '/settings/audit', 200],
+    [page, '/settings/audit/stream', 200],
     [page, '/settings/security', 200],
     [page, '/profile', 200],
     [page, '/profile/account', 200],

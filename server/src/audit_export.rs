@@ -34,13 +34,16 @@ async fn export(State(error_page): State<ErrorPage>, request: Request<Body>) -> 
     let Ok(body) = axum::body::to_bytes(body, MAX_FORM).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    match begin(ctx, &body).await {
+    match begin(ctx.clone(), &body).await {
         Ok(export) => send(export),
         // The file cannot be asked for again by going there, so the way leads back to the log.
         Err(error) if error.kind == ErrorKind::Unauthenticated => {
             Redirect::to(&paths::sign_in_then(paths::settings_audit())).into_response()
         }
-        Err(error) => error_page(error, parts).await,
+        Err(error) => {
+            domain::refusals::note(&ctx, "audit.exported", &error).await;
+            error_page(error, parts).await
+        }
     }
 }
 

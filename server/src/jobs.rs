@@ -39,6 +39,8 @@ const WRITABLE: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(5);
 /// How often it is asked whether mails are due.
 const MAILS: Duration = Duration::from_secs(1);
+/// How often it is asked whether audit events wait to be streamed.
+const STREAMS: Duration = Duration::from_secs(1);
 /// How often it is looked whether an organisation was deleted, whose rows are to be removed (DEL-03).
 const ENDS: Duration = Duration::from_secs(2);
 /// How often old rows are cleared away.
@@ -135,6 +137,9 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     }));
     jobs.spawn(repeated("audit checkpoints", CHECKPOINTS, |w| {
         Box::pin(async move { domain::audit::take_checkpoints(&w.env).await })
+    }));
+    jobs.spawn(repeated("audit streams", STREAMS, |w| {
+        Box::pin(async move { domain::audit::stream::deliver(&w.env).await.map(drop) })
     }));
     jobs.spawn(repeated("mails", MAILS, |w| {
         Box::pin(async move { domain::mail::deliver_due(&w.env).await.map(drop) })

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use domain::{
     Env,
-    request::{BySso, SignedIn},
+    request::{Auth, AuthMethod, BySso, Origin, SignedIn},
 };
 use model::{OrgId, SessionId, UserId};
 use sha2::{Digest as _, Sha256};
@@ -33,6 +33,8 @@ const AGENT: &str = "agent";
 /// By whose provider it was begun, and whether that says that a second factor was shown.
 const SSO: &str = "sso";
 const SSO_FACTOR: &str = "sso_factor";
+/// How its person showed who they are. Sessions that an older version began do not say it.
+const METHOD: &str = "method";
 /// In what is loaded, never in what is stored: the session gets a new identifier now.
 const RENEW: &str = "renew";
 
@@ -170,22 +172,30 @@ pub async fn signed_in(
     Ok(user.zip(sid).map(|(user, session)| SignedIn { session, user, org, sso }))
 }
 
+/// How the person of this session showed who they are, with its public id as the credential (AUD-01).
+pub async fn auth(session: &Session) -> core::result::Result<Auth, tower_sessions::session::Error> {
+    let method: Option<String> = session.get(METHOD).await?;
+    let key: Option<String> = session.get(SID).await?;
+    Ok(Auth { method: method.as_deref().and_then(AuthMethod::parse), key: key.unwrap_or_default() })
+}
+
 /// Makes the session a signed-in one, under a new identifier (SES-02).
 pub async fn begin(
     session: &Session,
     env: &Env,
     user: UserId,
     (org, sso): (Option<OrgId>, Option<BySso>),
-    address: &str,
-    agent: &str,
+    origin: &Origin,
+    by: AuthMethod,
 ) -> core::result::Result<(), tower_sessions::session::Error> {
     session.clear().await;
     session.cycle_id().await?;
     session.insert(USER, user).await?;
     session.insert(SID, SessionId::from_uuid(env.uuid())).await?;
     session.insert(CREATED, env.now()).await?;
-    session.insert(ADDRESS, address).await?;
-    session.insert(AGENT, agent).await?;
+    session.insert(ADDRESS, origin.address_text()).await?;
+    session.insert(AGENT, origin.user_agent.as_deref().unwrap_or_default()).await?;
+    session.insert(METHOD, by.as_str()).await?;
     if let Some(sso) = sso {
         session.insert(SSO, sso.org).await?;
         session.insert(SSO_FACTOR, sso.second_factor).await?;

@@ -33,10 +33,11 @@ fn described(report: &Report) -> Value {
         "chain": audit_chain::name(report.chain),
         "ok": report.broken.is_none(),
         "events": report.events,
+        "versions": report.versions,
         "last_seq": report.last,
         "removed_to_seq": report.removed_to,
         "adopted_to_seq": report.adopted.map(|(seq, _)| seq),
-        "broken": report.broken.as_ref().map(|broken| json!({"seq": broken.seq, "id": broken.id, "why": broken.why})),
+        "broken": report.broken.as_ref().map(|broken| json!({"seq": broken.seq, "id": broken.id, "why": broken.why, "reads": broken.reads})),
     })
 }
 
@@ -68,6 +69,9 @@ fn print(reports: &[Report], whole: bool, output: Output) {
             Some(broken) => {
                 let id = broken.id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default();
                 println!("BROKEN  {chain}: at event {}{id}: {}", broken.seq, broken.why);
+                if let Some(reads) = &broken.reads {
+                    println!("        it reads now: {reads}");
+                }
             }
         }
     }

@@ -45,6 +45,8 @@ pub struct ApiKey {
     pub created_at: i64,
     /// Who made it, by name.
     pub created_by: String,
+    /// From where it may be used, CIDR; empty for everywhere (IPA-05).
+    pub ranges: Vec<String>,
 }
 
 impl ApiKey {
@@ -148,5 +150,7 @@ impl core::fmt::Debug for ConnectHelper {
     }
 }
 
+/// The most ranges of a key.
+pub const MAX_KEY_RANGES: usize = 20;
 /// The longest key name in characters.
 pub const MAX_NAME: usize = 64;

@@ -34,7 +34,7 @@ pub fn category_of(action: &str) -> &'static str {
         "security" | "sso" | "signing_key" | "pin" | "mfa" => "security",
         "webhook" => "webhooks",
         "domain" => "domains",
-        "export" | "audit" => "export",
+        "export" | "audit" | "audit_stream" => "export",
         "billing" | "usage" => "billing",
         _ => "other",
     }
@@ -199,6 +199,8 @@ pub struct AuditEvent {
     pub seq: i64,
     /// When, Unix microseconds.
     pub at_micros: i64,
+    /// In which version it is written; version 1 did not say how the actor had shown who they are.
+    pub version: i64,
     /// `api_key.created`.
     pub action: String,
     /// Its group, see [`CATEGORIES`].
@@ -211,6 +213,10 @@ pub struct AuditEvent {
     pub actor_id: String,
     /// The name then.
     pub actor: String,
+    /// How the actor had shown who they are: `password`, `token`, `cli`, …; empty for not at all.
+    pub auth_method: String,
+    /// The public id of the credential: of a session, a client; may be empty.
+    pub key_id: String,
     /// What it was done to.
     pub targets: Vec<AuditTarget>,
     /// What changed.

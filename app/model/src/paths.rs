@@ -243,6 +243,10 @@ pub const fn settings_plan() -> &'static str {
 pub const fn settings_audit() -> &'static str {
     "/settings/audit"
 }
+/// Where it is streamed to.
+pub const fn settings_audit_stream() -> &'static str {
+    "/settings/audit/stream"
+}
 /// One event of it.
 pub fn audit_event(id: AuditEventId) -> String {
     format!("/settings/audit/{id}")

@@ -10,7 +10,7 @@ use axum::{
 };
 use domain::{
     Env, Error,
-    request::{BySso, ClientIp, Origin, RequestContext, RequestId, SessionControl, Wants},
+    request::{AuthMethod, BySso, ClientIp, Origin, RequestContext, RequestId, SessionControl, Wants},
 };
 use futures_util::future::BoxFuture;
 use model::{OrgId, UserId, cookies};
@@ -36,13 +36,11 @@ impl SessionControl for BrowserSession {
         &self,
         user: UserId,
         org: Option<OrgId>,
+        by: AuthMethod,
         sso: Option<BySso>,
     ) -> BoxFuture<'_, domain::Result<()>> {
         Box::pin(async move {
-            let agent = self.origin.user_agent.as_deref().unwrap_or_default();
-            session::begin(&self.session, &self.env, user, (org, sso), &self.origin.address_text(), agent)
-                .await
-                .map_err(internal)
+            session::begin(&self.session, &self.env, user, (org, sso), &self.origin, by).await.map_err(internal)
         })
     }
 
@@ -87,10 +85,11 @@ pub async fn provide(
     let signed_in = async {
         let signed_in = session::signed_in(&session).await?;
         session::renew_if_due(&session, &env).await?;
-        Ok::<_, tower_sessions::session::Error>(signed_in)
+        let auth = session::auth(&session).await?;
+        Ok::<_, tower_sessions::session::Error>((signed_in, auth))
     };
-    let signed_in = match signed_in.await {
-        Ok(signed_in) => signed_in,
+    let (signed_in, auth) = match signed_in.await {
+        Ok(found) => found,
         Err(error) => {
             tracing::error!(%error, request_id = %id, "a session could not be read");
             return problem(
@@ -109,6 +108,7 @@ pub async fn provide(
         address: request.extensions().get::<ClientIp>().map(|client| client.0),
         user_agent,
         request_id: id,
+        auth,
     };
     let known = cookie(headers, form_cookie(&env)).filter(|value| value.len() == 43).map(ToOwned::to_owned);
     let (form, fresh) = known.map_or_else(|| (env.token(), true), |value| (value, false));

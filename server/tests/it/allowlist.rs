@@ -263,3 +263,84 @@ async fn ipa_04_the_dry_run_reads_the_request_log() {
     assert_eq!((run.requests, run.outside, run.principals), (3, 1, 1));
     assert_eq!(run.addresses, [(OUTSIDE.to_owned(), 1)]);
 }
+
+#[tokio::test]
+async fn ipa_05_a_key_with_ranges_of_its_own_is_refused_from_elsewhere() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let mut browser = app.signed_in(&member).await;
+    let fields = |ranges: &'static str| {
+        [("name", "office"), ("access", "all"), ("expires", "never"), ("ranges", ranges)]
+    };
+    let wrong = browser.post("/settings/api-keys/new?do=create_api_key", &fields("203.0.113.5/24")).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(wrong.text.contains("Did you mean 203.0.113.0/24?") && wrong.text.contains("203.0.113.5/24"));
+    let made = browser.post("/api/create_api_key", &fields("203.0.113.0/24\n2001:db8::/32")).await.json();
+    let secret = made["made"]["secret"].as_str().expect("a key").to_owned();
+    let id = made["made"]["key"]["id"].as_str().expect("its id").to_owned();
+    app.settle().await;
+    for inside in [INSIDE, "::ffff:203.0.113.9", "2001:db8::1"] {
+        assert_eq!(app.send(from(inside, list(Some(&secret)))).await.status, StatusCode::OK, "{inside}");
+    }
+    let rest = |secret: &str| {
+        Request::get("/v1/mcp/tools")
+            .header(header::HOST, HOST)
+            .header("x-api-key", secret)
+            .body(Body::empty())
+            .unwrap()
+    };
+    refused(&app.send(from(OUTSIDE, list(Some(&secret)))).await);
+    refused(&app.send(from(OUTSIDE, rest(&secret))).await);
+    // An address that nobody knows is in no range, and who has no good key is not told that there are any.
+    refused(&app.send(list(Some(&secret))).await);
+    let other = app.key(&member, KeyScope::All).await.secret;
+    assert_eq!(app.send(from(OUTSIDE, list(Some(&other)))).await.status, StatusCode::OK);
+    let unknown = format!("{}x", &secret[..secret.len() - 1]);
+    assert_eq!(app.send(from(OUTSIDE, list(Some(&unknown)))).await.status, StatusCode::UNAUTHORIZED);
+    // It is on the page, can be changed, and the change is an event with both values.
+    let page = browser.get("/settings/api-keys").await;
+    assert!(page.text.contains("203.0.113.0/24, 2001:db8::/32"), "{}", page.text);
+    let edit = browser.get(&format!("/settings/api-keys/{id}/edit")).await;
+    assert!(edit.text.contains("203.0.113.0/24\n2001:db8::/32"), "{}", edit.text);
+    let fields = [
+        ("id", id.as_str()),
+        ("name", "office"),
+        ("access", "all"),
+        ("expires", "keep"),
+        ("ranges", OUTSIDE),
+    ];
+    let saved = browser.post(&format!("/settings/api-keys/{id}/edit?do=update_api_key"), &fields).await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.text);
+    app.settle().await;
+    assert_eq!(app.send(from(OUTSIDE, list(Some(&secret)))).await.status, StatusCode::OK);
+    refused(&app.send(from(INSIDE, list(Some(&secret)))).await);
+    let log =
+        browser.post("/settings/audit-export", &[("format", "json"), ("action", "api_key.updated")]).await;
+    let changes = &log.json()[0]["changes"]["ranges"];
+    assert_eq!(*changes, json!([["203.0.113.0/24", "2001:db8::/32"], ["198.51.100.9/32"]]));
+}
+
+#[tokio::test]
+async fn ipa_05_ranges_of_makers_of_hosted_agents_are_added_with_their_day() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let mut browser = app.signed_in(&member).await;
+    let page = browser.get(PAGE).await;
+    for told in
+        ["Anthropic (Claude)", "160.79.104.0/21", "2026-11-21", "https://openai.com/chatgpt-connectors.json"]
+    {
+        assert!(page.text.contains(told), "{told}: {}", page.text);
+    }
+    let add = |vendor: &'static str| [("vendor", vendor)];
+    let added = browser.post(&format!("{PAGE}?do=add_vendor_ranges"), &add("anthropic")).await;
+    assert_eq!(added.status, StatusCode::SEE_OTHER, "{}", added.text);
+    let page = browser.get(PAGE).await;
+    assert!(
+        page.text.contains("Anthropic (Claude), published 2026-11-21") && page.text.contains("In the list")
+    );
+    let again = browser.post(&format!("{PAGE}?do=add_vendor_ranges"), &add("anthropic")).await;
+    assert_eq!(again.status, StatusCode::CONFLICT);
+    // No figures, no ranges.
+    let none = browser.post(&format!("{PAGE}?do=add_vendor_ranges"), &add("openai")).await;
+    assert_eq!(none.status, StatusCode::NOT_FOUND);
+}

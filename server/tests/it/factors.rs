@@ -1,5 +1,8 @@
 //! Second factor, fresh proofs and PINs through the real router, without scripts and with them.
 
+use std::{collections::BTreeSet, path::Path};
+
+use app::functions::FUNCTIONS;
 use axum::http::StatusCode;
 use domain::{mfa, testing::PASSWORD};
 use model::{Role, api_keys::KeyScope};
@@ -237,7 +240,15 @@ async fn pin_04_protected_acts_ask_for_the_pin_through_every_path() {
         ("revoke_own_connection", "/profile/connections".into(), vec![("id", &connection)]),
         ("remove_member", format!("/team/{dev_id}/remove"), vec![("id", &dev_id)]),
         ("set_pin_protection", SECURITY.into(), vec![("on", "false")]),
+        ("turn_off_allowlist", "/settings/security/allowlist".into(), vec![]),
+        ("remove_pin", PIN.into(), vec![]),
+        ("change_plan", "/settings/plan".into(), vec![("plan", "team")]),
+        ("delete_org", "/settings/danger".into(), vec![("confirm", "acme"), ("password", PASSWORD)]),
     ];
+    // Those that say of themselves that they ask for it, and no other.
+    let tried: BTreeSet<&str> = acts.iter().map(|(function, ..)| *function).collect();
+    let marked: BTreeSet<&str> = FUNCTIONS.iter().filter(|f| f.pin).map(|f| f.name).collect();
+    assert_eq!(tried, marked, "app/src/functions.rs says which acts a PIN protects");
     for (function, page, fields) in &acts {
         let call = browser.post(&format!("/api/{function}"), fields).await;
         assert_eq!(call.status, StatusCode::FORBIDDEN, "{function}: {}", call.text);
@@ -278,6 +289,36 @@ async fn pin_04_protected_acts_ask_for_the_pin_through_every_path() {
     app.settle().await;
     let listed = app.rpc("/mcp/acme", &key.secret, "tools/list", serde_json::json!({})).await;
     assert_eq!(listed.status, StatusCode::UNAUTHORIZED);
+}
+
+/// The server functions that are written down in a folder: name and text.
+fn written_functions(folder: &Path, into: &mut Vec<(String, String)>) {
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            written_functions(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a file");
+            for function in text.split("#[server(prefix").skip(1) {
+                let name = function.split("endpoint = \"").nth(1).and_then(|rest| rest.split('"').next());
+                let body = function.split("\n}\n").next().unwrap_or_default();
+                into.push((name.expect("a name").to_owned(), body.to_owned()));
+            }
+        }
+    }
+}
+
+#[test]
+fn pin_04_every_function_that_takes_a_pin_is_marked() {
+    let mut written = Vec::new();
+    written_functions(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../app/src/pages")), &mut written);
+    assert!(written.len() > 100, "{}", written.len());
+    for (name, body) in written {
+        // Setting a PIN asks for the one before; the helper opens without a PIN as well, and then holds no key.
+        let asks = body.contains(" pin: String") && !["set_pin", "open_connect_helper"].contains(&&*name);
+        let marked = app::functions::find(&name).is_some_and(|function| function.pin);
+        assert_eq!(asks, marked, "{name}");
+    }
 }
 
 /// What the CLI's people rely on is done with the operator's authority, which has no PIN; data-plane keys have none at all.

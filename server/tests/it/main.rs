@@ -3,7 +3,10 @@
 
 mod allowlist;
 mod audit;
+mod audit_stream;
 mod clients;
+mod completeness;
+mod completeness_cli;
 mod csrf_and_headers;
 mod doctor;
 mod documents;

@@ -1,6 +1,7 @@
 //! Server functions of the API keys and of the agent helper.
 
 #![expect(missing_docs, reason = "the fields that #[server] makes are the arguments")]
+#![expect(clippy::too_many_arguments, reason = "a form's fields are its function's arguments")]
 
 use leptos::prelude::*;
 use model::{
@@ -67,6 +68,7 @@ pub async fn create_api_key(
     expires: String,
     #[server(default)] expires_on: String,
     url_key: Option<String>,
+    #[server(default)] ranges: String,
 ) -> Result<CreatedKey, AppError> {
     use domain::api_keys::NewKey;
 
@@ -75,9 +77,11 @@ pub async fn create_api_key(
     let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
     let scope = scope(&access, connectors);
     let end = domain::api_keys::end(ctx.env.now(), &expires, &expires_on).map_err(Into::into);
-    let (_, expires_at) = domain::both(domain::api_keys::check(&name, &scope), end).map_err(&told)?;
+    let ranges = domain::allowlist::KeyRanges::typed(&ranges).map_err(Into::into);
+    let checked = domain::both(domain::api_keys::check(&name, &scope), end);
+    let ((_, expires_at), ranges) = domain::both(checked, ranges).map_err(&told)?;
     let new = NewKey { name, scope, expires_at, url_key: url_key.is_some() };
-    let made = domain::api_keys::create(&ctx.env, &actor, &new).await.map_err(&told)?;
+    let made = domain::api_keys::create_within(&ctx.env, &actor, &new, &ranges).await.map_err(&told)?;
     let methods = domain::api_keys::methods_for(&ctx.env, &actor, &made).await.map_err(&told)?;
     Ok(CreatedKey { made, methods })
 }
@@ -119,6 +123,7 @@ pub async fn update_api_key(
     expires: String,
     #[server(default)] expires_on: String,
     url_key: Option<String>,
+    #[server(default)] ranges: String,
 ) -> Result<(), AppError> {
     use domain::api_keys::KeyChanges;
 
@@ -134,6 +139,7 @@ pub async fn update_api_key(
         enabled: None,
         expires_at,
         url_key: Some(url_key.is_some()),
+        ranges: Some(domain::allowlist::KeyRanges::typed(&ranges)?),
     };
     domain::api_keys::update(&ctx.env, &actor, id, &changes).await.map_err(crate::ssr::told(&ctx))?;
     crate::ssr::redirect(&format!("{}?notice=key-saved", model::paths::settings_api_keys()));

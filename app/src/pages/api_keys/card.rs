@@ -61,6 +61,10 @@ impl Cards {
         let actions = self.actions(&key);
         let (secret, access, used) = (self.secret(&key), self.access(&key), last_used(&key, now));
         let (created_at, created_by) = (key.created_at, key.created_by.clone());
+        let from = (!key.ranges.is_empty()).then(|| {
+            let ranges = key.ranges.join(", ");
+            view! { <Fact term="Allowed from"><span class="mono">{ranges}</span></Fact> }.erase()
+        });
         view! {
             <li class="key-card">
                 <div class="key-head">
@@ -78,6 +82,7 @@ impl Cards {
                     <Fact term="Last used">{used}</Fact>
                     <Fact term="Created"><Day at=created_at /> " by " {created_by}</Fact>
                     <Fact term="Expires">{expires}</Fact>
+                    {from}
                 </Facts>
                 {actions}
             </li>

@@ -139,6 +139,7 @@ mod tests {
             last_used_agent: Some("Claude Code".to_owned()),
             created_at: 0,
             created_by: "Ada".to_owned(),
+            ranges: Vec::new(),
         };
         assert_eq!(used(&key, 1_000_000 + 14 * 60_000), "Used 14 minutes ago by Claude Code (203.0.113.7)");
         key.last_used_agent = None;

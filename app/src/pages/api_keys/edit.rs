@@ -39,7 +39,7 @@ impl LazyRoute for EditApiKeyPage {
 fn form(one: OneKey, save: Form<UpdateApiKey>) -> AnyView {
     let OneKey { key, connectors, url_keys, .. } = one;
     let about = format!("{}. Changes apply to the next request.", key.masked());
-    let now = Limits { scope: key.scope, ends: key.expires_at, in_urls: key.url_key };
+    let now = Limits { scope: key.scope, ends: key.expires_at, in_urls: key.url_key, ranges: key.ranges };
     let limits = limits(save.into(), now, connectors, url_keys);
     view! {
         <div class="narrow">

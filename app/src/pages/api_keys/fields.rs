@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use model::{ConnectorId, api_keys::KeyScope};
 
 use crate::{
-    components::{Checkbox, CheckboxGroup, Choice, RadioGroup, SelectField, TextField, absolute},
+    components::{Checkbox, CheckboxGroup, Choice, RadioGroup, SelectField, TextArea, TextField, absolute},
     form::FormCore,
 };
 
@@ -32,12 +32,14 @@ pub(super) struct Limits {
     pub(super) ends: Option<i64>,
     /// Whether it may stand in a URL.
     pub(super) in_urls: bool,
+    /// From where it may be used; empty for everywhere.
+    pub(super) ranges: Vec<String>,
 }
 
 /// A new key may do everything but stand in a URL.
 impl Default for Limits {
     fn default() -> Self {
-        Self { scope: KeyScope::All, ends: None, in_urls: false }
+        Self { scope: KeyScope::All, ends: None, in_urls: false, ranges: Vec::new() }
     }
 }
 
@@ -55,6 +57,14 @@ pub(super) fn limits(
     view! {
         {access(form, all, chosen, connectors)}
         {expiry(form, now.ends)}
+        <TextArea
+            form=form
+            name="ranges"
+            label="Allowed addresses"
+            hint="Optional. One address or range a line, such as 203.0.113.0/24; from elsewhere the key gets 403. Empty is everywhere."
+            value=now.ranges.join("\n")
+            rows=2
+        />
         {in_urls(form, url_keys, now.in_urls)}
     }
     .erase()

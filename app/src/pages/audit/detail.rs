@@ -41,6 +41,8 @@ fn detail(event: &AuditEvent, now: i64) -> AnyView {
         ("Actor", actor),
     ];
     for (name, text) in [
+        ("Authenticated by", &event.auth_method),
+        ("Credential", &event.key_id),
         ("Address", &event.address),
         ("User agent", &event.user_agent),
         ("Request", &event.request_id),

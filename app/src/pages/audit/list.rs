@@ -218,6 +218,7 @@ fn export_card(query: &AuditQuery, org: String) -> AnyView {
                 <button class="button" type="submit" name="format" value="json">"Export JSON"</button>
             </form>
             <p class="fine">"An export is an event of this log too. Times are UTC."</p>
+            <p class="fine">"To have every event sent to a SIEM as it happens: " <a href=paths::settings_audit_stream()>"Audit stream"</a></p>
             </div>
         </Card>
     }

@@ -3,7 +3,9 @@
 pub mod api;
 mod detail;
 mod list;
+mod stream;
 mod words;
 
 pub use detail::AuditEventPage;
 pub use list::AuditPage;
+pub use stream::AuditStreamPage;

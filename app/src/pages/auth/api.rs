@@ -267,7 +267,7 @@ pub(super) mod server {
 
     /// Begins a session under a new identifier, and lets this browser be known the next time.
     pub(in crate::pages::auth) async fn begin(ctx: &RequestContext, done: SignIn) -> Result<(), AppError> {
-        ctx.session.begin(done.user, done.org, done.sso).await.map_err(ssr::told(ctx))?;
+        ctx.session.begin(done.user, done.org, done.by, done.sso).await.map_err(ssr::told(ctx))?;
         if ctx.step.is_some() {
             set_step(ctx, "");
         }

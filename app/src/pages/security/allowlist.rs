@@ -5,12 +5,14 @@ use leptos_router::{LazyRoute, lazy_route};
 use model::{
     Permission,
     allowlist::{AllowedRange, AllowlistPage as List, DryRun, MAX_NOTE, TRIAL_MINUTES},
+    egress::{VENDORS, Vendor},
     orgs::{Me, PinAsked},
     paths,
 };
 
 use super::api::{
-    AddAllowedRange, KeepAllowlist, LoadAllowlist, RemoveAllowedRange, TurnOffAllowlist, TurnOnAllowlist,
+    AddAllowedRange, AddVendorRanges, KeepAllowlist, LoadAllowlist, RemoveAllowedRange, TurnOffAllowlist,
+    TurnOnAllowlist,
 };
 use crate::{
     components::{
@@ -30,6 +32,7 @@ use crate::{
 #[derive(Clone, Copy)]
 struct Forms {
     add: Form<AddAllowedRange>,
+    vendor: Form<AddVendorRanges>,
     remove: Form<RemoveAllowedRange>,
     on: Form<TurnOnAllowlist>,
     keep: Form<KeepAllowlist>,
@@ -51,6 +54,7 @@ impl LazyRoute for AllowlistPage {
     fn view(this: Self) -> AnyView {
         let forms = Forms {
             add: use_form(),
+            vendor: use_form(),
             remove: use_form(),
             on: use_form(),
             keep: use_form(),
@@ -95,6 +99,7 @@ fn view(forms: &Forms, list: &List, me: &Me) -> AnyView {
     let add = may.then(|| add(&forms, list));
     let enforce = may.then(|| enforce(&forms, list, me.pin));
     let (you, table) = (you(list), table(&forms, list, may));
+    let vendors = VENDORS.iter().map(|vendor| published(&forms, vendor, list, may)).collect_view();
     view! {
         <div class="narrow">
             <PageHeader
@@ -118,6 +123,8 @@ fn view(forms: &Forms, list: &List, me: &Me) -> AnyView {
                         "Claude.ai, ChatGPT and other hosted clients call from their maker's addresses, not from yours. "
                         "Add the ranges that their makers publish, or they are refused; an agent on your own machine comes from your address."
                     </p>
+                    <ErrorSummary form=forms.vendor />
+                    <ul class="vendors">{vendors}</ul>
                     <p class="hint">
                         "Locked out? Whoever operates this instance can stop enforcing the list: "
                         <code>"gatehouse admin org set --org SLUG --ip-allowlist off"</code>
@@ -125,6 +132,36 @@ fn view(forms: &Forms, list: &List, me: &Me) -> AnyView {
                 </Card>
             </div>
         </div>
+    }
+    .erase()
+}
+
+/// What a maker of hosted agents publishes, and a button that adds it.
+fn published(forms: &Forms, vendor: &Vendor, list: &List, may: bool) -> AnyView {
+    let (form, id, name, source) = (forms.vendor, vendor.id, vendor.name, vendor.source);
+    let link = view! { <a href=source rel="external noreferrer">{source}</a> }.erase();
+    if vendor.ranges.is_empty() {
+        return view! {
+            <li><p><strong>{name}</strong> ": a list that changes often. Add what stands at " {link} "."</p></li>
+        }
+        .erase();
+    }
+    let (ranges, on) = (vendor.ranges.join(", "), vendor.looked_up);
+    let missing = vendor.ranges.iter().any(|range| list.ranges.iter().all(|known| known.range != *range));
+    let add = (may && missing).then(|| {
+        view! {
+            <ButtonForm form=form label="Add these" icon="plus" name=format!("Add the ranges of {name}")>
+                <input type="hidden" name="vendor" value=id />
+            </ButtonForm>
+        }
+        .erase()
+    });
+    let there = (!missing).then(|| view! { <Badge label="In the list" tone=Tone::Ok /> }.erase());
+    view! {
+        <li>
+            <p><strong>{name}</strong> ": " <code>{ranges}</code> ", as looked up on " {on} " at " {link} "."</p>
+            {add} {there}
+        </li>
     }
     .erase()
 }

@@ -91,6 +91,17 @@ pub async fn add_allowed_range(
     Ok(())
 }
 
+/// Adds the ranges that a maker of hosted agents publishes.
+#[server(prefix = "/api", endpoint = "add_vendor_ranges")]
+pub async fn add_vendor_ranges(vendor: String) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    domain::allowlist::add_vendor(&ctx.env, &actor, &vendor).await.map_err(&told)?;
+    server::saved("allowlist-saved");
+    Ok(())
+}
+
 /// Removes a range.
 #[server(prefix = "/api", endpoint = "remove_allowed_range")]
 pub async fn remove_allowed_range(range: String, confirm: Option<String>) -> Result<(), AppError> {

@@ -41,7 +41,9 @@ pub(super) fn mfa(form: Form<SetRequireMfa>, asked: &OrgSecurity, may: bool) -> 
         (true, true) if !asked.require_mfa && !asked.own_factor => Some(
             view! {
                 <p>"Set one up for yourself first, or you would lock yourself out."</p>
-                <LinkButton href=paths::profile_two_factor_then(paths::settings_security()) label="Set up two-factor authentication" />
+                <div class="actions">
+                    <LinkButton href=paths::profile_two_factor_then(paths::settings_security()) label="Set up two-factor authentication" />
+                </div>
             }
             .erase(),
         ),

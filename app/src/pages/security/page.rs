@@ -53,7 +53,7 @@ impl LazyRoute for SecurityPage {
                     </Card>
                     {asked::mfa(require, &asked, may)}
                     <Card title="IP allowlist" about="Who may reach the dashboard and the MCP endpoint of this organisation from where.">
-                        <LinkButton href=paths::settings_allowlist() label="See the IP allowlist" icon="globe" />
+                        <div class="actions"><LinkButton href=paths::settings_allowlist() label="See the IP allowlist" icon="globe" /></div>
                     </Card>
                     {asked::pin(protect, &asked, me.pin, may)}
                     {confirm}

@@ -102,10 +102,7 @@ impl Place {
     fn command(&self) -> Command {
         let address = self.address.lock().map(|address| address.clone()).unwrap_or_default();
         let folder = self.folder.path();
-        let database = self
-            .postgres
-            .clone()
-            .unwrap_or_else(|| format!("sqlite:{}", folder.join("gatehouse.db").display()));
+        let database = self.postgres.clone().unwrap_or_else(|| format!("sqlite:{}", self.file().display()));
         let mut command = Command::new(&self.program);
         command
             .env_clear()
@@ -122,6 +119,23 @@ impl Place {
             .envs(self.settings.iter().cloned())
             .kill_on_drop(true);
         command
+    }
+
+    /// The database's URL, if it is `PostgreSQL`.
+    pub(crate) fn postgres(&self) -> Option<&str> {
+        self.postgres.as_deref()
+    }
+
+    /// The database's file, if it is `SQLite`.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("gatehouse.db")
+    }
+
+    /// What `gatehouse verify-audit` says of an organisation's log, good or bad.
+    pub(crate) async fn verify_audit(&self, org: &str) -> Done<Value> {
+        let output = self.command().args(["verify-audit", "--org", org, "--json"]).output().await?;
+        serde_json::from_slice(&output.stdout)
+            .map_err(|_| format!("verify-audit: {}", String::from_utf8_lossy(&output.stderr)).into())
     }
 
     /// One step of `gatehouse admin`.

@@ -5,7 +5,8 @@
 //! asserts a time; every reply is checked.
 //!
 //! `bench run --gatehouse FILE [--postgres URL] [--quick]` and `bench memory --gatehouse FILE [--orgs N] [--streams N]` are
-//! what `make bench` calls, `bench soak --gatehouse FILE [--postgres URL] [--minutes N]` what `make soak` does. They start the others themselves.
+//! what `make bench` calls, `bench soak --gatehouse FILE [--postgres URL] [--minutes N]` what `make soak` does; `bench audit`
+//! is the part about the audit log alone, of `--rows N` events. They start the others themselves.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -15,6 +16,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
+mod audit;
 mod calls;
 mod floor;
 mod load;
@@ -55,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) flood: usize,
     /// Minutes of the soak.
     pub(crate) minutes: f64,
+    /// Events of the audit log.
+    pub(crate) rows: i64,
     /// Organisations whose memory is looked at.
     pub(crate) orgs: usize,
     /// Streams that are open at once.
@@ -72,6 +76,7 @@ impl Plan {
             tokens: 4000,
             flood: 5000,
             minutes: 60.0,
+            rows: 1_000_000,
             orgs: 50,
             streams: 10_000,
         };
@@ -81,9 +86,11 @@ impl Plan {
                 "--gatehouse" => plan.gatehouse = value()?.into(),
                 "--postgres" => plan.postgres = Some(value()?),
                 "--minutes" => plan.minutes = value()?.parse()?,
+                "--rows" => plan.rows = value()?.parse()?,
                 "--orgs" => plan.orgs = value()?.parse()?,
                 "--streams" => plan.streams = value()?.parse()?,
                 "--quick" => {
+                    plan.rows = 20_000;
                     (plan.orgs, plan.streams) = (4, 200);
                     (plan.rounds, plan.calls) = (2, [100, 400, 400]);
                     (plan.steady, plan.tokens, plan.flood) = (3, 100, 200);
@@ -115,6 +122,10 @@ async fn main() -> ExitCode {
             Ok(plan) => soak(&plan).await,
             Err(why) => Err(why),
         },
+        Some("audit") => match Plan::read(arguments) {
+            Ok(plan) => audit::figures(&plan).await,
+            Err(why) => Err(why),
+        },
         Some("memory") => match Plan::read(arguments) {
             Ok(plan) => memory::memory(&plan).await,
             Err(why) => Err(why),
@@ -123,7 +134,8 @@ async fn main() -> ExitCode {
             Ok(plan) => run(&plan).await,
             Err(why) => Err(why),
         },
-        _ => Err("bench run|memory|soak --gatehouse FILE [--postgres URL] [--quick] [--minutes N] [--orgs N] [--streams N]".into()),
+        _ => Err("bench run|audit|memory|soak --gatehouse FILE [--postgres URL] [--quick] [--rows N] [--minutes N] [--orgs N] [--streams N]"
+            .into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -159,8 +171,9 @@ async fn run(plan: &Plan) -> Done {
     oauth::verification(plan, &gatehouse, &keys).await?;
     oauth::without_database(&place, &gatehouse, &keys).await?;
     oauth::token_endpoint(plan, &gatehouse, &keys).await?;
-    println!("resident {:.1} MiB after all of it", gatehouse.server.resident()?);
-    Ok(())
+    println!("resident {:.1} MiB after all of it\n", gatehouse.server.resident()?);
+    drop(gatehouse);
+    audit::figures(plan).await
 }
 
 async fn soak(plan: &Plan) -> Done {

@@ -11,7 +11,7 @@ use crate::{
     change::{Event, note},
     mfa, notices,
     orgs::{self, NewOrg},
-    request::{BySso, Origin, RequestContext},
+    request::{AuthMethod, BySso, Origin, RequestContext},
     throttle,
 };
 
@@ -103,13 +103,18 @@ pub async fn complete_setup(
     store::users::insert(&mut tx, user, &email, &name, &hash, env.now()).await?;
     let principal = Principal::User { id: user, name: name.clone() };
     let plan = env.settings.default_plan;
-    let (org, mut change, event) =
-        orgs::insert(env, tx, NewOrg { name: org_name, slug, plan, owner: user }, principal, origin.clone())
-            .await
-            .map_err(at_org_slug)?;
+    let (org, mut change, event) = orgs::insert(
+        env,
+        tx,
+        NewOrg { name: org_name, slug, plan, owner: user },
+        principal,
+        origin.shown(AuthMethod::Link),
+    )
+    .await
+    .map_err(at_org_slug)?;
     change.record(&Event::new("auth.setup_completed").target("user", user, &email)).await?;
     change.commit(event).await?;
-    Ok(signed_in(env, user, Some(org.id)))
+    Ok(signed_in(env, user, Some(org.id), AuthMethod::Link))
 }
 
 /// In the set-up form the field of the slug has another name.
@@ -233,6 +238,8 @@ pub struct SignIn {
     pub org: Option<OrgId>,
     /// The value of the cookie that lets this browser keep its own count of failures (PWD-06).
     pub device: String,
+    /// How they showed who they are.
+    pub by: AuthMethod,
     /// By whose provider; `None` by password.
     pub sso: Option<BySso>,
 }
@@ -276,8 +283,10 @@ pub async fn sign_in(
         // The address may be a password typed into the wrong field, so an unknown one is not written down.
         let by = &Principal::System;
         match &user {
-            Some(user) => note_of_user(env, &mut tx, user.id, by, origin, &event, "failed").await?,
-            None => note(env, &mut tx, &[], by, origin, &event, "failed").await?,
+            Some(user) => {
+                note_of_user(env, &mut tx, user.id, by, &origin.stranger(), &event, "failed").await?;
+            }
+            None => note(env, &mut tx, &[], by, &origin.stranger(), &event, "failed").await?,
         }
         tx.commit().await?;
         return Err(AppError::new(
@@ -299,6 +308,7 @@ pub async fn sign_in(
     notices::signed_in(env, &mut tx, user, known.is_some() || step.is_some(), failures, origin).await?;
     let event = if step.is_some() { Event::new("auth.password_accepted") } else { event };
     let event = event.target("user", user.id, &user.email);
+    let origin = &origin.shown(AuthMethod::Password);
     note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;
     let org = org_in_view(&mut tx, user).await?;
     tx.commit().await?;
@@ -312,13 +322,13 @@ pub async fn sign_in(
     }
     Ok(match step {
         Some(step) => AfterPassword::SecondFactor(step),
-        None => AfterPassword::SignedIn(signed_in(env, user.id, org)),
+        None => AfterPassword::SignedIn(signed_in(env, user.id, org, AuthMethod::Password)),
     })
 }
 
 /// A sign-in of somebody who has shown all that is asked of them.
-pub(crate) fn signed_in(env: &Env, user: UserId, org: Option<OrgId>) -> SignIn {
-    SignIn { user, org, device: device_cookie(env, user), sso: None }
+pub(crate) fn signed_in(env: &Env, user: UserId, org: Option<OrgId>, by: AuthMethod) -> SignIn {
+    SignIn { user, org, device: device_cookie(env, user), by, sso: None }
 }
 
 /// The organisation that a new session opens.

@@ -12,7 +12,9 @@ use serde_json::json;
 use store::{Tx, api_keys::ApiKey as Row};
 
 use crate::{
-    Env, Error, OrgActor, Result, both,
+    Env, Error, OrgActor, Result,
+    allowlist::KeyRanges,
+    both,
     change::{Change, Event},
     install::{self, UrlKeys},
     key_format, orgs,
@@ -62,6 +64,7 @@ fn listed(row: Row, limits: &[(ApiKeyId, ConnectorId)]) -> ApiKey {
         last_used_agent: row.last_used_agent,
         created_at: row.created_at,
         created_by: row.created_by,
+        ranges: row.ranges.split_whitespace().map(str::to_owned).collect(),
     }
 }
 
@@ -137,15 +140,27 @@ fn check_url_keys(org: &Org) -> Result<()> {
     Ok(())
 }
 
-/// Makes a key. Its secret is in the answer and nowhere else, unless the organisation chose copyable keys.
+/// Makes a key that may be used from everywhere.
 pub async fn create(env: &Env, actor: &OrgActor<can::ApiKeysCreate>, new: &NewKey) -> Result<NewApiKey> {
+    create_within(env, actor, new, &KeyRanges::default()).await
+}
+
+/// Makes a key that may be used from these ranges. Its secret is in the answer and nowhere else, unless the organisation
+/// chose copyable keys.
+pub async fn create_within(
+    env: &Env,
+    actor: &OrgActor<can::ApiKeysCreate>,
+    new: &NewKey,
+    ranges: &KeyRanges,
+) -> Result<NewApiKey> {
     let (name, ()) = both(check(&new.name, &new.scope), check_end(env, new.expires_at))?;
     let mut change = env.change(actor).await?;
-    let made = insert(env, &mut change, actor, name, new).await?;
+    let made = insert(env, &mut change, actor, name, new, ranges).await?;
     let event = Event::new("api_key.created")
         .target("api_key", made.key.id, &made.key.name)
         .with("prefix", made.key.prefix.as_str())
         .with("url_key", made.key.url_key)
+        .with("ranges", made.key.ranges.clone())
         .publish(
             "api_key.created",
             json!({"api_key_id": made.key.id, "name": made.key.name, "prefix": made.key.prefix}),
@@ -160,6 +175,7 @@ async fn insert(
     actor: &OrgActor<can::ApiKeysCreate>,
     name: String,
     new: &NewKey,
+    ranges: &KeyRanges,
 ) -> Result<NewApiKey> {
     let org_id = actor.org();
     let org = org_of(change.tx(), org_id).await?;
@@ -202,6 +218,7 @@ async fn insert(
         last_used_agent: None,
         created_at: env.now(),
         created_by: actor.principal().name().to_owned(),
+        ranges: ranges.to_text(),
     };
     store::api_keys::insert(change.tx(), org_id, &row).await?;
     if let KeyScope::Only(connectors) = &new.scope {
@@ -225,6 +242,8 @@ pub struct KeyChanges {
     pub expires_at: Option<Option<i64>>,
     /// Whether it may be used in URLs.
     pub url_key: Option<bool>,
+    /// Other ranges that it may be used from.
+    pub ranges: Option<KeyRanges>,
 }
 
 /// Changes a key. Disabling it works on the next request (APK-05).
@@ -257,6 +276,9 @@ pub async fn update(
         }
         row.url_key = url_key;
     }
+    if let Some(ranges) = &changes.ranges {
+        row.ranges = ranges.to_text();
+    }
     if let Some(scope) = &changes.scope {
         row.all_connectors = *scope == KeyScope::All;
         let connectors: &[ConnectorId] = match scope {
@@ -286,6 +308,7 @@ pub async fn update(
         .changed("enabled", old.enabled, new.enabled)
         .changed("expires_at", old.expires_at, new.expires_at)
         .changed("url_key", old.url_key, new.url_key)
+        .changed("ranges", old.ranges, new.ranges.clone())
         .changed("connectors", words(&old.scope), words(&new.scope));
     change.commit(event).await?;
     Ok(new)

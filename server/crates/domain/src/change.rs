@@ -4,7 +4,11 @@ use model::{AuditEventId, OrgId, OutboxId, audit::category_of, permissions::Gran
 use serde_json::{Map, Value, json};
 use store::Tx;
 
-use crate::{Env, OrgActor, Result, audit, authz::Principal, request::Origin};
+use crate::{
+    Env, OrgActor, Result, audit,
+    authz::Principal,
+    request::{AuthMethod, Origin},
+};
 
 /// What happened, for the audit log and, where somebody may subscribe to it, for webhooks.
 #[derive(Clone, Debug)]
@@ -75,6 +79,17 @@ fn context(origin: &Origin, node: &str) -> String {
     .to_string()
 }
 
+/// How whoever acts had shown who they are, and with which credential (AUD-01). Empty for somebody who had not, such as a
+/// stranger whose password was wrong.
+fn authentication<'a>(principal: &Principal, origin: &'a Origin) -> (&'static str, &'a str) {
+    let method = match principal {
+        Principal::Operator => Some(AuthMethod::Cli),
+        Principal::System if origin.request_id.is_empty() => Some(AuthMethod::System),
+        Principal::System | Principal::User { .. } => origin.auth.method,
+    };
+    (method.map_or("", AuthMethod::as_str), &origin.auth.key)
+}
+
 /// A change of one organisation in the making. Dropped without [`Change::commit`], nothing happened.
 #[derive(Debug)]
 pub struct Change {
@@ -124,6 +139,7 @@ impl Change {
     /// Writes a further event of the same change.
     pub async fn record(&mut self, event: &Event) -> Result<()> {
         let now = self.env.clock.now_micros();
+        let (auth_method, key_id) = authentication(&self.principal, &self.origin);
         let seq = store::orgs::bump(&mut self.tx, self.org).await?;
         let line = store::audit::NewEvent {
             id: AuditEventId::from_uuid(self.env.uuid()),
@@ -138,6 +154,9 @@ impl Change {
             actor_name: self.principal.name(),
             detail: &event.detail(),
             context: &context(&self.origin, &self.env.settings.node),
+            version: audit::VERSION,
+            auth_method,
+            key_id,
         };
         audit::append(&self.env, &mut self.tx, line).await?;
         if let Some((name, data)) = &event.outbox {
@@ -175,6 +194,7 @@ pub(crate) async fn note(
     let now = env.clock.now_micros();
     let (detail, context) = (event.detail(), context(origin, &env.settings.node));
     let actor_id = principal.id();
+    let (auth_method, key_id) = authentication(principal, origin);
     let mut line = store::audit::NewEvent {
         id: AuditEventId::from_uuid(env.uuid()),
         org: None,
@@ -188,6 +208,9 @@ pub(crate) async fn note(
         actor_name: principal.name(),
         detail: &detail,
         context: &context,
+        version: audit::VERSION,
+        auth_method,
+        key_id,
     };
     if orgs.is_empty() {
         audit::append(env, tx, line.clone()).await?;

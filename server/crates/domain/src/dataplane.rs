@@ -24,7 +24,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     Env, Error, Result,
-    allowlist::Allowlist,
+    allowlist::{Allowlist, KeyRanges},
     connectors,
     idp::{self, IdpSubject, PlaneIdp},
     mcp::tools::with_description,
@@ -152,6 +152,8 @@ pub struct PlaneKey {
     pub expires_at: Option<i64>,
     /// Whether it may be used as `?api_key=`.
     pub url_key: bool,
+    /// From where it may be used (IPA-05).
+    pub ranges: KeyRanges,
 }
 
 impl PlaneKey {
@@ -570,6 +572,10 @@ impl Planes {
                     PlaneScope::Only(Arc::new(own.collect()))
                 };
                 let hash: [u8; 32] = key.hash.as_slice().try_into().ok()?;
+                // A key whose ranges do not read may be used from nowhere.
+                let ranges = KeyRanges::stored(&key.ranges)
+                    .inspect_err(|error| tracing::error!(%error, key = %key.id, "a key is left out"))
+                    .ok()?;
                 Some((
                     hash,
                     PlaneKey {
@@ -578,6 +584,7 @@ impl Planes {
                         scope,
                         expires_at: key.expires_at,
                         url_key: key.url_key,
+                        ranges,
                     },
                 ))
             })

@@ -18,7 +18,7 @@ use crate::{
     change::{Change, Event},
     mail::{self, Wanted, letters},
     one_time,
-    request::{Origin, RequestContext},
+    request::{AuthMethod, Origin, RequestContext},
     sso, throttle,
 };
 
@@ -350,11 +350,11 @@ pub async fn accept_as_new(
         done => done?,
     }
     let principal = Principal::User { id: user, name };
-    let mut change = Change::within(env, tx, row.org, principal, origin.clone());
+    let mut change = Change::within(env, tx, row.org, principal, origin.shown(AuthMethod::Link));
     change.record(&Event::new("auth.user_created").target("user", user, &row.email)).await?;
     let event = join(env, &mut change, &row, user, &row.email).await?;
     change.commit(event).await?;
-    Ok(signed_in(env, user, Some(row.org)))
+    Ok(signed_in(env, user, Some(row.org), AuthMethod::Link))
 }
 
 fn has_account() -> Error {

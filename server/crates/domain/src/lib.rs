@@ -40,6 +40,7 @@ pub mod pin;
 pub mod plans;
 pub mod playground;
 pub mod recovery;
+pub mod refusals;
 pub mod request;
 pub mod sealer;
 pub mod sessions;

@@ -15,7 +15,7 @@ use crate::{
     mail::{self, Letter, Wanted, letters},
     one_time::{self, Kind},
     recovery::{self, no_mail},
-    request::{Origin, RequestContext},
+    request::{AuthMethod, Origin, RequestContext},
     throttle,
 };
 
@@ -201,6 +201,7 @@ pub async fn confirm_address(env: &Env, origin: &Origin, token: &str) -> Result<
         None => None,
     };
     let user = user.ok_or_else(one_time::dead)?;
+    let origin = &origin.shown(AuthMethod::Link);
     if kind == Kind::Email {
         return turn(env, tx, &user, &link.email, &principal(&user), origin).await;
     }

@@ -16,6 +16,7 @@ use crate::{
     authz::{self, Principal},
     change::{Change, Event, note},
     mfa,
+    oauth::quiet,
     request::{Origin, RequestContext},
     step_up::{self, Proven},
 };
@@ -209,6 +210,9 @@ async fn verify(
         Err(why) => {
             // As long as a look would have taken.
             matches(env, org, user, None, given).await?;
+            let event = Event::new("pin.refused").target("user", user, principal.name());
+            let key = ("pin", format!("{org} {user}"));
+            quiet::note_seldom(env, key, org, principal, origin, event.with("refused", "pin_locked")).await?;
             return Err(why);
         }
     };

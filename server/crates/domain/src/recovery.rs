@@ -14,7 +14,7 @@ use crate::{
     connections,
     mail::{self, Letter, Wanted, Whence, letters},
     one_time::{self, Kind},
-    request::Origin,
+    request::{AuthMethod, Origin},
     throttle,
 };
 
@@ -102,7 +102,7 @@ pub async fn reset(env: &Env, origin: &Origin, token: &str, password: &str) -> R
         store::users::set_verified(&mut tx, user.id, env.now()).await?;
     }
     let by = Principal::User { id: user.id, name: user.name.clone() };
-    put_password(env, tx, &user, &hash, &by, origin).await
+    put_password(env, tx, &user, &hash, &by, &origin.shown(AuthMethod::Link)).await
 }
 
 /// Sets a password anew and ends everything that was opened with the one before.

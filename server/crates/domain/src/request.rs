@@ -15,6 +15,73 @@ pub struct ClientIp(pub IpAddr);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(pub String);
 
+/// How whoever acts had shown who they are (AUD-01).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// With a password alone.
+    Password,
+    /// With a password and a code of the second factor.
+    PasswordAndCode,
+    /// With a passkey.
+    Passkey,
+    /// At the organisation's identity provider.
+    Sso,
+    /// With a link that was sent to their address, or with an invitation.
+    Link,
+    /// With an API key.
+    ApiKey,
+    /// As an OAuth client, with a code, a token or its secret.
+    Token,
+    /// On the machine that Gatehouse runs on.
+    Cli,
+    /// Gatehouse itself.
+    System,
+}
+
+impl AuthMethod {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Password,
+        Self::PasswordAndCode,
+        Self::Passkey,
+        Self::Sso,
+        Self::Link,
+        Self::ApiKey,
+        Self::Token,
+        Self::Cli,
+        Self::System,
+    ];
+
+    /// Its name in the audit log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::PasswordAndCode => "password+code",
+            Self::Passkey => "passkey",
+            Self::Sso => "sso",
+            Self::Link => "link",
+            Self::ApiKey => "api_key",
+            Self::Token => "token",
+            Self::Cli => "cli",
+            Self::System => "system",
+        }
+    }
+
+    /// The one of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.as_str() == name)
+    }
+}
+
+/// How whoever sent a request had shown who they are, and with which credential.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// `None` for not at all, or not yet.
+    pub method: Option<AuthMethod>,
+    /// The public id of the credential: of the session, or of the client; may be empty.
+    pub key: String,
+}
+
 /// Where a request came from, for audit events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -24,9 +91,34 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// The request's id; empty for the CLI.
     pub request_id: String,
+    /// How whoever sent it had shown who they are.
+    pub auth: Auth,
 }
 
 impl Origin {
+    /// The same request, by somebody who has just shown in this way who they are. What the request came with, such as the
+    /// session of another account, counts no more.
+    #[must_use]
+    pub fn shown(&self, method: AuthMethod) -> Self {
+        self.with_auth(Some(method), "")
+    }
+
+    /// The same request, by nobody in particular.
+    #[must_use]
+    pub fn stranger(&self) -> Self {
+        self.with_auth(None, "")
+    }
+
+    /// The same request, by an OAuth client that has authenticated.
+    #[must_use]
+    pub fn client(&self, id: &str) -> Self {
+        self.with_auth(Some(AuthMethod::Token), id)
+    }
+
+    fn with_auth(&self, method: Option<AuthMethod>, key: &str) -> Self {
+        Self { auth: Auth { method, key: key.to_owned() }, ..self.clone() }
+    }
+
     /// The address as text; empty when there is none.
     pub fn address_text(&self) -> String {
         self.address.map(|address| address.to_string()).unwrap_or_default()
@@ -80,7 +172,13 @@ pub enum Wants {
 /// What a request may do to the browser's session. The edge implements it; rules never see a cookie.
 pub trait SessionControl: Send + Sync {
     /// Makes the session a signed-in one, under a new identifier (SES-02).
-    fn begin(&self, user: UserId, org: Option<OrgId>, sso: Option<BySso>) -> BoxFuture<'_, Result<()>>;
+    fn begin(
+        &self,
+        user: UserId,
+        org: Option<OrgId>,
+        by: AuthMethod,
+        sso: Option<BySso>,
+    ) -> BoxFuture<'_, Result<()>>;
     /// Notes which organisation is in view.
     fn set_org(&self, org: OrgId) -> BoxFuture<'_, Result<()>>;
     /// Ends the session.

@@ -15,7 +15,7 @@ use crate::{
     one_time::{self, Kind},
     orgs::{self, NewOrg},
     recovery::{admit, no_mail},
-    request::Origin,
+    request::{AuthMethod, Origin},
 };
 
 /// The refusal where the operator does not let strangers in.
@@ -104,9 +104,10 @@ pub async fn complete(env: &Env, origin: &Origin, token: &str, input: &NewAccoun
     let principal = Principal::User { id: user, name };
     let plan = env.settings.default_plan;
     let new = NewOrg { name: org_name, slug, plan, owner: user };
-    let (org, mut change, event) =
-        orgs::insert(env, tx, new, principal, origin.clone()).await.map_err(crate::accounts::at_org_slug)?;
+    let (org, mut change, event) = orgs::insert(env, tx, new, principal, origin.shown(AuthMethod::Link))
+        .await
+        .map_err(crate::accounts::at_org_slug)?;
     change.record(&Event::new("auth.user_created").target("user", user, &email)).await?;
     change.commit(event).await?;
-    Ok(signed_in(env, user, Some(org.id)))
+    Ok(signed_in(env, user, Some(org.id), AuthMethod::Link))
 }

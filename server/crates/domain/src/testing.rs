@@ -356,6 +356,7 @@ impl TestEnv {
                 address: Some("203.0.113.7".parse().expect("an address")),
                 user_agent: Some("test".to_owned()),
                 request_id: "request".to_owned(),
+                auth: crate::request::Auth::default(),
             },
             session: Arc::new(NoSession),
             form_token: "form-token".to_owned(),
@@ -373,6 +374,7 @@ impl SessionControl for NoSession {
         &self,
         _: UserId,
         _: Option<OrgId>,
+        _: crate::request::AuthMethod,
         _: Option<BySso>,
     ) -> futures_util::future::BoxFuture<'_, crate::Result<()>> {
         Box::pin(async { Ok(()) })

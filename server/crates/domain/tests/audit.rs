@@ -62,9 +62,18 @@ env_test!(aud_04_an_edited_row_is_named, |t| async move {
     }
     disarm(&t).await;
     let (id, key) = (&row.id, "id");
-    for column in
-        ["action", "category", "result", "actor_kind", "actor_id", "actor_name", "detail", "context"]
-    {
+    for column in [
+        "action",
+        "category",
+        "result",
+        "actor_kind",
+        "actor_id",
+        "actor_name",
+        "detail",
+        "context",
+        "auth_method",
+        "key_id",
+    ] {
         // One byte.
         let was = event(4).await;
         let forge = format!("UPDATE audit_events SET {column} = {column} || 'x' WHERE {key} = '{id}'");
@@ -72,6 +81,7 @@ env_test!(aud_04_an_edited_row_is_named, |t| async move {
         let report = audit::verify(&t.env, Some(org)).await.unwrap();
         let broken = report.broken.expect("it is noticed");
         assert_eq!((broken.seq, broken.id.as_ref()), (4, Some(id)), "{column}");
+        assert!(broken.reads.is_some_and(|reads| reads.contains("settings.updated")), "{column}");
         let cut = format!(
             "UPDATE audit_events SET {column} = substr({column}, 1, length({column}) - 1) WHERE {key} = '{id}'"
         );
@@ -103,6 +113,41 @@ env_test!(aud_04_an_edited_row_is_named, |t| async move {
     assert_eq!(broken.seq, 4);
     assert!(broken.why.contains("removed"), "{broken:?}");
     assert_eq!(audit::verify(&t.env, Some(other.org_id())).await.unwrap().broken, None);
+});
+
+env_test!(aud_01_events_of_the_first_version_are_still_proven, |t| async move {
+    let acme = t.org("acme").await;
+    let org = acme.org_id();
+    rename(&t.env, &acme, "Acme 2").await;
+    // As an older release wrote them.
+    disarm(&t).await;
+    let back = "UPDATE audit_events SET mac = NULL, version = 1, auth_method = '', key_id = ''; \
+                UPDATE audit_events SET seq = 0 WHERE org_id IS NULL; DELETE FROM audit_heads";
+    t.db.db.tamper(back).await.unwrap();
+    audit::adopt_all(&t.env).await.unwrap();
+    let old = audit::verify(&t.env, Some(org)).await.unwrap();
+    assert_eq!(old.broken, None);
+    rename(&t.env, &acme, "Acme 3").await;
+    let report = audit::verify(&t.env, Some(org)).await.unwrap();
+    assert_eq!(report.broken, None);
+    assert_eq!(report.versions.into_iter().collect::<Vec<_>>(), [(1, old.events), (2, 1)]);
+    // Neither can an old one be given what it did not say, nor a new one be made an old one.
+    let last = report.last;
+    for (seq, forged, whole) in [
+        (1, "auth_method = 'passkey'", "auth_method = ''"),
+        (1, "key_id = 'ses_1'", "key_id = ''"),
+        (1, "version = 2", "version = 1"),
+        (last, "version = 1", "version = 2"),
+        (last, "version = 3", "version = 2"),
+    ] {
+        let set =
+            |what: &str| format!("UPDATE audit_events SET {what} WHERE org_id = '{org}' AND seq = {seq}");
+        t.db.db.tamper(&set(forged)).await.unwrap();
+        let broken = audit::verify(&t.env, Some(org)).await.unwrap().broken;
+        assert_eq!(broken.map(|broken| broken.seq), Some(seq), "{forged}");
+        t.db.db.tamper(&set(whole)).await.unwrap();
+        sound(&t).await;
+    }
 });
 
 env_test!(aud_04_rows_cut_off_at_the_end_are_missed, |t| async move {
@@ -384,7 +429,7 @@ env_test!(aud_06_exports_hold_every_wanted_event_once_and_no_formula, |t| async 
     assert!(seqs.windows(2).all(|pair| pair[0] == pair[1] + 1), "each once, the newest first");
     assert_eq!(seqs.last(), Some(&1));
     assert!(
-        rows.iter().all(|row| row["occurred_at"].as_str().unwrap().ends_with('Z') && row["version"] == 1)
+        rows.iter().all(|row| row["occurred_at"].as_str().unwrap().ends_with('Z') && row["version"] == 2)
     );
     let csv = export(&t, &acme, &AuditQuery::default(), Format::Csv).await;
     assert!(csv.starts_with("seq,id,occurred_at,action,"));

@@ -4,7 +4,7 @@
 //! organisation's own identity provider; every other bearer is judged as an access token of ours. None falls back to
 //! another, or to nobody (RSV-05).
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use domain::{
     dataplane::{Access, Resource},
@@ -322,6 +322,14 @@ impl Credential {
             }
             Self::Subject { provider, subject } => ready.plane.admit_subject(provider, subject).map(Arc::new),
             Self::Member(access) => Ok(Arc::clone(access)),
+        }
+    }
+
+    /// Whether it may be used from this address: a key may have ranges of its own (IPA-05).
+    pub(crate) fn admits(&self, ready: &Ready, address: Option<IpAddr>) -> bool {
+        match self {
+            Self::ApiKey { hash, .. } => ready.keys.get(hash).is_some_and(|key| key.ranges.admits(address)),
+            Self::Token { .. } | Self::Subject { .. } | Self::Member(_) => true,
         }
     }
 

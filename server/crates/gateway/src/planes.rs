@@ -16,6 +16,7 @@ use std::{
 
 use domain::{
     Clock,
+    allowlist::KeyRanges,
     dataplane::{Access, Directory, OrgPlane, PlaneConnector, PlaneScope, Unavailable},
     mcp::{
         json,
@@ -62,6 +63,8 @@ pub(crate) struct ReadyKey {
     pub(crate) access: Arc<Access>,
     /// Whether it may be used as `?api_key=`.
     pub(crate) url_key: bool,
+    /// From where it may be used.
+    pub(crate) ranges: KeyRanges,
 }
 
 /// Whose list it is: a scope's, and perhaps of one connector alone.
@@ -384,7 +387,10 @@ impl Planes {
             .collect();
         let keys = plane.keys.iter();
         let keys = keys
-            .map(|(hash, key)| (*hash, ReadyKey { access: Arc::new(key.access()), url_key: key.url_key }))
+            .map(|(hash, key)| {
+                let (url_key, ranges) = (key.url_key, key.ranges.clone());
+                (*hash, ReadyKey { access: Arc::new(key.access()), url_key, ranges })
+            })
             .collect();
         let by_slug =
             connectors.iter().enumerate().map(|(at, c)| (Box::from(c.plane.slug.as_str()), at)).collect();

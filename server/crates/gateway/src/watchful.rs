@@ -52,6 +52,7 @@ impl Watchful {
                 let access = caller.credential.authenticate(&ready, caller.inner.tokens.as_ref(), now);
                 let allowed = !ready.plane.suspended
                     && ready.plane.allowlist.admits(caller.trace.address(), now)
+                    && caller.credential.admits(&ready, caller.trace.address())
                     && access.as_ref().is_ok_and(|access| {
                         connector.is_none_or(|slug| {
                             ready.connector(slug).is_some_and(|c| access.scope.includes(c.plane.id))

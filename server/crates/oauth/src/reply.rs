@@ -146,6 +146,7 @@ pub(crate) fn origin(parts: &Parts) -> Origin {
         address: parts.extensions.get::<ClientIp>().map(|client| client.0),
         user_agent: user_agent(&parts.headers),
         request_id: request_id(parts),
+        ..Origin::default()
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) async fn answer(State(env): State<Env>, request: Request) -> Response
         // What kind it is is seen from the token itself, so `token_type_hint` says nothing new.
         let token = params.need("token")?;
         let client = client_auth::client(&env, &parts, &params).await?;
-        revoke::revoke(&env, &origin(&parts), &client, token).await
+        revoke::revoke(&env, &origin(&parts).client(&client.id), &client, token).await
     };
     match revoked.await {
         Ok(()) => nothing(StatusCode::OK),

@@ -41,7 +41,7 @@ async fn issue(env: &Env, parts: &Parts, params: &Params) -> Result<Issued, Refu
             return Err(Fault::UnsupportedGrantType.because("This grant_type is not known here."));
         }
         let client = client_auth::client(env, parts, params).await?;
-        let origin = origin(parts);
+        let origin = origin(parts).client(&client.id);
         match grant {
             "authorization_code" => grants::authorization_code::issue(env, &origin, &client, params).await,
             "refresh_token" => grants::refresh_token::issue(env, &origin, &client, params).await,

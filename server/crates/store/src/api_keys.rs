@@ -7,12 +7,12 @@ use crate::{Error, Result, Tx, db::parsed};
 statements! {
     FIND_ORG = "SELECT org_id FROM api_keys WHERE hash = $1";
     LIST = "SELECT id, name, hash, prefix, last4, sealed, url_key, all_connectors, disabled_at, expires_at, last_used_at, \
-            last_used_address, last_used_agent, created_at, created_by FROM api_keys WHERE org_id = $1 ORDER BY created_at DESC, id DESC";
+            last_used_address, last_used_agent, created_at, created_by, ranges FROM api_keys WHERE org_id = $1 ORDER BY created_at DESC, id DESC";
     FIND = "SELECT id, name, hash, prefix, last4, sealed, url_key, all_connectors, disabled_at, expires_at, last_used_at, \
-            last_used_address, last_used_agent, created_at, created_by FROM api_keys WHERE org_id = $1 AND id = $2";
-    INSERT = "INSERT INTO api_keys (id, org_id, name, hash, prefix, last4, sealed, url_key, all_connectors, expires_at, created_at, created_by) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-    UPDATE = "UPDATE api_keys SET name = $3, url_key = $4, all_connectors = $5, disabled_at = $6, expires_at = $7 WHERE org_id = $1 AND id = $2";
+            last_used_address, last_used_agent, created_at, created_by, ranges FROM api_keys WHERE org_id = $1 AND id = $2";
+    INSERT = "INSERT INTO api_keys (id, org_id, name, hash, prefix, last4, sealed, url_key, all_connectors, expires_at, created_at, created_by, ranges) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    UPDATE = "UPDATE api_keys SET name = $3, url_key = $4, all_connectors = $5, disabled_at = $6, expires_at = $7, ranges = $8 WHERE org_id = $1 AND id = $2";
     DELETE = "DELETE FROM api_keys WHERE org_id = $1 AND id = $2";
     ERASE_SEALED = "UPDATE api_keys SET sealed = NULL WHERE org_id = $1";
     LIST_CONNECTORS = "SELECT api_key_id, connector_id FROM api_key_connectors WHERE org_id = $1 ORDER BY connector_id";
@@ -56,6 +56,8 @@ pub struct ApiKey {
     pub created_at: i64,
     /// Who made it, by name.
     pub created_by: String,
+    /// From where it may be used: ranges in CIDR notation with spaces between; empty for everywhere.
+    pub ranges: String,
 }
 
 impl core::fmt::Debug for ApiKey {
@@ -81,6 +83,7 @@ struct Row {
     last_used_agent: Option<String>,
     created_at: i64,
     created_by: String,
+    ranges: String,
 }
 
 impl TryFrom<Row> for ApiKey {
@@ -103,6 +106,7 @@ impl TryFrom<Row> for ApiKey {
             last_used_agent: row.last_used_agent,
             created_at: row.created_at,
             created_by: row.created_by,
+            ranges: row.ranges,
         })
     }
 }
@@ -148,13 +152,14 @@ pub async fn insert(tx: &mut Tx, org: OrgId, key: &ApiKey) -> Result<()> {
         .bind(key.expires_at)
         .bind(key.created_at)
         .bind(&key.created_by)
+        .bind(&key.ranges)
         .execute(c)
         .await
         .map(drop))?;
     Ok(())
 }
 
-/// Writes what a person may change: name, URL use, scope flag, disabled, expiry.
+/// Writes what a person may change: name, URL use, scope flag, disabled, expiry, ranges.
 pub async fn update(tx: &mut Tx, org: OrgId, key: &ApiKey) -> Result<()> {
     let (org, id) = (org.to_string(), key.id.to_string());
     on!(tx, |c| sqlx::query(UPDATE)
@@ -165,6 +170,7 @@ pub async fn update(tx: &mut Tx, org: OrgId, key: &ApiKey) -> Result<()> {
         .bind(key.all_connectors)
         .bind(key.disabled_at)
         .bind(key.expires_at)
+        .bind(&key.ranges)
         .execute(c)
         .await
         .map(drop))?;

@@ -10,7 +10,7 @@ use crate::{Result, Tx, db::parsed};
 macro_rules! events {
     ($more:literal, $order:literal) => {
         concat!(
-            "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag \
+            "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag, version, auth_method, key_id \
              FROM audit_events WHERE org_id = $1 AND seq > $2 AND seq < $3 AND occurred_at >= $4 AND occurred_at < $5 \
              AND (CAST($7 AS TEXT) = '' OR action = $7) AND (CAST($8 AS TEXT) = '' OR actor_kind = $8)",
             $more,
@@ -23,12 +23,13 @@ macro_rules! events {
 
 statements! {
     INSERT = "INSERT INTO audit_events (id, org_id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, \
-              detail, context, mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+              detail, context, mac, version, auth_method, key_id) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     LIST_LATEST = "SELECT occurred_at, action, result, actor_name, detail FROM audit_events \
                    WHERE org_id = $1 ORDER BY seq DESC LIMIT $2";
     LIST_ACTIONS = "SELECT action, result FROM audit_events WHERE org_id = $1 ORDER BY seq";
     LIST_INSTANCE_ACTIONS = "SELECT action, result FROM audit_events WHERE org_id IS NULL ORDER BY seq, occurred_at, id";
-    FIND = "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag \
+    FIND = "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag, version, auth_method, key_id \
             FROM audit_events WHERE org_id = $1 AND id = $2";
     OLDER = events!("", "DESC");
     OLDER_OF_ACTOR = events!(" AND actor_id = $9", "DESC");
@@ -70,8 +71,14 @@ pub struct NewEvent<'a> {
     pub actor_name: &'a str,
     /// JSON: targets, changes, metadata.
     pub detail: &'a str,
-    /// JSON: address, user agent, request id.
+    /// JSON: address, user agent, request id, node.
     pub context: &'a str,
+    /// In which version it is written: what its code in the chain is made of.
+    pub version: i64,
+    /// How the actor had shown who they are; empty for not at all.
+    pub auth_method: &'a str,
+    /// The public id of the credential: of a session, a client; may be empty.
+    pub key_id: &'a str,
 }
 
 /// A line as recent activity shows it.
@@ -120,6 +127,12 @@ pub struct Row {
     pub erased_digest: Option<Vec<u8>>,
     /// A code over what is left.
     pub erased_tag: Option<Vec<u8>>,
+    /// In which version it is written: what its code in the chain is made of.
+    pub version: i64,
+    /// How the actor had shown who they are; empty for not at all, and in version 1.
+    pub auth_method: String,
+    /// The public id of the credential; may be empty.
+    pub key_id: String,
 }
 
 impl Row {
@@ -172,6 +185,9 @@ pub async fn insert(tx: &mut Tx, event: &NewEvent<'_>, mac: &[u8]) -> Result<()>
         .bind(event.detail)
         .bind(event.context)
         .bind(mac)
+        .bind(event.version)
+        .bind(event.auth_method)
+        .bind(event.key_id)
         .execute(c)
         .await
         .map(drop))?;

@@ -7,7 +7,7 @@ use crate::{Result, Tx, audit::Row};
 macro_rules! rows {
     ($whose:literal, $more:literal) => {
         concat!(
-            "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag \
+            "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag, version, auth_method, key_id \
              FROM audit_events WHERE ",
             $whose,
             $more

@@ -16,6 +16,7 @@ pub mod allowlists;
 pub mod api_keys;
 pub mod audit;
 pub mod audit_chain;
+pub mod audit_streams;
 pub mod connect_events;
 pub mod connection_alerts;
 pub mod connections;
@@ -63,6 +64,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     api_keys::STATEMENTS,
     audit::STATEMENTS,
     audit_chain::STATEMENTS,
+    audit_streams::STATEMENTS,
     connect_events::STATEMENTS,
     connection_alerts::STATEMENTS,
     connections::STATEMENTS,

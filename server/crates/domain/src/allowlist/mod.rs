@@ -3,6 +3,7 @@
 //! What is enforced may be a trial: unless somebody keeps it in time, from an address that it lets in, the list is as it was
 //! before. That needs no job, because both are in every snapshot with the time in between.
 
+mod keys;
 mod ranges;
 
 use std::{
@@ -18,6 +19,7 @@ use model::{
 };
 use store::{Tx, allowlists::Stored};
 
+pub use self::keys::{KeyRanges, not_from_here};
 use self::ranges::{List, Range};
 use crate::{
     Env, Error, OrgActor, Result,
@@ -245,6 +247,35 @@ pub async fn add(
             return Err(AppError::field("range", "known", "This range is in the list already").into());
         }
         list.ranges.push(new);
+        Ok(())
+    })
+    .await
+}
+
+/// Adds the ranges that a maker of hosted agents publishes, those that are not in the list yet (IPA-05).
+pub async fn add_vendor(env: &Env, actor: &OrgActor<can::SecurityManage>, vendor: &str) -> Result<()> {
+    let vendor = model::egress::vendor(vendor).ok_or_else(|| Error::not_found("maker"))?;
+    let nets: Vec<_> =
+        vendor.ranges.iter().map(|range| ranges::parse(range)).collect::<core::result::Result<_, _>>()?;
+    let note = format!("{}, published {}", vendor.name, vendor.looked_up);
+    let (by, at) = (actor.principal().name().to_owned(), env.now());
+    let event = |event: Event| event.with("vendor", vendor.id).with("range", vendor.ranges.join(" "));
+    edit(env, actor, "security.allowlist_range_added", Insists::default(), event, |list| {
+        let known = list.ranges.len();
+        for net in nets {
+            if list.ranges.iter().all(|known| known.net != net) {
+                list.ranges.push(Range { net, note: note.clone(), by: by.clone(), at });
+            }
+        }
+        if list.ranges.len() > MAX_RANGES {
+            let words = format!("There can be {MAX_RANGES} ranges. Remove one, or use wider ones");
+            return Err(AppError::field("range", "too_many", words).into());
+        }
+        if list.ranges.len() == known {
+            return Err(
+                AppError::new(ErrorKind::Conflict, "known", "These ranges are in the list already.").into()
+            );
+        }
         Ok(())
     })
     .await

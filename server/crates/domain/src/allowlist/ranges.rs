@@ -53,7 +53,7 @@ impl List {
 }
 
 /// An IPv4 address in IPv6's clothes as what it is.
-fn unmapped(address: IpAddr) -> IpAddr {
+pub(crate) fn unmapped(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
         IpAddr::V4(_) => address,

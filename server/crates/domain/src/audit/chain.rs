@@ -5,6 +5,8 @@
 //! The key is sealed with the master key and kept as a fact of the instance, so that it outlives a change of the master key.
 //! The event goes in as a digest: what is personal in it may one day be erased while its digest stays.
 
+use std::collections::BTreeMap;
+
 use hmac::{Hmac, KeyInit, Mac};
 use model::{OrgId, audit::category_of};
 use sha2::{Digest as _, Sha256};
@@ -100,12 +102,19 @@ fn length(part: &[u8]) -> [u8; 8] {
     (part.len() as u64).to_be_bytes()
 }
 
+/// The version in which events are written. Version 1 did not say how the actor had shown who they are.
+pub(crate) const VERSION: i64 = 2;
+
 /// Everything that an event says, with the length before each part, so that no two events read alike.
-fn digest(chain: Chain, seq: i64, occurred_at: i64, texts: [&str; 9]) -> [u8; 32] {
+fn digest(chain: Chain, version: i64, seq: i64, occurred_at: i64, texts: [&str; 11]) -> [u8; 32] {
     let mut hash = Sha256::new();
+    let label = format!("gatehouse audit {version}");
     let (name, seq, at) = (audit_chain::name(chain), seq.to_be_bytes(), occurred_at.to_be_bytes());
-    let fixed: [&[u8]; 4] = [b"gatehouse audit 1", name.as_bytes(), &seq, &at];
-    for part in fixed.into_iter().chain(texts.into_iter().map(str::as_bytes)) {
+    let fixed = [label.as_bytes(), name.as_bytes(), &seq, &at];
+    // Whoever fills in what an event of version 1 left out has changed it.
+    let old = version == 1 && texts[9..].iter().all(|text| text.is_empty());
+    let texts = if old { &texts[..9] } else { &texts[..] };
+    for part in fixed.into_iter().chain(texts.iter().map(|text| text.as_bytes())) {
         hash.update(length(part));
         hash.update(part);
     }
@@ -123,8 +132,10 @@ pub(super) fn digest_of(chain: Chain, row: &Row, seq: i64, category: &str) -> [u
         &*row.actor_name,
         &*row.detail,
         &*row.context,
+        &*row.auth_method,
+        &*row.key_id,
     ];
-    digest(chain, seq, row.occurred_at, texts)
+    digest(chain, row.version, seq, row.occurred_at, texts)
 }
 
 /// Appends an event to the chain of its organisation, whose row the caller has locked by raising its version; or to the
@@ -153,8 +164,10 @@ pub(crate) async fn append(env: &Env, tx: &mut Tx, mut event: NewEvent<'_>) -> R
         event.actor_name,
         event.detail,
         event.context,
+        event.auth_method,
+        event.key_id,
     ];
-    let mac = key.next(&head.mac, &digest(chain, event.seq, event.occurred_at, texts));
+    let mac = key.next(&head.mac, &digest(chain, event.version, event.seq, event.occurred_at, texts));
     store::audit::insert(tx, &event, &mac).await?;
     audit_chain::put_head(tx, chain, &key.head(chain, event.seq, mac)).await?;
     Ok(())
@@ -285,6 +298,8 @@ pub async fn take_checkpoints(env: &Env) -> Result<()> {
 /// since, at most `most` of them, and marks with a signed checkpoint where the chain begins now. The last event always
 /// stays. How many went.
 pub(super) async fn cut(env: &Env, org: OrgId, before: i64, most: i64) -> Result<u64> {
+    // The key that signs is there before: making one is a write, and would wait for this one.
+    env.keys.signer(env).await?;
     let mut tx = env.db.write().await?;
     store::orgs::lock(&mut tx, org).await?;
     let key = ChainKey::get(env, &mut tx).await?;
@@ -316,6 +331,8 @@ pub struct Report {
     pub events: u64,
     /// The sequence number of the last one.
     pub last: i64,
+    /// How many events are written in which version.
+    pub versions: BTreeMap<i64, u64>,
     /// Up to which sequence number older events were removed by retention; 0 for none.
     pub removed_to: i64,
     /// Up to which sequence number events are of before there was a chain, and when they were taken in.
@@ -333,12 +350,30 @@ pub struct Broken {
     pub id: Option<String>,
     /// What is wrong.
     pub why: String,
+    /// What the event there says now, whether or not it is true.
+    pub reads: Option<String>,
+}
+
+/// An event in a line, for whoever looks for what was done to it.
+fn line(row: &Row) -> String {
+    let by = if row.actor_name.is_empty() { &row.actor_kind } else { &row.actor_name };
+    let shown = if row.auth_method.is_empty() { "not authenticated" } else { &row.auth_method };
+    let at = super::export::time(row.occurred_at);
+    format!("{at} {} ({}) by {by} ({shown})", row.action, row.result).escape_debug().to_string()
 }
 
 /// Walks one chain and compares every code. Memory does not grow with it.
 pub async fn verify(env: &Env, chain: Chain) -> Result<Report> {
     let mut tx = env.db.snapshot().await?;
-    let mut report = Report { chain, events: 0, last: 0, removed_to: 0, adopted: None, broken: None };
+    let mut report = Report {
+        chain,
+        events: 0,
+        last: 0,
+        versions: BTreeMap::new(),
+        removed_to: 0,
+        adopted: None,
+        broken: None,
+    };
     let version = match chain {
         Some(org) => store::orgs::version(&mut tx, org).await?.unwrap_or_default(),
         None => 0,
@@ -350,6 +385,7 @@ pub async fn verify(env: &Env, chain: Chain) -> Result<Report> {
             seq: row.seq,
             id: Some(row.id.clone()),
             why: "the key of the chain is not in the database".into(),
+            reads: Some(line(row)),
         });
         return Ok(report);
     };
@@ -364,8 +400,8 @@ async fn walk(
     version: i64,
     report: &mut Report,
 ) -> Result<core::result::Result<(), Broken>> {
-    let broken = |seq, id: Option<&str>, why: &str| {
-        Ok(Err(Broken { seq, id: id.map(ToOwned::to_owned), why: why.to_owned() }))
+    let broken = |seq, row: Option<&Row>, why: &str| {
+        Ok(Err(Broken { seq, id: row.map(|row| row.id.clone()), why: why.to_owned(), reads: row.map(line) }))
     };
     let points = audit_chain::list_checkpoints(tx, chain).await?;
     for point in &points {
@@ -402,7 +438,7 @@ async fn walk(
                     _ => {
                         return broken(
                             row.seq,
-                            Some(&row.id),
+                            Some(row),
                             "this event was changed after a name was erased from it",
                         );
                     }
@@ -411,13 +447,14 @@ async fn walk(
             let next = key.next(&mac, &digest);
             let fits = row.mac.as_ref().is_some_and(|mac| bool::from(mac.ct_eq(&next)));
             if !fits {
-                return broken(row.seq, Some(&row.id), "this event was changed, put in, or moved here");
+                return broken(row.seq, Some(row), "this event was changed, put in, or moved here");
             }
             (seq, mac) = (row.seq, next);
             report.events += 1;
+            *report.versions.entry(row.version).or_default() += 1;
             while let Some(point) = points.next_if(|point| point.seq == seq) {
                 if point.mac != mac {
-                    return broken(seq, Some(&row.id), "the chain was written anew after its checkpoint");
+                    return broken(seq, Some(row), "the chain was written anew after its checkpoint");
                 }
             }
         }
@@ -451,4 +488,39 @@ pub async fn verify_all(env: &Env, only: Option<OrgId>) -> Result<Vec<Report>> {
         }
     }
     Ok(reports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aud_01_the_form_that_is_proven_stays_what_it_was() {
+        let texts = |by: &'static str, key: &'static str| {
+            [
+                "evt_1",
+                "api_key.created",
+                "api-keys",
+                "ok",
+                "user",
+                "user_1",
+                "Ada",
+                "{}",
+                r#"{"ip":""}"#,
+                by,
+                key,
+            ]
+        };
+        let hex = |version, texts| {
+            data_encoding::HEXLOWER.encode(&digest(None, version, 7, 1_790_000_000_000_000, texts))
+        };
+        // Reckoned elsewhere: whoever changes the form makes every log there is look forged.
+        assert_eq!(hex(1, texts("", "")), "ac44b624372172f2991baa16fa943fe5a9ffc2888f30bd0e7e94519cb5992976");
+        assert_eq!(
+            hex(2, texts("password", "ses_1")),
+            "4d3d8823edb4fe46424e7e9bafdcfe76c63c38f064b446377cbf60fa2a318c10"
+        );
+        assert_ne!(hex(1, texts("", "")), hex(1, texts("password", "")), "version 1 did not say it");
+        assert_ne!(hex(2, texts("", "")), hex(1, texts("", "")));
+    }
 }

@@ -9,16 +9,13 @@ use model::{
 };
 use serde_json::{Value, json};
 use store::audit::Row;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
 use super::{Filter, not_in_plan, plan};
 use crate::{Env, OrgActor, Result, change::Event};
 
 /// Rows that are read at once.
 const ROWS: i64 = 500;
-/// Which form of the rows this is; raised when a field changes its meaning.
-const VERSION: u32 = 1;
-
 /// What kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -157,7 +154,7 @@ impl Export {
     }
 }
 
-const HEADS: [&str; 15] = [
+const HEADS: [&str; 19] = [
     "seq",
     "id",
     "occurred_at",
@@ -173,13 +170,22 @@ const HEADS: [&str; 15] = [
     "user_agent",
     "request_id",
     "node",
+    "category",
+    "version",
+    "auth_method",
+    "key_id",
 ];
 
-fn time(micros: i64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000)
-        .ok()
-        .and_then(|at| at.format(&Rfc3339).ok())
-        .unwrap_or_default()
+/// RFC 3339 in UTC, always to the microsecond: texts of one length are in the order of time.
+pub(super) fn time(micros: i64) -> String {
+    let Ok(at) = OffsetDateTime::from_unix_timestamp(micros.div_euclid(1_000_000)) else {
+        return String::new();
+    };
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second) = at.to_hms();
+    let month = u8::from(month);
+    let micros = micros.rem_euclid(1_000_000);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
 fn parts(row: &Row) -> (Value, Value) {
@@ -189,17 +195,24 @@ fn parts(row: &Row) -> (Value, Value) {
     )
 }
 
-fn object(row: &Row) -> Value {
+/// An event as JSON (AUD-01).
+pub(super) fn object(row: &Row) -> Value {
     let (detail, context) = parts(row);
     json!({
-        "version": VERSION,
+        "version": row.version,
         "id": row.id,
         "seq": row.seq,
         "occurred_at": time(row.occurred_at),
         "action": row.action,
         "category": row.category,
         "result": row.result,
-        "actor": {"type": row.actor_kind, "id": row.actor_id, "name": row.actor_name},
+        "actor": {
+            "type": row.actor_kind,
+            "id": row.actor_id,
+            "name": row.actor_name,
+            "auth_method": row.auth_method,
+            "key_id": row.key_id,
+        },
         "targets": detail["targets"],
         "changes": detail["changes"],
         "metadata": detail["metadata"],
@@ -225,6 +238,10 @@ fn csv(out: &mut String, row: &Row) {
         super::told(&context["user_agent"]),
         super::told(&context["request_id"]),
         super::told(&context["node"]),
+        row.category.clone(),
+        row.version.to_string(),
+        row.auth_method.clone(),
+        row.key_id.clone(),
     ];
     for (at, text) in texts.iter().enumerate() {
         if at > 0 {
@@ -260,6 +277,13 @@ mod tests {
         let mut out = String::new();
         cell(&mut out, text);
         out
+    }
+
+    #[test]
+    fn aud_01_times_are_told_to_the_microsecond() {
+        assert_eq!(time(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(time(1_773_273_600_500_000), "2026-03-12T00:00:00.500000Z");
+        assert_eq!(time(-1), "1969-12-31T23:59:59.999999Z");
     }
 
     #[test]

@@ -5,9 +5,10 @@
 mod chain;
 pub mod erasure;
 mod export;
+pub mod stream;
 
-pub(crate) use chain::append;
 pub use chain::{Broken, Report, adopt_all, signed_text, take_checkpoints, verify, verify_all};
+pub(crate) use chain::{VERSION, append};
 pub use export::{Export, Format};
 
 use model::{
@@ -236,12 +237,15 @@ fn event(row: &Row) -> Result<AuditEvent> {
         id: row.event_id()?,
         seq: row.seq,
         at_micros: row.occurred_at,
+        version: row.version,
         action: row.action.clone(),
         category: row.category.clone(),
         result: row.result.clone(),
         actor_kind: row.actor_kind.clone(),
         actor_id: row.actor_id.clone(),
         actor: row.actor_name.clone(),
+        auth_method: row.auth_method.clone(),
+        key_id: row.key_id.clone(),
         targets: targets
             .map(|target| AuditTarget {
                 kind: text(&target["type"]),
@@ -290,7 +294,13 @@ pub async fn retain(env: &Env) -> Result<u64> {
     let mut gone = 0;
     for (org, plan, days) in orgs {
         let Some(days) = days.or_else(|| Plan::parse(&plan).and_then(days_of)) else { continue };
-        let before = env.clock.now_micros().saturating_sub(days.saturating_mul(DAY));
+        let mut before = env.clock.now_micros().saturating_sub(days.saturating_mul(DAY));
+        // What a stream has not sent yet waits for it (AUD-07).
+        let held = {
+            let mut tx = env.db.read().await?;
+            stream::held_since(env, &mut tx, org).await?
+        };
+        before = held.map_or(before, |held| held.min(before));
         loop {
             let removed = chain::cut(env, org, before, CUT).await?;
             gone += removed;

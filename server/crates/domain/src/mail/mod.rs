@@ -89,7 +89,12 @@ impl Whence {
     }
 
     pub(crate) fn origin(self) -> Origin {
-        Origin { address: self.address, user_agent: self.user_agent, request_id: self.request_id }
+        Origin {
+            address: self.address,
+            user_agent: self.user_agent,
+            request_id: self.request_id,
+            ..Origin::default()
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     authz::Principal,
     change::{Event, note},
     notices,
-    request::{BySso, Origin, RequestContext},
+    request::{AuthMethod, BySso, Origin, RequestContext},
 };
 
 /// How long the second step may take, milliseconds.
@@ -76,6 +76,7 @@ pub async fn finish(
     let step = store::sign_in_steps::attempt(&mut tx, &hash, env.now(), ATTEMPTS).await?;
     let (user, attempts) = step.ok_or_else(gone)?;
     let user = store::users::find(&mut tx, user).await?.ok_or_else(gone)?;
+    let origin = &origin.shown(AuthMethod::Password);
     let (mut tx, factor) = match take(env, tx, &user, code, device, origin).await {
         Err(Error::App(error)) if error.code == "wrong_code" && attempts >= ATTEMPTS => return Err(gone()),
         // There is one field, and the form as a whole says it.
@@ -91,6 +92,8 @@ pub async fn finish(
         return Err(gone());
     }
     let by = Principal::User { id: user.id, name: user.name.clone() };
+    let shown = if sso.is_some() { AuthMethod::Sso } else { AuthMethod::PasswordAndCode };
+    let origin = &origin.shown(shown);
     let event = Event::new("auth.signed_in")
         .target("user", user.id, &user.email)
         .with("method", if sso.is_some() { "sso" } else { "password" })
@@ -107,5 +110,5 @@ pub async fn finish(
     };
     tx.commit().await?;
     let sso = sso.map(|org| BySso { org, second_factor: false });
-    Ok(SignIn { sso, ..accounts::signed_in(env, user.id, org) })
+    Ok(SignIn { sso, ..accounts::signed_in(env, user.id, org, shown) })
 }

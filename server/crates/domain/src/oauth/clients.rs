@@ -5,7 +5,7 @@ use store::oauth_clients::OauthClient as Row;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::{Failure, Fault, Outcome, hashed, quiet};
-use crate::{Env, Error, Result, change::Event, request::Origin, throttle};
+use crate::{Env, Error, Result, authz::Principal, change::Event, request::Origin, throttle};
 
 /// Failures a minute from one address.
 const PER_ADDRESS: i64 = 60;
@@ -146,7 +146,7 @@ async fn failed(env: &Env, origin: &Origin, given: &Credentials) -> Result<()> {
             .target("oauth_client", &row.id, &row.name)
             .with("method", given.method.as_str());
         let key = ("client-auth", row.id.clone());
-        quiet::note_seldom(env, key, org, origin, event).await?;
+        quiet::note_seldom(env, key, org, &Principal::System, origin, event).await?;
     }
     throttle::take_of(env, format!("client-auth:{}", row.id), PER_CLIENT, super::MINUTE).await
 }

@@ -11,7 +11,7 @@ pub mod consent;
 pub mod credentials;
 pub mod document;
 mod narrow;
-mod quiet;
+pub(crate) mod quiet;
 pub mod redirect;
 pub mod refresh;
 pub mod register;
@@ -176,7 +176,7 @@ pub struct Shared {
     /// Until when something is refused without another look: Unix milliseconds by a name of our own.
     refused: Mutex<HashMap<String, i64>>,
     /// Refusals that were written to the audit log a short while ago.
-    quiet: quiet::Quiet,
+    pub(crate) quiet: quiet::Quiet,
     /// How long the fetch of a metadata document may take, and how long every failed one does.
     pub(crate) patience: Duration,
 }

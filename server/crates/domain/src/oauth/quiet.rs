@@ -31,7 +31,7 @@ struct Held {
     /// How often it happened since it was last written.
     count: i64,
     /// The last of those.
-    last: Option<(Event, Origin)>,
+    last: Option<(Event, Principal, Origin)>,
 }
 
 /// What was written lately, and what was only counted since.
@@ -49,13 +49,13 @@ impl Quiet {
         key: &Key,
         org: OrgId,
         event: &Event,
-        origin: &Origin,
+        (by, origin): (&Principal, &Origin),
         now: i64,
     ) -> Option<i64> {
         let mut held = self.held();
         if let Some(known) = held.get_mut(key).filter(|known| now < known.until) {
             known.count += 1;
-            known.last = Some((event.clone(), origin.clone()));
+            known.last = Some((event.clone(), by.clone(), origin.clone()));
             return None;
         }
         let before = held.remove(key).map_or(0, |known| known.count);
@@ -87,30 +87,38 @@ impl Quiet {
 }
 
 /// Writes a refusal, unless the same was written a short while ago.
-pub(super) async fn note_seldom(
+pub(crate) async fn note_seldom(
     env: &Env,
     key: Key,
     org: OrgId,
+    by: &Principal,
     origin: &Origin,
     event: Event,
 ) -> Result<()> {
     let quiet = &env.oauth.quiet;
-    let Some(before) = quiet.is_due(&key, org, &event, origin, env.now()) else { return Ok(()) };
-    let written = write(env, org, origin, event, before).await;
+    let Some(before) = quiet.is_due(&key, org, &event, (by, origin), env.now()) else { return Ok(()) };
+    let written = write(env, org, by, origin, event, before).await;
     if written.is_err() {
         quiet.forget(&key);
     }
     written
 }
 
-async fn write(env: &Env, org: OrgId, origin: &Origin, event: Event, repeated: i64) -> Result<()> {
+async fn write(
+    env: &Env,
+    org: OrgId,
+    by: &Principal,
+    origin: &Origin,
+    event: Event,
+    repeated: i64,
+) -> Result<()> {
     let mut tx = env.db.write().await?;
     store::orgs::lock(&mut tx, org).await?;
     if store::orgs::find(&mut tx, org).await?.is_none() {
         return Ok(());
     }
     let event = event.with("repeated", repeated);
-    note(env, &mut tx, &[org], &Principal::System, origin, &event, "denied").await?;
+    note(env, &mut tx, &[org], by, origin, &event, "denied").await?;
     Ok(tx.commit().await?)
 }
 
@@ -118,9 +126,9 @@ async fn write(env: &Env, org: OrgId, origin: &Origin, event: Event, repeated: i
 pub(super) async fn flush(env: &Env) -> Result<()> {
     let mut over = env.oauth.quiet.take_over(env.now()).into_iter();
     while let Some((key, known)) = over.next() {
-        let Some((event, origin)) = &known.last else { continue };
+        let Some((event, by, origin)) = &known.last else { continue };
         // The last one stands for itself, the others are its repetitions.
-        let written = write(env, known.org, origin, event.clone(), known.count - 1).await;
+        let written = write(env, known.org, by, origin, event.clone(), known.count - 1).await;
         if written.is_err() {
             env.oauth.quiet.put_back(key, known);
             over.for_each(|(key, known)| env.oauth.quiet.put_back(key, known));

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     Env, Result,
+    authz::Principal,
     change::Event,
     request::Origin,
     tokens::{self, Minting, TokenGrant},
@@ -101,7 +102,7 @@ pub async fn refresh(env: &Env, origin: &Origin, client: &Client, given: &Refres
             .with("grant_id", grant.id.to_string())
             .with("presented_by", client.id.as_str());
         let key = ("refresh-client", grant.id.to_string());
-        quiet::note_seldom(env, key, grant.org, origin, event).await?;
+        quiet::note_seldom(env, key, grant.org, &Principal::System, origin, event).await?;
         return Err(invalid());
     }
     // Before anything is used up.

@@ -44,7 +44,7 @@ pub(super) async fn found(env: &Env, origin: &Origin, client: &Client, hash: &[u
         }
         ReusePolicy::Reject => {
             let key = ("reuse", grant.id.to_string());
-            let due = env.oauth.quiet.is_due(&key, org, &event, origin, now);
+            let due = env.oauth.quiet.is_due(&key, org, &event, (&Principal::System, origin), now);
             let Some(before) = due else { return Ok(()) };
             event = event.with("repeated", before);
             again = Some(key);

@@ -26,7 +26,7 @@ use crate::{
     change::{Event, note},
     idp::{config::entitled, jwks::KeySource},
     key_format, mfa, notices,
-    request::{BySso, RequestContext},
+    request::{AuthMethod, BySso, RequestContext},
     suspension, throttle,
     upstream_oauth::flow::Return,
 };
@@ -287,7 +287,8 @@ async fn log_in(
         suspension::check(&mut tx, org).await?;
         crate::allowlist::admit(env, &mut tx, org, ctx.origin.address).await?;
     }
-    let (user, mut change) = join::person(env, &ctx.origin, org, row, person).await?;
+    let origin = ctx.origin.shown(AuthMethod::Sso);
+    let (user, mut change) = join::person(env, &origin, org, row, person).await?;
     let step = if !person.second_factor && store::factors::has(change.tx(), user.id).await? {
         Some(mfa::begin_by_sso(env, change.tx(), &user, org).await?)
     } else {
@@ -295,7 +296,7 @@ async fn log_in(
     };
     let known = ctx.device.as_deref().is_some_and(|cookie| accounts::is_device_of(env, cookie, user.id));
     if step.is_none() {
-        notices::signed_in(env, change.tx(), &user, known, 0, &ctx.origin).await?;
+        notices::signed_in(env, change.tx(), &user, known, 0, &origin).await?;
     }
     let action = if step.is_some() { "auth.sso_accepted" } else { "auth.signed_in" };
     let event = Event::new(action)
@@ -309,7 +310,7 @@ async fn log_in(
         return Ok(Finished::SecondFactor(step, next));
     }
     let sso = Some(BySso { org, second_factor: person.second_factor });
-    Ok(Finished::SignedIn(SignIn { sso, ..accounts::signed_in(env, user.id, Some(org)) }, next))
+    Ok(Finished::SignedIn(SignIn { sso, ..accounts::signed_in(env, user.id, Some(org), AuthMethod::Sso) }, next))
 }
 
 /// Keeps what came of a test, for the page.

@@ -280,6 +280,9 @@ async fn authenticate(
     };
     let now = inner.clock.now();
     let access = credential.authenticate(&ready, tokens, now).map_err(refused)?;
+    if !credential.admits(&ready, address(head)) {
+        return Err(key_not_from_here());
+    }
     if ready.plane.suspended {
         return Err(suspended());
     }
@@ -305,6 +308,11 @@ fn check_address(inner: &Inner, ready: &Ready, head: &request::Parts) -> Result<
         "This organisation can be reached from certain addresses only, and yours is none of them.",
     )
     .word("ip_not_allowed"))
+}
+
+fn key_not_from_here() -> RpcError {
+    let told = domain::allowlist::not_from_here();
+    RpcError::new(StatusCode::FORBIDDEN, code::FORBIDDEN, told.message).word("ip_not_allowed")
 }
 
 fn suspended() -> RpcError {

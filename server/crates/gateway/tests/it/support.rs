@@ -96,6 +96,7 @@ pub(crate) fn plane_key(number: u64) -> ([u8; 32], PlaneKey) {
         scope: PlaneScope::All,
         expires_at: None,
         url_key: false,
+        ranges: domain::allowlist::KeyRanges::default(),
     };
     (key_format::hash(&key(number)), key_of)
 }
