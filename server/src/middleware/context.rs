@@ -62,6 +62,10 @@ fn step_cookie(env: &Env) -> &'static str {
     if is_https(env) { "__Host-gatehouse-step" } else { "gatehouse-step" }
 }
 
+fn trusted_cookie(env: &Env) -> &'static str {
+    if is_https(env) { "__Host-gatehouse-trusted" } else { "gatehouse-trusted" }
+}
+
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
@@ -122,6 +126,7 @@ pub async fn provide(
         form_token: form_token(&env, &form),
         device: cookie(headers, device_cookie(&env)).map(ToOwned::to_owned),
         step: cookie(headers, step_cookie(&env)).map(ToOwned::to_owned),
+        trusted: cookie(headers, trusted_cookie(&env)).map(ToOwned::to_owned),
         session: Arc::new(BrowserSession { session, env: env.clone(), origin: origin.clone() }),
         origin,
         env: env.clone(),

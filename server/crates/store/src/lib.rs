@@ -35,6 +35,7 @@ pub mod oauth_grants;
 pub mod org_security;
 pub mod orgs;
 pub mod outbox;
+pub mod passkeys;
 pub mod request_log;
 pub mod sessions;
 pub mod setup_links;
@@ -43,6 +44,7 @@ pub mod sign_in_steps;
 pub mod signing_keys;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trusted_browsers;
 pub mod upstream_credentials;
 pub mod usage;
 pub mod users;
@@ -78,6 +80,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     org_security::STATEMENTS,
     orgs::STATEMENTS,
     outbox::STATEMENTS,
+    passkeys::STATEMENTS,
     request_log::STATEMENTS,
     request_log::BULK,
     sessions::STATEMENTS,
@@ -85,6 +88,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     sign_in_failures::STATEMENTS,
     sign_in_steps::STATEMENTS,
     signing_keys::STATEMENTS,
+    trusted_browsers::STATEMENTS,
     usage::STATEMENTS,
     upstream_credentials::STATEMENTS,
     users::STATEMENTS,
