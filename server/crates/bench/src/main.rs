@@ -4,8 +4,9 @@
 //! that does a gateway's own work (`work`), the load, and the arithmetic. Must not know: anything of Gatehouse but its command line, its settings and its wire. Nothing here
 //! asserts a time; every reply is checked.
 //!
-//! `bench run --gatehouse FILE [--postgres URL] [--quick]` and `bench memory --gatehouse FILE [--orgs N] [--streams N]` are
-//! what `make bench` calls, `bench soak --gatehouse FILE [--postgres URL] [--minutes N]` what `make soak` does. They start the others themselves.
+//! `bench run --gatehouse FILE [--postgres URL] [--quick] [--rounds N] [--only PART]` and `bench memory --gatehouse FILE
+//! [--orgs N] [--streams N]` are what `make bench` calls, `bench soak --gatehouse FILE [--postgres URL] [--minutes N]` what
+//! `make soak` does. They start the others themselves.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -59,6 +60,34 @@ pub(crate) struct Plan {
     pub(crate) orgs: usize,
     /// Streams that are open at once.
     pub(crate) streams: usize,
+    /// The one part to measure, if not all.
+    pub(crate) only: Option<Part>,
+}
+
+/// What is measured, for whoever looks into one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// `tools/call`, so many at once.
+    Calls(usize),
+    Lists,
+    Shapes,
+    Flood,
+    OAuth,
+}
+
+impl Part {
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "calls-1" => Self::Calls(1),
+            "calls-8" => Self::Calls(8),
+            "calls-32" => Self::Calls(32),
+            "lists" => Self::Lists,
+            "shapes" => Self::Shapes,
+            "flood" => Self::Flood,
+            "oauth" => Self::OAuth,
+            _ => return None,
+        })
+    }
 }
 
 impl Plan {
@@ -72,6 +101,7 @@ impl Plan {
             tokens: 4000,
             flood: 5000,
             minutes: 60.0,
+            only: None,
             orgs: 50,
             streams: 10_000,
         };
@@ -81,6 +111,13 @@ impl Plan {
                 "--gatehouse" => plan.gatehouse = value()?.into(),
                 "--postgres" => plan.postgres = Some(value()?),
                 "--minutes" => plan.minutes = value()?.parse()?,
+                "--rounds" => plan.rounds = value()?.parse()?,
+                "--only" => {
+                    plan.only = Some(
+                        Part::read(&value()?)
+                            .ok_or("calls-1, calls-8, calls-32, lists, shapes, flood or oauth")?,
+                    );
+                }
                 "--orgs" => plan.orgs = value()?.parse()?,
                 "--streams" => plan.streams = value()?.parse()?,
                 "--quick" => {
@@ -95,6 +132,10 @@ impl Plan {
             return Err("--gatehouse FILE is needed".into());
         }
         Ok(plan)
+    }
+
+    pub(crate) fn measures(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
     }
 }
 
@@ -123,7 +164,7 @@ async fn main() -> ExitCode {
             Ok(plan) => run(&plan).await,
             Err(why) => Err(why),
         },
-        _ => Err("bench run|memory|soak --gatehouse FILE [--postgres URL] [--quick] [--minutes N] [--orgs N] [--streams N]".into()),
+        _ => Err("bench run|memory|soak --gatehouse FILE [--postgres URL] [--quick] [--rounds N] [--only PART] [--minutes N] [--orgs N] [--streams N]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -155,10 +196,14 @@ async fn run(plan: &Plan) -> Done {
     let all =
         Contestants { upstream: &upstream, pass: &floor, work: &work, gatehouse: &gatehouse, keys: &keys };
     calls::compare(plan, all).await?;
-    calls::bad_keys(plan, all).await?;
-    oauth::verification(plan, &gatehouse, &keys).await?;
-    oauth::without_database(&place, &gatehouse, &keys).await?;
-    oauth::token_endpoint(plan, &gatehouse, &keys).await?;
+    if plan.measures(Part::Flood) {
+        calls::bad_keys(plan, all).await?;
+    }
+    if plan.measures(Part::OAuth) {
+        oauth::verification(plan, &gatehouse, &keys).await?;
+        oauth::without_database(&place, &gatehouse, &keys).await?;
+        oauth::token_endpoint(plan, &gatehouse, &keys).await?;
+    }
     println!("resident {:.1} MiB after all of it", gatehouse.server.resident()?);
     Ok(())
 }
