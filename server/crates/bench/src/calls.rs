@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::{
-    Done, Plan,
+    Done, Part, Plan,
     load::{Call, Connection, Round, closed_loop},
     machine::{Gatehouse, Place, Started},
     oauth,
@@ -244,6 +244,9 @@ pub(crate) async fn compare(plan: &Plan, all: Contestants<'_>) -> Done {
     let by_token = Arc::new(Echo::through(Credential::Tokens(vec![keys.token.clone()])));
     let names = ["direct", "pass-through", "work", "Gatehouse, API key", "Gatehouse, access token"];
     for (at_once, calls) in [1, 8, 32].into_iter().zip(plan.calls) {
+        if !plan.measures(Part::Calls(at_once)) {
+            continue;
+        }
         let mut sums: [Sum; 5] = Default::default();
         let mut per_call = (0, 0);
         // The first round warms up and does not count.
@@ -274,8 +277,13 @@ pub(crate) async fn compare(plan: &Plan, all: Contestants<'_>) -> Done {
             per_call.1 as f64 / called,
         );
     }
-    lists(plan, all).await?;
-    shapes(plan, all).await
+    if plan.measures(Part::Lists) {
+        lists(plan, all).await?;
+    }
+    if plan.measures(Part::Shapes) {
+        shapes(plan, all).await?;
+    }
+    Ok(())
 }
 
 async fn lists(plan: &Plan, all: Contestants<'_>) -> Done {
@@ -335,13 +343,28 @@ async fn shapes(plan: &Plan, all: Contestants<'_>) -> Done {
     Ok(())
 }
 
+/// Failed authentications of one address in a minute before it has to wait.
+const FAILURES: usize = 3000;
+
 /// A credential that is none.
-struct Bad;
+#[derive(Clone, Copy)]
+enum Bad {
+    /// From the client's own address, which is over its limit soon.
+    FromOne,
+    /// Each from another address, so that nothing tells them apart from good ones but the credential.
+    FromEverywhere,
+}
 
 impl Call for Bad {
     fn request(&self, number: usize) -> Done<Request<Full<Bytes>>> {
         let body = json!({"jsonrpc": "2.0", "id": number, "method": "tools/list"}).to_string();
-        post("/mcp/bench", &Credential::Key(format!("gth_live_sk_{number:038}")), number, body)
+        let key = Credential::Key(format!("gth_live_sk_{number:038}"));
+        let mut request = post("/mcp/bench", &key, number, body)?;
+        if matches!(self, Self::FromEverywhere) {
+            let [.., a, b, c] = number.to_be_bytes();
+            request.headers_mut().insert("x-forwarded-for", format!("10.{a}.{b}.{c}").parse()?);
+        }
+        Ok(request)
     }
 
     fn is_right(&self, _: usize, status: u16, _: &[u8]) -> bool {
@@ -353,38 +376,58 @@ impl Call for Bad {
 pub(crate) async fn bad_keys(plan: &Plan, all: Contestants<'_>) -> Done {
     let Contestants { upstream, work, gatehouse, keys, .. } = all;
     let gate = &gatehouse.server;
-    let good = Arc::new(Echo::through(Credential::Key(keys.api_key.clone())));
+    let key = Credential::Key(keys.api_key.clone());
+    let good = Arc::new(Echo::through(key.clone()));
+    let good_at_work = Arc::new(Echo::to("/mcp", "up__echo", key));
+    let bad = Arc::new(Bad::FromEverywhere);
     let (mut quiet, mut flood, mut least) = (Sum::default(), Sum::default(), Sum::default());
-    let mut beside = Sum::default();
+    let (mut quiet_at_work, mut beside_at_work) = (Sum::default(), Sum::default());
+    let (mut beside_one, mut beside_all) = (Sum::default(), Sum::default());
+    let calls = plan.calls[0];
     let asked = seen(upstream).await?[0];
-    let mut called = 0;
+    // A flood that lasts: from here on its address is over its limit.
+    closed_loop(&gate.address, Arc::new(Bad::FromOne), 8, FAILURES, gate).await?;
     for _ in 0..plan.rounds {
-        quiet.add(closed_loop(&gate.address, Arc::clone(&good), 1, plan.calls[0], gate).await?);
-        flood.add(closed_loop(&gate.address, Arc::new(Bad), 8, plan.calls[1], gate).await?);
-        least.add(closed_loop(&work.address, Arc::new(Bad), 8, plan.calls[1], work).await?);
-        // The flood lasts as long as the good calls beside it.
-        let good = closed_loop(&gate.address, Arc::clone(&good), 1, plan.calls[0], gate);
-        let flood = async {
-            loop {
-                closed_loop(&gate.address, Arc::new(Bad), 8, plan.calls[0], gate).await?;
-            }
-        };
-        let flood: std::pin::Pin<Box<dyn Future<Output = Done>>> = Box::pin(flood);
-        beside.add(tokio::select! {
-            round = good => round?,
-            ended = flood => return ended,
-        });
-        called += 2 * plan.calls[0];
+        quiet.add(closed_loop(&gate.address, Arc::clone(&good), 1, calls, gate).await?);
+        quiet_at_work.add(closed_loop(&work.address, Arc::clone(&good_at_work), 1, calls, work).await?);
+        flood.add(closed_loop(&gate.address, Arc::clone(&bad), 8, plan.calls[1], gate).await?);
+        least.add(closed_loop(&work.address, Arc::clone(&bad), 8, plan.calls[1], work).await?);
+        beside_all.add(beside(gate, &good, Bad::FromEverywhere, calls).await?);
+        beside_at_work.add(beside(work, &good_at_work, Bad::FromEverywhere, calls).await?);
+        beside_one.add(beside(gate, &good, Bad::FromOne, calls).await?);
     }
+    let called = 5 * plan.rounds * calls;
     let asked = seen(upstream).await?[0] - asked - i64::try_from(called)?;
     println!(
-        "### bad keys, 8 at once\n\nCPU {:.2} s/10,000, ÷ work {:.2}, ÷ a good call {:.2}; {asked} requests upstream\n\ngood calls, 1 at once: p99 {:.3} ms beside them, {:.3} without, ÷ {:.2}\n",
+        "### bad keys, 8 at once\n\nCPU {:.2} s/10,000, ÷ work {:.2}, ÷ a good call {:.2}; {asked} requests upstream\n",
         flood.cpu(),
         flood.cpu() / least.cpu(),
         flood.cpu() / quiet.cpu(),
-        beside.times.at(0.99),
-        quiet.times.at(0.99),
-        beside.times.at(0.99) / quiet.times.at(0.99),
+    );
+    let p99 = |sum: &Sum| sum.times.at(0.99);
+    println!(
+        "good calls, 1 at once: p99 {:.3} ms; beside bad keys from one address {:.3}, ÷ {:.2}; from everywhere {:.3}, ÷ {:.2} (work: ÷ {:.2})\n",
+        p99(&quiet),
+        p99(&beside_one),
+        p99(&beside_one) / p99(&quiet),
+        p99(&beside_all),
+        p99(&beside_all) / p99(&quiet),
+        p99(&beside_at_work) / p99(&quiet_at_work),
     );
     Ok(())
+}
+
+/// Good calls, one after the other, beside a flood that lasts as long.
+async fn beside(of: &Started, good: &Arc<Echo>, bad: Bad, calls: usize) -> Done<Round> {
+    let good = closed_loop(&of.address, Arc::clone(good), 1, calls, of);
+    let flood = async {
+        loop {
+            closed_loop(&of.address, Arc::new(bad), 8, 20 * calls, of).await?;
+        }
+    };
+    let flood: std::pin::Pin<Box<dyn Future<Output = Done>>> = Box::pin(flood);
+    tokio::select! {
+        round = good => round,
+        ended = flood => Err(ended.err().unwrap_or_else(|| "the flood ended".into())),
+    }
 }

@@ -4,9 +4,10 @@
 //! that does a gateway's own work (`work`), the load, and the arithmetic. Must not know: anything of Gatehouse but its command line, its settings and its wire. Nothing here
 //! asserts a time; every reply is checked.
 //!
-//! `bench run --gatehouse FILE [--postgres URL] [--quick]` and `bench memory --gatehouse FILE [--orgs N] [--streams N]` are
-//! what `make bench` calls, `bench soak --gatehouse FILE [--postgres URL] [--minutes N]` what `make soak` does; `bench audit`
-//! is the part about the audit log alone, of `--rows N` events. They start the others themselves.
+//! `bench run --gatehouse FILE [--postgres URL] [--quick] [--rounds N] [--only PART]` and `bench memory --gatehouse FILE
+//! [--orgs N] [--streams N]` are what `make bench` calls, `bench soak --gatehouse FILE [--postgres URL] [--minutes N]` what
+//! `make soak` does; `bench audit` is the part about the audit log alone, of `--rows N` events. They start the others
+//! themselves.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -66,6 +67,34 @@ pub(crate) struct Plan {
     pub(crate) orgs: usize,
     /// Streams that are open at once.
     pub(crate) streams: usize,
+    /// The one part to measure, if not all.
+    pub(crate) only: Option<Part>,
+}
+
+/// What is measured, for whoever looks into one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// `tools/call`, so many at once.
+    Calls(usize),
+    Lists,
+    Shapes,
+    Flood,
+    OAuth,
+}
+
+impl Part {
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "calls-1" => Self::Calls(1),
+            "calls-8" => Self::Calls(8),
+            "calls-32" => Self::Calls(32),
+            "lists" => Self::Lists,
+            "shapes" => Self::Shapes,
+            "flood" => Self::Flood,
+            "oauth" => Self::OAuth,
+            _ => return None,
+        })
+    }
 }
 
 impl Plan {
@@ -81,6 +110,7 @@ impl Plan {
             sign_ins: 200,
             minutes: 60.0,
             rows: 1_000_000,
+            only: None,
             orgs: 50,
             streams: 10_000,
         };
@@ -91,6 +121,13 @@ impl Plan {
                 "--postgres" => plan.postgres = Some(value()?),
                 "--minutes" => plan.minutes = value()?.parse()?,
                 "--rows" => plan.rows = value()?.parse()?,
+                "--rounds" => plan.rounds = value()?.parse()?,
+                "--only" => {
+                    plan.only = Some(
+                        Part::read(&value()?)
+                            .ok_or("calls-1, calls-8, calls-32, lists, shapes, flood or oauth")?,
+                    );
+                }
                 "--orgs" => plan.orgs = value()?.parse()?,
                 "--streams" => plan.streams = value()?.parse()?,
                 "--quick" => {
@@ -107,6 +144,10 @@ impl Plan {
             return Err("--gatehouse FILE is needed".into());
         }
         Ok(plan)
+    }
+
+    pub(crate) fn measures(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
     }
 }
 
@@ -139,7 +180,7 @@ async fn main() -> ExitCode {
             Ok(plan) => run(&plan).await,
             Err(why) => Err(why),
         },
-        _ => Err("bench run|audit|memory|soak --gatehouse FILE [--postgres URL] [--quick] [--rows N] [--minutes N] [--orgs N] [--streams N]"
+        _ => Err("bench run|audit|memory|soak --gatehouse FILE [--postgres URL] [--quick] [--rounds N] [--only PART] [--rows N] [--minutes N] [--orgs N] [--streams N]"
             .into()),
     };
     match done {
@@ -172,15 +213,19 @@ async fn run(plan: &Plan) -> Done {
     let all =
         Contestants { upstream: &upstream, pass: &floor, work: &work, gatehouse: &gatehouse, keys: &keys };
     calls::compare(plan, all).await?;
-    calls::bad_keys(plan, all).await?;
-    oauth::verification(plan, &gatehouse, &keys).await?;
-    oauth::without_database(&place, &gatehouse, &keys).await?;
-    oauth::token_endpoint(plan, &gatehouse, &keys).await?;
-    sign_in::telling(plan, &place, &gatehouse).await?;
-    sign_in::beside_calls(plan, &gatehouse, &keys).await?;
+    if plan.measures(Part::Flood) {
+        calls::bad_keys(plan, all).await?;
+    }
+    if plan.measures(Part::OAuth) {
+        oauth::verification(plan, &gatehouse, &keys).await?;
+        oauth::without_database(&place, &gatehouse, &keys).await?;
+        oauth::token_endpoint(plan, &gatehouse, &keys).await?;
+        sign_in::telling(plan, &place, &gatehouse).await?;
+        sign_in::beside_calls(plan, &gatehouse, &keys).await?;
+    }
     println!("resident {:.1} MiB after all of it\n", gatehouse.server.resident()?);
     drop(gatehouse);
-    audit::figures(plan).await
+    if plan.only.is_none() { audit::figures(plan).await } else { Ok(()) }
 }
 
 async fn soak(plan: &Plan) -> Done {

@@ -111,6 +111,10 @@ pub struct Settings {
     pub calls_per_connector: usize,
     /// Authentications from one address that may fail in a minute (RLM-03). No key can be guessed; this is about load.
     pub failures_per_address: u32,
+    /// For how long a refusal is held back of an address that is over it.
+    pub refusal_held: Duration,
+    /// Refusals that are held back at once; more are given at once.
+    pub refusals_held: usize,
     /// Calls of one principal that may wait for their turn, for [`Settings::turn`] at most.
     pub waiting_per_key: usize,
     /// How long a call may wait for its turn before it is refused with 429.
@@ -143,6 +147,8 @@ impl Settings {
             calls_per_org: 1024,
             calls_per_connector: 256,
             failures_per_address: 3000,
+            refusal_held: Duration::from_millis(500),
+            refusals_held: 1024,
             waiting_per_key: 256,
             turn: Duration::from_secs(2),
             streams_per_key: 16,

@@ -1,10 +1,16 @@
 //! The request log: appended in batches, read, deleted when it is old.
 
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
 use model::{
     LogEntryId, OrgId,
     activity::{LogLine, Outcome},
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeTuple as _};
+use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use crate::{
@@ -31,12 +37,39 @@ statements! {
                      (SELECT id FROM request_log WHERE org_id = $1 AND id < $2 ORDER BY id LIMIT $3)";
 }
 
+/// So many rows as places for values. A statement has a fixed number of rows, so that it is prepared once.
+macro_rules! insert_sqlite {
+    (1) => {
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    };
+    (8) => {
+        concat!(
+            insert_sqlite!(1), ", ", insert_sqlite!(1), ", ", insert_sqlite!(1), ", ", insert_sqlite!(1), ", ",
+            insert_sqlite!(1), ", ", insert_sqlite!(1), ", ", insert_sqlite!(1), ", ", insert_sqlite!(1)
+        )
+    };
+    (64) => {
+        concat!(
+            insert_sqlite!(8), ", ", insert_sqlite!(8), ", ", insert_sqlite!(8), ", ", insert_sqlite!(8), ", ",
+            insert_sqlite!(8), ", ", insert_sqlite!(8), ", ", insert_sqlite!(8), ", ", insert_sqlite!(8)
+        )
+    };
+    (statement $rows:tt) => {
+        concat!(
+            "INSERT INTO request_log (id, org_id, at, method, connector_id, connector_slug, tool, principal_kind, \
+             principal_id, principal_name, outcome, total_us, words, detail) VALUES ",
+            insert_sqlite!($rows),
+            " ON CONFLICT (id) DO NOTHING"
+        )
+    };
+}
+
+/// By number of rows, the largest first. Values are bound: `SQLite` takes several times as long to read them out of JSON.
+const INSERT_SQLITE: [(usize, &str); 3] =
+    [(64, insert_sqlite!(statement 64)), (8, insert_sqlite!(statement 8)), (1, insert_sqlite!(statement 1))];
+/// Which organisations of a list are there. On `SQLite` nobody else writes meanwhile.
+const ORGS_SQLITE: &str = "SELECT o.id FROM json_each($1) CROSS JOIN orgs o ON o.id = value";
 /// All rows of a batch in one statement; organisations that are gone are left out.
-const INSERT_SQLITE: &str = "INSERT INTO request_log (id, org_id, at, method, connector_id, connector_slug, tool, principal_kind, \
-     principal_id, principal_name, outcome, total_us, words, detail) \
-     SELECT value ->> 0, o.id, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, \
-     value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13 \
-     FROM json_each($1) JOIN orgs o ON o.id = value ->> 1 WHERE true ON CONFLICT (id) DO NOTHING";
 const INSERT_POSTGRES: &str = "INSERT INTO request_log (id, org_id, at, method, connector_id, connector_slug, tool, principal_kind, \
      principal_id, principal_name, outcome, total_us, words, detail) \
      SELECT value ->> 0, o.id, CAST(value ->> 2 AS BIGINT), value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
@@ -45,51 +78,118 @@ const INSERT_POSTGRES: &str = "INSERT INTO request_log (id, org_id, at, method, 
 
 /// What differs by database.
 pub const BULK: &[Statement] = &[
-    Statement { name: "request_log::INSERT_SQLITE", sql: INSERT_SQLITE, only: Some(Kind::Sqlite) },
+    Statement { name: "request_log::INSERT_SQLITE 64", sql: INSERT_SQLITE[0].1, only: Some(Kind::Sqlite) },
+    Statement { name: "request_log::INSERT_SQLITE 8", sql: INSERT_SQLITE[1].1, only: Some(Kind::Sqlite) },
+    Statement { name: "request_log::INSERT_SQLITE 1", sql: INSERT_SQLITE[2].1, only: Some(Kind::Sqlite) },
+    Statement { name: "request_log::ORGS_SQLITE", sql: ORGS_SQLITE, only: Some(Kind::Sqlite) },
     Statement { name: "request_log::INSERT_POSTGRES", sql: INSERT_POSTGRES, only: Some(Kind::Postgres) },
 ];
 
-/// A row to append; the order of its fields is that of the statement.
-#[derive(Clone, Debug, Serialize)]
-pub struct NewRow(
+/// A row to append; the order of its fields is that of the statement. Texts that many rows have are shared.
+#[derive(Clone, Debug)]
+pub struct NewRow {
     /// Its id.
-    pub LogEntryId,
+    pub id: LogEntryId,
     /// Whose.
-    pub OrgId,
+    pub org: OrgId,
     /// When it began, Unix milliseconds.
-    pub i64,
+    pub at: i64,
     /// The method.
-    pub String,
+    pub method: Arc<str>,
     /// The connector's id; empty for none.
-    pub String,
+    pub connector_id: Arc<str>,
     /// The connector's slug.
-    pub String,
+    pub connector_slug: Arc<str>,
     /// The tool.
-    pub String,
+    pub tool: Arc<str>,
     /// The kind of principal.
-    pub String,
+    pub principal_kind: Arc<str>,
     /// The principal's id.
-    pub String,
+    pub principal_id: Arc<str>,
     /// The principal's name.
-    pub String,
+    pub principal_name: Arc<str>,
     /// The outcome's name.
-    pub &'static str,
+    pub outcome: Arc<str>,
     /// Microseconds in all.
-    pub i64,
+    pub total_us: i64,
     /// What is searched, lower case.
-    pub String,
+    pub words: String,
     /// JSON: everything else.
-    pub String,
-);
+    pub detail: String,
+}
 
-/// Appends rows. No text in them may hold U+0000. Rows that are there already stay as they are.
-pub async fn insert(tx: &mut Tx, rows: &[NewRow]) -> Result<()> {
-    let json = serde_json::to_string(rows).map_err(|_| Error::Unstorable)?;
-    let sql = match tx.kind() {
-        Kind::Sqlite => INSERT_SQLITE,
-        Kind::Postgres => INSERT_POSTGRES,
-    };
-    on!(tx, |c| sqlx::query(sql).bind(json).execute(c).await.map(drop))?;
+/// Appends rows. No text in them may hold U+0000. Rows that are there already stay as they are, and those of organisations
+/// that are gone are left out.
+pub async fn insert(tx: &mut Tx, rows: Vec<NewRow>) -> Result<()> {
+    match tx {
+        Tx::Sqlite(inner) => insert_sqlite(inner, rows).await,
+        Tx::Postgres(_) => {
+            let json = serde_json::to_string(&rows).map_err(|_| Error::Unstorable)?;
+            on!(tx, |c| sqlx::query(INSERT_POSTGRES).bind(json).execute(c).await.map(drop))?;
+            Ok(())
+        }
+    }
+}
+
+/// As the array that `PostgreSQL` reads.
+impl Serialize for NewRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> core::result::Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_tuple(14)?;
+        row.serialize_element(&self.id)?;
+        row.serialize_element(&self.org)?;
+        row.serialize_element(&self.at)?;
+        for text in [
+            &self.method,
+            &self.connector_id,
+            &self.connector_slug,
+            &self.tool,
+            &self.principal_kind,
+            &self.principal_id,
+            &self.principal_name,
+            &self.outcome,
+        ] {
+            row.serialize_element(&**text)?;
+        }
+        row.serialize_element(&self.total_us)?;
+        row.serialize_element(&self.words)?;
+        row.serialize_element(&self.detail)?;
+        row.end()
+    }
+}
+
+async fn insert_sqlite(connection: &mut SqliteConnection, rows: Vec<NewRow>) -> Result<()> {
+    let mut orgs: HashMap<OrgId, Option<Arc<str>>> = rows.iter().map(|row| (row.org, None)).collect();
+    let asked: Vec<_> = orgs.keys().collect();
+    let asked = serde_json::to_string(&asked).map_err(|_| Error::Unstorable)?;
+    let found: Vec<(String,)> = sqlx::query_as(ORGS_SQLITE).bind(asked).fetch_all(&mut *connection).await?;
+    for (id,) in found {
+        orgs.insert(parsed(&id, "orgs", "id", &id)?, Some(id.into()));
+    }
+    let mut rows: VecDeque<_> =
+        rows.into_iter().filter_map(|row| Some((orgs.get(&row.org)?.clone()?, row))).collect();
+    for (many, sql) in INSERT_SQLITE {
+        while rows.len() >= many {
+            let mut query = sqlx::query(sql);
+            for (org, row) in rows.drain(..many) {
+                query = query
+                    .bind(row.id.to_string())
+                    .bind(org)
+                    .bind(row.at)
+                    .bind(row.method)
+                    .bind(row.connector_id)
+                    .bind(row.connector_slug)
+                    .bind(row.tool)
+                    .bind(row.principal_kind)
+                    .bind(row.principal_id)
+                    .bind(row.principal_name)
+                    .bind(row.outcome)
+                    .bind(row.total_us)
+                    .bind(row.words)
+                    .bind(row.detail);
+            }
+            query.execute(&mut *connection).await?;
+        }
+    }
     Ok(())
 }
 

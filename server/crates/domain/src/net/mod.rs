@@ -2,6 +2,7 @@
 //! (SSR-01 to SSR-09). Upstreams, webhooks, key sets and metadata documents are all fetched through [`Outbound`].
 
 mod allow;
+mod dial;
 mod fault;
 mod guard;
 mod outbound;

@@ -1,16 +1,12 @@
 //! The client itself. Every address is judged when it is dialled, so a name that changes its mind between a check and a
 //! connection gains nothing (SSR-01, SSR-05).
 
-use core::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use core::{fmt, net::SocketAddr, time::Duration};
 use std::{
     collections::HashMap,
     error::Error,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
@@ -21,15 +17,20 @@ use hickory_resolver::{
     net::runtime::TokioRuntimeProvider,
     proto::rr::RData,
 };
-use http::{HeaderMap, HeaderValue, header};
-use reqwest::{
-    Certificate, Client,
-    dns::{Addrs, Name, Resolve, Resolving},
+use http::{
+    HeaderMap, HeaderValue, Uri, Version, header,
+    uri::{Authority, Scheme},
+};
+use http_body_util::{BodyDataStream, Full};
+use rustls::{
+    ClientConfig,
+    pki_types::{CertificateDer, pem::PemObject as _},
 };
 use url::Url;
 
 use super::{
     allow::EgressAllow,
+    dial::{self, Dialling},
     fault::ProcessFault,
     guard::{Blocked, Rules, check_url},
 };
@@ -40,10 +41,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many answers of name servers are kept.
 const CACHED: u64 = 1024;
-/// How long an unused connection is kept.
-const POOL_IDLE: Duration = Duration::from_mins(1);
-/// How many unused connections are kept for one destination.
-const POOL_IDLE_PER_HOST: usize = 32;
+/// The most destinations that are remembered with what was decided about them.
+const MOST_TARGETS: usize = 1024;
 
 /// The body of an answer, piece by piece. It ends with an error if the connection breaks.
 pub type BodyStream = BoxStream<'static, Result<Bytes, NetError>>;
@@ -124,15 +123,25 @@ pub struct Outbound(Arc<Inner>);
 
 struct Inner {
     allow: EgressAllow,
-    user_agent: String,
-    certificates: Vec<Certificate>,
+    user_agent: HeaderValue,
+    tls: ClientConfig,
     resolver: TokioResolver,
     /// For what somebody has just changed and wants to see now.
     uncached: TokioResolver,
     connect_timeout: Duration,
     /// The library's resolver hook is told a name, but neither port nor scheme, on which the rules depend. So there is one
     /// client for each set of rules; the operator's list bounds how many sets there are.
-    clients: Mutex<HashMap<Rules, Client>>,
+    clients: Mutex<HashMap<Rules, Dialling>>,
+    /// Destinations that were judged by what their URLs say. That depends on nothing that changes, so it is done once.
+    targets: RwLock<HashMap<(Scheme, Authority), Target>>,
+}
+
+/// Where a request goes whose URL was found good.
+#[derive(Clone)]
+struct Target {
+    /// As the URL standard reads the host: what was judged, and so what is dialled.
+    authority: Authority,
+    client: Dialling,
 }
 
 impl fmt::Debug for Outbound {
@@ -153,28 +162,28 @@ impl Outbound {
     ) -> Result<Self, OutboundError> {
         let certificates = match settings.extra_ca_pem {
             None => Vec::new(),
-            Some(pem) => Certificate::from_pem_bundle(&pem)
+            Some(pem) => CertificateDer::pem_slice_iter(&pem)
+                .collect::<Result<Vec<_>, _>>()
                 .ok()
                 .filter(|certificates| !certificates.is_empty())
                 .ok_or(OutboundError::ExtraCa)?,
         };
-        let outbound = Self(Arc::new(Inner {
+        let tls = dial::tls(&certificates, true).or_else(|error| {
+            // An image without any certificate authority: extra ones still work, and everything else fails as untrusted.
+            tracing::warn!(%error, "the system's certificate authorities cannot be used");
+            dial::tls(&certificates, false)
+        });
+        let client = |error: &dyn fmt::Display| OutboundError::Client(error.to_string());
+        Ok(Self(Arc::new(Inner {
             allow: settings.allow,
-            user_agent: settings.user_agent,
-            certificates,
+            user_agent: HeaderValue::try_from(settings.user_agent).map_err(|error| client(&error))?,
+            tls: tls.map_err(|error| client(&error))?,
             resolver: resolver(settings.dns_resolver, CACHED)?,
             uncached: resolver(settings.dns_resolver, 0)?,
             connect_timeout,
             clients: Mutex::default(),
-        }));
-        // The client that nearly every request uses; made now, so that bad settings end the start.
-        if let Ok(rules) = Url::parse("https://gatehouse.invalid")
-            .map_err(|_| Blocked::Host)
-            .and_then(|url| Rules::of(&url, &outbound.0.allow))
-        {
-            outbound.client(rules).map_err(|error| OutboundError::Client(error.to_string()))?;
-        }
-        Ok(outbound)
+            targets: RwLock::default(),
+        })))
     }
 
     /// A client that may also reach this URL's own host and port, whatever they resolve to: for looking at ourselves, never
@@ -185,11 +194,12 @@ impl Outbound {
         Self(Arc::new(Inner {
             allow: inner.allow.with_origin(url),
             user_agent: inner.user_agent.clone(),
-            certificates: inner.certificates.clone(),
+            tls: inner.tls.clone(),
             resolver: inner.resolver.clone(),
             uncached: inner.uncached.clone(),
             connect_timeout: inner.connect_timeout,
             clients: Mutex::default(),
+            targets: RwLock::default(),
         }))
     }
 
@@ -210,20 +220,17 @@ impl Outbound {
     /// body. Dropping the future or the body ends the exchange.
     pub async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<BodyStream>, NetError> {
         let (mut parts, body) = request.into_parts();
-        let url = Url::parse(&parts.uri.to_string()).map_err(|_| Blocked::Host)?;
-        let rules = Rules::of(&url, &self.0.allow)?;
+        let target = self.target(&parts.uri)?;
+        let mut to = parts.uri.into_parts();
+        to.authority = Some(target.authority);
+        parts.uri = Uri::from_parts(to).map_err(|_| Blocked::Host)?;
         clean(&mut parts.headers);
-        let client = self.client(rules).map_err(|error| {
-            tracing::error!(%error, "the outbound client could not be made");
-            NetError::Unreachable
-        })?;
-        let response = client
-            .request(parts.method, url)
-            .headers(parts.headers)
-            .body(body)
-            .send()
-            .await
-            .map_err(classify)?;
+        parts.headers.entry(header::USER_AGENT).or_insert_with(|| self.0.user_agent.clone());
+        parts.headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        // HTTP/1.1 to all who do not agree on HTTP/2 within TLS, whatever the request came in.
+        parts.version = Version::HTTP_11;
+        let request = http::Request::from_parts(parts, Full::new(body));
+        let response = target.client.request(request).await.map_err(|error| classify(&error))?;
         let plain = response
             .headers()
             .get_all(header::CONTENT_ENCODING)
@@ -233,9 +240,7 @@ impl Outbound {
             // Asked for plain bytes: decompressing what comes anyway would let a small answer grow without bound.
             return Err(NetError::BadResponse);
         }
-        let (parts, body) = http::Response::from(response).into_parts();
-        let body = http_body_util::BodyDataStream::new(body);
-        Ok(http::Response::from_parts(parts, body.map_err(classify_body).boxed()))
+        Ok(response.map(|body| BodyDataStream::new(body).map_err(|error| classify_body(&error)).boxed()))
     }
 
     /// The TXT records of a name as the name server has them at this moment, each in one piece; none when there are none.
@@ -261,44 +266,33 @@ impl Outbound {
         }
     }
 
-    fn client(&self, rules: Rules) -> Result<Client, reqwest::Error> {
-        let mut clients = self.0.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&rules) {
-            return Ok(client.clone());
+    /// Judges where a request is to go, by its URL.
+    fn target(&self, uri: &Uri) -> Result<Target, Blocked> {
+        let (scheme, authority) = uri.scheme().zip(uri.authority()).ok_or(Blocked::Host)?;
+        let key = (scheme.clone(), authority.clone());
+        if let Some(known) = self.0.targets.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(known.clone());
         }
-        let client = self.build(rules.clone(), true).or_else(|error| {
-            // An image without any certificate authority: extra ones still work, and everything else fails as untrusted.
-            tracing::warn!(%error, "the system's certificate authorities cannot be used");
-            self.build(rules.clone(), false)
-        })?;
-        clients.insert(rules, client.clone());
-        Ok(client)
+        let url = Url::parse(&format!("{scheme}://{authority}/")).map_err(|_| Blocked::Host)?;
+        let rules = Rules::of(&url, &self.0.allow)?;
+        let target = Target {
+            authority: url.authority().parse().map_err(|_| Blocked::Host)?,
+            client: self.client(rules),
+        };
+        let mut targets = self.0.targets.write().unwrap_or_else(PoisonError::into_inner);
+        if targets.len() >= MOST_TARGETS {
+            targets.clear();
+        }
+        targets.insert(key, target.clone());
+        Ok(target)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that makes an HTTP client")]
-    fn build(&self, rules: Rules, system_authorities: bool) -> Result<Client, reqwest::Error> {
-        let certificates = self.0.certificates.iter().cloned();
-        let builder = Client::builder()
-            .user_agent(&self.0.user_agent)
-            .dns_resolver(Guarded { rules, resolver: self.0.resolver.clone() })
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .gzip(false)
-            .tls_backend_rustls()
-            .tls_version_min(reqwest::tls::Version::TLS_1_2)
-            .connect_timeout(self.0.connect_timeout)
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_IDLE_PER_HOST)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Duration::from_secs(30))
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_keep_alive_timeout(Duration::from_secs(10));
-        if system_authorities {
-            builder.tls_certs_merge(certificates).build()
-        } else {
-            builder.tls_certs_only(certificates).build()
-        }
+    fn client(&self, rules: Rules) -> Dialling {
+        let inner = &self.0;
+        let mut clients = inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let new =
+            |rules| dial::client(rules, inner.resolver.clone(), inner.tls.clone(), inner.connect_timeout);
+        clients.entry(rules.clone()).or_insert_with(|| new(rules)).clone()
     }
 }
 
@@ -353,47 +347,11 @@ fn resolver(server: Option<SocketAddr>, cached: u64) -> Result<TokioResolver, Ou
     builder.build().map_err(|error| OutboundError::Resolver(error.to_string()))
 }
 
-/// Resolves names for one set of rules. What it returns is what is dialled.
-struct Guarded {
-    rules: Rules,
-    resolver: TokioResolver,
-}
-
-impl Resolve for Guarded {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (rules, resolver) = (self.rules.clone(), self.resolver.clone());
-        Box::pin(async move {
-            let addresses = addresses(&resolver, &rules, name.as_str()).await?;
-            // The port 0 is replaced by that of the URL.
-            Ok(Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
-        })
-    }
-}
-
-/// The addresses of a name, if they may all be dialled.
-async fn addresses(resolver: &TokioResolver, rules: &Rules, name: &str) -> Result<Vec<IpAddr>, NetError> {
-    let answer = resolver.lookup_ip(name).await.map_err(|error| {
-        tracing::debug!(name, %error, "a name did not resolve");
-        NetError::Dns
-    })?;
-    let addresses: Vec<_> = answer.iter().collect();
-    if addresses.is_empty() {
-        return Err(NetError::Dns);
-    }
-    rules.check_name(name, &addresses).inspect_err(|_| {
-        // For the operator only, who may want to allow it.
-        tracing::warn!(name, ?addresses, "egress refused");
-    })?;
-    Ok(addresses)
-}
-
-/// What went wrong before the head of an answer was there.
-fn classify(error: reqwest::Error) -> NetError {
-    // A URL's query may hold a key.
-    let error = error.without_url();
+/// What went wrong before the head of an answer was there. No error of the client names a URL, whose query may hold a key.
+fn classify(error: &hyper_util::client::legacy::Error) -> NetError {
     tracing::debug!(?error, "an outbound request failed");
     let mut kinds = Vec::new();
-    let mut next: Option<&(dyn Error + 'static)> = Some(&error);
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(ours) = error.downcast_ref::<NetError>() {
             return *ours;
@@ -403,7 +361,7 @@ fn classify(error: reqwest::Error) -> NetError {
         }
         next = error.source();
     }
-    if error.is_timeout() || kinds.contains(&io::ErrorKind::TimedOut) {
+    if kinds.contains(&io::ErrorKind::TimedOut) {
         NetError::Timeout
     } else if !error.is_connect() {
         NetError::BadResponse
@@ -427,8 +385,7 @@ fn io_kinds(error: &io::Error, kinds: &mut Vec<io::ErrorKind>) {
 }
 
 /// What went wrong within a body.
-fn classify_body(error: reqwest::Error) -> NetError {
-    let error = error.without_url();
+fn classify_body(error: &hyper::Error) -> NetError {
     tracing::debug!(?error, "an outbound body broke off");
     if error.is_timeout() { NetError::Timeout } else { NetError::BadResponse }
 }

@@ -9,6 +9,7 @@ mod log;
 pub mod period;
 mod recorder;
 mod redact;
+mod rows;
 
 use std::sync::Arc;
 

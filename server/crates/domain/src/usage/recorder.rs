@@ -21,12 +21,14 @@ use model::{
 use serde_json::{Value, json};
 use store::{
     Tx,
-    request_log::NewRow,
     usage::{DayRow, HourRow},
 };
 use uuid::Uuid;
 
-use super::{period, redact};
+use super::{
+    period, redact,
+    rows::{Rows, principal_id, short},
+};
 use crate::{
     Env, OrgActor, Result,
     change::Event,
@@ -37,12 +39,12 @@ use crate::{
 
 /// The most requests that wait to be written.
 const MOST_WAITING: usize = 10_000;
-/// Rows of one statement.
+/// Rows that are handed over at once.
 const BATCH: usize = 500;
+/// Random bytes in the id of a row.
+const RANDOM: usize = 8;
 /// The most tools and principals that usage is added up for apart while the database is away.
 const MOST_KINDS: usize = 20_000;
-/// The longest text that is kept of what somebody else wrote, characters.
-const LONGEST: usize = 160;
 /// The ends of the classes of duration, milliseconds; the last class has none.
 pub const CLASSES: &[i64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
 
@@ -245,16 +247,6 @@ pub struct Recorder {
     alerts: Mutex<HashMap<(OrgId, i64), Vec<u8>>>,
 }
 
-/// A text of somebody else as it is kept.
-fn short(text: &str) -> String {
-    text.chars().filter(|c| model::text::printable(*c)).take(LONGEST).collect()
-}
-
-/// The public id of a principal: of somebody of an identity provider it is what their token says.
-fn principal_id(principal: &Principal) -> String {
-    short(&principal.to_string())
-}
-
 impl Recorder {
     /// Notes a request that has ended.
     pub fn note(&self, record: Record) {
@@ -424,11 +416,19 @@ type Used = Vec<(OrgId, i64, i64, Arc<OrgPlane>)>;
 async fn write(env: &Env, records: &[Record], tally: &Tally) -> Result<Used> {
     let mut tx = env.db.write().await?;
     let mut keys: HashMap<OrgId, Option<DataKey>> = HashMap::new();
+    let mut rows = Rows::new(&env.settings.node);
     for (batch, records) in records.chunks(BATCH).enumerate() {
-        let ids: Vec<_> =
-            records.iter().enumerate().map(|(at, record)| id(env, record, batch * BATCH + at)).collect();
-        let rows: Vec<_> = records.iter().zip(&ids).map(|(record, id)| row(env, record, *id)).collect();
-        store::request_log::insert(&mut tx, &rows).await?;
+        // One question to the system for all of them.
+        let mut random = vec![0; records.len() * RANDOM];
+        env.rng.fill(&mut random);
+        let ids: Vec<_> = records
+            .iter()
+            .zip(random.chunks_exact(RANDOM))
+            .enumerate()
+            .map(|(at, (record, random))| id(record, random, batch * BATCH + at))
+            .collect();
+        let new = records.iter().zip(&ids).map(|(record, id)| rows.row(record, *id)).collect();
+        store::request_log::insert(&mut tx, new).await?;
         for (record, id) in records.iter().zip(ids) {
             if let Some((arguments, result)) = &record.bodies {
                 write_bodies(env, &mut tx, &mut keys, record.plane.org, id, arguments, result).await?;
@@ -469,7 +469,7 @@ async fn write_tally(tx: &mut Tx, tally: &Tally) -> Result<Used> {
         let row = DayRow {
             day: *day,
             connector_id: connector.to_string(),
-            tool: short(tool),
+            tool: short(tool).into_owned(),
             principal_kind: principal.kind().to_owned(),
             principal_id: principal_id(principal),
             calls: sum.requests,
@@ -491,75 +491,14 @@ async fn write_tally(tx: &mut Tx, tally: &Tally) -> Result<Used> {
     Ok(used)
 }
 
-/// Ids are in the order in which requests ended, also within a millisecond.
-fn id(env: &Env, record: &Record, at: usize) -> LogEntryId {
-    let mut random = [0; 10];
-    env.rng.fill(&mut random);
-    let order = u16::try_from(at & 0xFFF).unwrap_or(0).to_be_bytes();
-    random[..2].copy_from_slice(&order);
+/// Ids are in the order in which requests ended, also within a millisecond: `at` is the place in the batch. `random` is
+/// that of this row.
+fn id(record: &Record, random: &[u8], at: usize) -> LogEntryId {
+    let mut bits = [0; 10];
+    bits[2..].copy_from_slice(random);
+    bits[..2].copy_from_slice(&u16::try_from(at & 0xFFF).unwrap_or(0).to_be_bytes());
     let millis = u64::try_from(record.ended).unwrap_or(0);
-    LogEntryId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
-}
-
-/// The name of a principal at the time of its request.
-fn principal_name(plane: &OrgPlane, access: &Access) -> String {
-    let name = match &access.principal {
-        Principal::ApiKey(id) => plane.keys.values().find(|key| key.id == *id).map(|key| key.name.clone()),
-        Principal::Connection(id) => plane
-            .grants
-            .values()
-            .find(|grant| grant.connection == *id)
-            .map(|grant| grant.client_name.clone())
-            .filter(|name| !name.is_empty())
-            .or_else(|| Some("MCP Client".to_owned())),
-        Principal::Machine(id) => plane.machines.get(id).map(|machine| machine.name.clone()),
-        Principal::Provider { subject, .. } => Some(subject.to_string()),
-        Principal::Member { name, .. } => Some(name.to_string()),
-    };
-    short(&name.unwrap_or_else(|| access.principal.to_string()))
-}
-
-fn row(env: &Env, record: &Record, id: LogEntryId) -> NewRow {
-    let principal = &record.access.principal;
-    let name = principal_name(&record.plane, &record.access);
-    let (connector_id, slug) =
-        record.connector.as_ref().map(|c| (c.id.to_string(), c.slug.to_string())).unwrap_or_default();
-    let (method, tool, client) = (short(&record.method), short(&record.tool), short(&record.client));
-    let address = record.address.map(|address| address.to_string()).unwrap_or_default();
-    let trace_id = record.trace_id.clone().unwrap_or_else(|| id.uuid().simple().to_string());
-    let words =
-        [&method, &tool, &slug, &name, &client, &record.request_id, &trace_id, &address, &record.message];
-    let words = words.map(|word| word.to_lowercase()).join(" ");
-    let detail = json!({
-        "status": record.status,
-        "code": record.code,
-        "message": record.message,
-        "timings": record.timings,
-        "bytes_in": record.bytes_in,
-        "bytes_out": record.bytes_out,
-        "upstream_requests": record.upstream_requests,
-        "request_id": record.request_id,
-        "trace_id": trace_id,
-        "client": client,
-        "address": address,
-        "node": env.settings.node,
-    });
-    NewRow(
-        id,
-        record.plane.org,
-        record.began,
-        method,
-        connector_id,
-        slug,
-        tool,
-        principal.kind().to_owned(),
-        principal_id(principal),
-        name,
-        record.outcome.as_str(),
-        record.timings.total,
-        words.chars().filter(|c| *c != '\0').collect(),
-        detail.to_string(),
-    )
+    LogEntryId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &bits).into_uuid())
 }
 
 async fn write_bodies(

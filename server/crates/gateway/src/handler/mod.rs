@@ -144,7 +144,9 @@ pub(crate) async fn admitted(
             if error.status == StatusCode::UNAUTHORIZED
                 && let Ok(presented) = auth::presented(&head.headers, head.uri.query(), &endpoint)
             {
-                if let Err(standing) = address(head).map_or(Ok(()), |from| inner.limits.failed(from)) {
+                if let Some(from) = address(head)
+                    && let Err(standing) = inner.limits.failed(from).await
+                {
                     let mut response = standing.refusal().respond(None);
                     tell(response.headers_mut(), [&standing]);
                     return Err(response);

@@ -150,32 +150,33 @@ async fn whose(inner: &Arc<Inner>, head: &request::Parts) -> Result<OrgId, RpcEr
         Err(error) if error.status == StatusCode::BAD_REQUEST => return Err(error),
         Err(_) => return Err(unauthenticated(true)),
     };
-    let refused = || {
-        // The same bucket as at the endpoint (RLM-03).
-        match address(head).map_or(Ok(()), |from| inner.limits.failed(from)) {
-            Ok(()) => unauthenticated(true),
-            Err(standing) => {
-                let mut headers = HeaderMap::new();
-                tell(&mut headers, [&standing]);
-                let error = standing.refusal();
-                headers.into_iter().fold(error, |error, (name, value)| match name {
-                    Some(name) => error.header(name, value),
-                    None => error,
-                })
-            }
-        }
-    };
     let read = Credential::read(&presented, &nowhere, inner.tokens.as_ref()).await;
-    match read {
+    let org = match read {
         Ok(Credential::ApiKey { hash, .. }) => {
-            let org = inner.planes.org_of_key(&hash).await.map_err(|_| unavailable())?;
-            org.ok_or_else(refused)
+            inner.planes.org_of_key(&hash).await.map_err(|_| unavailable())?
         }
-        Ok(Credential::Token { token, .. }) => Ok(token.org),
-        Err(Refused::Unavailable) => Err(unavailable()),
+        Ok(Credential::Token { token, .. }) => Some(token.org),
+        Err(Refused::Unavailable) => return Err(unavailable()),
         // A token of an organisation's own provider says nothing of the organisation.
-        Ok(_) | Err(Refused::Invalid(_)) => Err(refused()),
+        Ok(_) | Err(Refused::Invalid(_)) => None,
+    };
+    match org {
+        Some(org) => Ok(org),
+        None => Err(refused(inner, head).await),
     }
+}
+
+/// What somebody hears whose credential is nobody's.
+async fn refused(inner: &Inner, head: &request::Parts) -> RpcError {
+    // The same bucket as at the endpoint (RLM-03).
+    let Some(from) = address(head) else { return unauthenticated(true) };
+    let Err(standing) = inner.limits.failed(from).await else { return unauthenticated(true) };
+    let mut headers = HeaderMap::new();
+    tell(&mut headers, [&standing]);
+    headers.into_iter().fold(standing.refusal(), |error, (name, value)| match name {
+        Some(name) => error.header(name, value),
+        None => error,
+    })
 }
 
 /// The message that lists, from where `?cursor=` says.

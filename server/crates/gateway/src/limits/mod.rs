@@ -82,6 +82,8 @@ pub(crate) struct Limits {
     // Sharded: a flood of failures comes from many at once.
     addresses: [Mutex<HashMap<u128, Arc<Rate>>>; SHARDS],
     hasher: RandomState,
+    /// Refusals that may be held back.
+    held_back: Semaphore,
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -133,6 +135,7 @@ impl Limits {
             orgs: RwLock::default(),
             addresses: core::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
+            held_back: Semaphore::new(settings.refusals_held),
             ledger,
             clock,
             settings: settings.clone(),
@@ -361,11 +364,22 @@ impl Limits {
     }
 
     /// Counts an authentication from this address that failed. Good credentials from it go on working, and no
-    /// organisation's limits are touched (RLM-03).
+    /// organisation's limits are touched (RLM-03). Of an address that has failed too often the refusal is held back for a
+    /// moment, so that a flood from there waits instead of the calls of others.
     ///
     /// # Errors
     /// How the address stands when it has failed too often.
-    pub(crate) fn failed(&self, address: IpAddr) -> Result<(), Standing> {
+    pub(crate) async fn failed(&self, address: IpAddr) -> Result<(), Standing> {
+        let counted = self.count_failure(address);
+        if counted.is_err()
+            && let Ok(_place) = self.held_back.try_acquire()
+        {
+            tokio::time::sleep(self.settings.refusal_held).await;
+        }
+        counted
+    }
+
+    fn count_failure(&self, address: IpAddr) -> Result<(), Standing> {
         let (customer, now) = (customer(address), self.clock.now_micros());
         let shard = &self.addresses[usize::from(self.hasher.hash_one(customer).to_le_bytes()[0]) % SHARDS];
         let rate = {

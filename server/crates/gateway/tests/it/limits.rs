@@ -295,6 +295,30 @@ async fn rlm_03_failures_count_for_their_address_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rlm_03_an_address_that_failed_too_often_waits_for_its_refusals() {
+    let bench = Bench::with(Speaks::Modern, |settings| {
+        settings.failures_per_address = 1;
+        settings.refusals_held = 2;
+    });
+    let asked = |number: u64| {
+        let mut request = post("/mcp/acme").key(number).json(&list());
+        request.extensions_mut().insert(ClientIp("192.0.2.1".parse().unwrap()));
+        let bench = &bench;
+        async move {
+            let began = tokio::time::Instant::now();
+            let status = bench.send(request).await.status;
+            (status, began.elapsed().as_millis())
+        }
+    };
+    assert_eq!(asked(99).await, (401, 0));
+    assert_eq!(asked(99).await, (429, 500));
+    // A good credential does not wait, and no more refusals than there is room for.
+    let mut answers = join_all([asked(99), asked(99), asked(99), asked(1)]).await;
+    answers.sort_unstable();
+    assert_eq!(answers, [(200, 0), (429, 0), (429, 500), (429, 500)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn rlm_06_too_many_calls_of_one_connector_are_429() {
     let bench = Bench::with(Speaks::Modern, |settings| settings.calls_per_connector = 3);
     let slow = rpc(1, "tools/call", call_params("alpha__slow", "m"));

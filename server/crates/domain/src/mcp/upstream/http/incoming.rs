@@ -31,10 +31,11 @@ pub(in super::super) fn essence(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Reads a body to its end, at most `cap` bytes.
+/// Reads a body to its end, at most `cap` bytes. `length` is what it says of itself.
 async fn read(
     mut body: BodyStream,
     cap: usize,
+    length: Option<usize>,
     deadline: Instant,
     total: Duration,
 ) -> Result<Bytes, UpstreamError> {
@@ -52,6 +53,8 @@ async fn read(
             first = chunk;
         } else {
             if all.is_empty() {
+                // Once, so that a large answer is not copied again and again while it grows.
+                all.reserve(length.unwrap_or(0).clamp(first.len() + chunk.len(), cap));
                 all.extend_from_slice(&std::mem::take(&mut first));
             }
             all.extend_from_slice(&chunk);
@@ -172,7 +175,7 @@ impl Inner {
         if status.is_success() && !is_json {
             return Err(not_mcp().into());
         }
-        let body = match read(body, cap, deadline, patience.total).await {
+        let body = match read(body, cap, length, deadline, patience.total).await {
             Ok(body) => body,
             Err(error) if status.is_success() => return Err(error.into()),
             Err(_) => return Err(not_mcp().into()),
