@@ -202,6 +202,7 @@ const OF_SETTINGS: &[&str] = &[
     paths::settings_sso(),
     paths::settings_audit(),
     paths::settings_security(),
+    paths::settings_plan(),
 ];
 
 /// Whether a page belongs to a navigation entry.
@@ -274,6 +275,12 @@ fn side_bar(me: Me) -> AnyView {
                         label="Audit log"
                         icon="scroll-text"
                         locked=!me.can(Permission::AuditRead)
+                    />
+                    <NavLink
+                        href=paths::settings_plan()
+                        label="Plan"
+                        icon="credit-card"
+                        locked=!me.can(Permission::UsageRead)
                     />
                 </nav>
                 <div class="side-end">

@@ -15,6 +15,7 @@ pub mod help;
 pub mod oauth_clients;
 pub mod overview;
 pub mod passkeys;
+pub mod plan;
 pub mod playground;
 pub mod profile;
 pub mod security;
