@@ -1,6 +1,11 @@
 //! What is asked of authenticators and how their answers are held against it (W3C Web Authentication, Level 3). The only
 //! place that knows the library behind it; a build without the feature `passkeys` offers none.
 
+#![cfg_attr(
+    not(feature = "passkeys"),
+    expect(dead_code, reason = "a build without passkeys makes no challenge and refuses no answer")
+)]
+
 use model::{AppError, ErrorKind, factors::PasskeyOffer};
 
 use crate::{Error, Settings};
