@@ -1,5 +1,6 @@
 // Starts what the tests talk to: the built binary, alone in an empty folder, and the MCP reference server.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import dgram from 'node:dgram';
 import fs from 'node:fs/promises';
 import net from 'node:net';
 import os from 'node:os';
@@ -107,10 +108,10 @@ export interface Provider {
   stop(): Promise<void>;
 }
 
-/** An OpenID provider with one machine client. */
-export async function startProvider(): Promise<Provider> {
+/** An OpenID provider with one machine client; with `redirect`, also with the client `dashboard` that people log in with. */
+export async function startProvider(redirect = ''): Promise<Provider> {
   const child = spawn(process.execPath, [path.join(here, 'clients/identity-provider.mjs')], {
-    cwd: here, env: { PATH: process.env.PATH, PORT: '0' }, stdio: ['pipe', 'pipe', 'pipe'],
+    cwd: here, env: { PATH: process.env.PATH, PORT: '0', REDIRECT_URI: redirect }, stdio: ['pipe', 'pipe', 'pipe'],
   });
   const output = collect(child);
   const address = /listening on (http:\/\/127\.0\.0\.1:\d+)/;
@@ -130,6 +131,33 @@ export async function startProvider(): Promise<Provider> {
     return ((await answer.json()) as { access_token: string }).access_token;
   };
   return { issuer, token, stop: () => end(child) };
+}
+
+export interface Names {
+  /** For GATEHOUSE_DNS_RESOLVER. */
+  address: string;
+  /** TXT records by name; what is not in here has none. */
+  records: Map<string, string>;
+  stop(): void;
+}
+
+/** A name server on 127.0.0.1. */
+export async function startNames(): Promise<Names> {
+  const records = new Map<string, string>();
+  const socket = dgram.createSocket('udp4');
+  socket.on('message', (question, from) => {
+    const labels: string[] = [];
+    let at = 12;
+    for (; question[at] !== 0; at += 1 + question[at]) labels.push(question.toString('latin1', at + 1, at + 1 + question[at]));
+    const text = question.readUInt16BE(at + 1) === 16 ? records.get(labels.join('.')) : undefined;
+    const header = Buffer.from([question[0], question[1], 0x81, 0x80, 0, 1, 0, text ? 1 : 0, 0, 0, 0, 0]);
+    const record = text
+      ? [Buffer.from([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 0, 0, text.length + 1, text.length]), Buffer.from(text, 'latin1')]
+      : [];
+    socket.send(Buffer.concat([header, question.subarray(12, at + 5), ...record]), from.port, from.address);
+  });
+  await new Promise<void>((done) => socket.bind(0, '127.0.0.1', done));
+  return { address: `127.0.0.1:${socket.address().port}`, records, stop: () => void socket.close() };
 }
 
 function freePort(): Promise<number> {

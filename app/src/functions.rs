@@ -160,6 +160,14 @@ pub const FUNCTIONS: &[Function] = &[
     org("put_idp", &["sso.configured", "sso.updated"]),
     org("set_idp_enabled", &["sso.disabled", "sso.enabled"]),
     org("delete_idp", &["sso.deleted"]),
+    // Logging in at the provider.
+    nothing("start_sso", "what comes back from the other side is noted"),
+    org("put_sso_login", &["sso.login_configured", "sso.login_updated"]),
+    nothing("test_sso_login", "what comes back from the other side is noted"),
+    org("delete_sso_login", &["sso.login_deleted"]),
+    org("add_sso_domain", &["sso.domain_added"]),
+    org("check_sso_domain", &["sso.domain_verified"]),
+    org("remove_sso_domain", &["sso.domain_removed"]),
     nothing("test_idp_token", "it looks at a token and forgets it"),
 ];
 

@@ -1,10 +1,9 @@
 // Second factor, PIN, Require MFA and the IP allowlist, as people meet them.
-import { createHmac } from 'node:crypto';
-
 import type { Page } from '@playwright/test';
 
 import { expect, expectFits, hydrated, test } from '../fixtures';
 import { type Gatehouse, startGatehouse } from '../processes';
+import { code } from '../totp';
 
 const PASSWORD = 'correct horse battery staple 9';
 const PIN = '483920';
@@ -26,19 +25,6 @@ test.beforeAll(async () => {
 test.afterAll(async () => {
   await gatehouse.stop();
 });
-
-/** What an authenticator app shows (RFC 6238), so many steps from now. */
-function code(secret: string, ahead = 0): string {
-  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
-  let bits = '';
-  for (const letter of secret.replaceAll(' ', '')) bits += alphabet.indexOf(letter).toString(2).padStart(5, '0');
-  const key = Buffer.from(bits.match(/.{8}/g)!.map((byte) => Number.parseInt(byte, 2)));
-  const counter = Buffer.alloc(8);
-  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000) + ahead));
-  const mac = createHmac('sha1', key).update(counter).digest();
-  const at = mac[19] & 15;
-  return ((mac.readUInt32BE(at) & 0x7fffffff) % 1_000_000).toString().padStart(6, '0');
-}
 
 async function open(page: Page, path: string) {
   await page.goto(`${gatehouse.url}${path}`);

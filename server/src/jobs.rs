@@ -253,6 +253,7 @@ pub async fn clean(env: &Env) -> domain::Result<()> {
     domain::audit::retain(env).await?;
     domain::connectors::purge(env).await?;
     domain::upstream_oauth::purge(env).await?;
+    domain::sso::purge(env).await?;
     domain::oauth::purge(env).await
 }
 

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use domain::{
     Env,
-    request::{Auth, AuthMethod, Origin, SignedIn},
+    request::{Auth, AuthMethod, BySso, Origin, SignedIn},
 };
 use model::{OrgId, SessionId, UserId};
 use sha2::{Digest as _, Sha256};
@@ -32,6 +32,9 @@ const ADDRESS: &str = "address";
 const AGENT: &str = "agent";
 /// How its person showed who they are. Sessions that an older version began do not say it.
 const METHOD: &str = "method";
+/// By whose provider it was begun, and whether that says that a second factor was shown.
+const SSO: &str = "sso";
+const SSO_FACTOR: &str = "sso_factor";
 /// In what is loaded, never in what is stored: the session gets a new identifier now.
 const RENEW: &str = "renew";
 
@@ -72,6 +75,7 @@ impl Sessions {
             expires_at: created_at + LONGEST,
             in_view: text(ORG).parse().ok(),
             renew: false,
+            sso_org: text(SSO).parse().ok(),
         })
     }
 }
@@ -162,7 +166,10 @@ pub async fn signed_in(
     let user: Option<UserId> = session.get(USER).await?;
     let sid: Option<SessionId> = session.get(SID).await?;
     let org: Option<OrgId> = session.get(ORG).await?;
-    Ok(user.zip(sid).map(|(user, session)| SignedIn { session, user, org }))
+    let sso: Option<OrgId> = session.get(SSO).await?;
+    let second_factor = session.get(SSO_FACTOR).await? == Some(true);
+    let sso = sso.map(|org| BySso { org, second_factor });
+    Ok(user.zip(sid).map(|(user, session)| SignedIn { session, user, org, sso }))
 }
 
 /// How the person of this session showed who they are, with its public id as the credential (AUD-01).
@@ -177,7 +184,7 @@ pub async fn begin(
     session: &Session,
     env: &Env,
     user: UserId,
-    org: Option<OrgId>,
+    (org, sso): (Option<OrgId>, Option<BySso>),
     origin: &Origin,
     by: AuthMethod,
 ) -> core::result::Result<(), tower_sessions::session::Error> {
@@ -189,6 +196,10 @@ pub async fn begin(
     session.insert(ADDRESS, origin.address_text()).await?;
     session.insert(AGENT, origin.user_agent.as_deref().unwrap_or_default()).await?;
     session.insert(METHOD, by.as_str()).await?;
+    if let Some(sso) = sso {
+        session.insert(SSO, sso.org).await?;
+        session.insert(SSO_FACTOR, sso.second_factor).await?;
+    }
     set_org(session, org).await
 }
 

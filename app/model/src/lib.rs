@@ -11,6 +11,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod audit_stream;
 pub mod connectors;
+pub mod cookies;
 pub mod credentials;
 pub mod doctor;
 pub mod egress;
@@ -27,6 +28,7 @@ pub mod playground;
 pub mod scope;
 pub mod slug;
 pub mod sso;
+pub mod sso_login;
 pub mod team;
 pub mod text;
 
@@ -34,7 +36,7 @@ pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
     ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, SessionId,
-    UserId,
+    SsoDomainId, UserId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};

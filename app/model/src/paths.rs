@@ -159,6 +159,22 @@ pub const fn connection_doctor() -> &'static str {
 pub const fn settings_sso() -> &'static str {
     "/settings/sso"
 }
+/// Logging in to the dashboard at the organisation's own provider.
+pub const fn settings_sso_login() -> &'static str {
+    "/settings/sso/login"
+}
+/// Asks for an address, to log in at the provider of its organisation.
+pub const fn sign_in_sso() -> &'static str {
+    "/sign-in/sso"
+}
+/// The same, and then to another page of ours.
+pub fn sign_in_sso_then(next: &str) -> String {
+    format!("{}?next={}", sign_in_sso(), encode(next))
+}
+/// Where providers send people back to.
+pub const fn sso_callback() -> &'static str {
+    "/oauth/sso/callback"
+}
 /// The members.
 pub const fn team() -> &'static str {
     "/team"

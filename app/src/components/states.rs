@@ -164,7 +164,12 @@ pub fn NotFound(
 }
 
 /// What the organisation asks for first. Status 403.
-fn one_more_step(message: String) -> AnyView {
+fn one_more_step(
+    title: &'static str,
+    message: String,
+    label: &'static str,
+    way: fn(&str) -> String,
+) -> AnyView {
     set_status(403);
     let location = use_location();
     let here = location.pathname.get_untracked();
@@ -174,15 +179,28 @@ fn one_more_step(message: String) -> AnyView {
         <PageHeader title="One more step" />
         <div class="state">
             <Icon name="shield-check" />
-            <h2>"Set up a second factor"</h2>
+            <h2>{title}</h2>
             <p>{message}</p>
             <div class="actions">
-                <a class="button primary" href=paths::profile_two_factor_then(&here)>"Set it up"</a>
+                <a class="button primary" href=way(&here)>{label}</a>
             </div>
         </div>
     }
     .erase()
 }
+
+/// Refusals that no permission is missing for: their own words are all there is to say.
+const SAYS_ALL: &[&str] = &[
+    "ip_not_allowed",
+    "sso_elsewhere",
+    "address_unproven",
+    "address_bound",
+    "no_email",
+    "email_unverified",
+    "foreign_domain",
+    "sign_up_closed",
+    "not_invited",
+];
 
 /// The page that stands for an error: the way to sign in, who can grant the permission, not found, or what failed.
 pub fn error_page(error: AppError) -> AnyView {
@@ -191,14 +209,27 @@ pub fn error_page(error: AppError) -> AnyView {
             ask_to_sign_in();
             view! { <Title text="Log in" /> }.erase()
         }
-        ErrorKind::Forbidden if error.code == "mfa_enrollment_required" => one_more_step(error.message),
-        ErrorKind::Forbidden if error.code == "ip_not_allowed" => {
+        ErrorKind::Forbidden if error.code == "mfa_enrollment_required" => one_more_step(
+            "Set up a second factor",
+            error.message,
+            "Set it up",
+            paths::profile_two_factor_then,
+        ),
+        ErrorKind::Forbidden if error.code == "sso_required" => {
+            one_more_step("Log in with SSO", error.message, "Continue with SSO", paths::sign_in_sso_then)
+        }
+        ErrorKind::Forbidden if SAYS_ALL.contains(&error.code.as_str()) => {
             set_status(403);
+            let (title, heading) = if error.code == "ip_not_allowed" {
+                ("Not from this address", "Your address is not on the list")
+            } else {
+                ("You are not let in here", "This log-in does not open it")
+            };
             view! {
-                <PageHeader title="Not from this address" />
+                <PageHeader title=title />
                 <div class="state">
                     <Icon name="globe" />
-                    <h2>"Your address is not on the list"</h2>
+                    <h2>{heading}</h2>
                     <p>{error.message}</p>
                 </div>
             }

@@ -10,10 +10,10 @@ use axum::{
 };
 use domain::{
     Env, Error,
-    request::{AuthMethod, ClientIp, Origin, RequestContext, RequestId, SessionControl, Wants},
+    request::{AuthMethod, BySso, ClientIp, Origin, RequestContext, RequestId, SessionControl, Wants},
 };
 use futures_util::future::BoxFuture;
-use model::{OrgId, UserId};
+use model::{OrgId, UserId, cookies};
 use sha2::{Digest as _, Sha256};
 use tower_sessions::Session;
 
@@ -32,9 +32,17 @@ fn internal(error: tower_sessions::session::Error) -> Error {
 }
 
 impl SessionControl for BrowserSession {
-    fn begin(&self, user: UserId, org: Option<OrgId>, by: AuthMethod) -> BoxFuture<'_, domain::Result<()>> {
+    fn begin(
+        &self,
+        user: UserId,
+        org: Option<OrgId>,
+        by: AuthMethod,
+        sso: Option<BySso>,
+    ) -> BoxFuture<'_, domain::Result<()>> {
         Box::pin(async move {
-            session::begin(&self.session, &self.env, user, org, &self.origin, by).await.map_err(internal)
+            session::begin(&self.session, &self.env, user, (org, sso), &self.origin, by)
+                .await
+                .map_err(internal)
         })
     }
 
@@ -49,14 +57,6 @@ impl SessionControl for BrowserSession {
 
 fn form_cookie(env: &Env) -> &'static str {
     if is_https(env) { "__Host-gatehouse-form" } else { "gatehouse-form" }
-}
-
-fn device_cookie(env: &Env) -> &'static str {
-    if is_https(env) { "__Host-gatehouse-device" } else { "gatehouse-device" }
-}
-
-fn step_cookie(env: &Env) -> &'static str {
-    if is_https(env) { "__Host-gatehouse-step" } else { "gatehouse-step" }
 }
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -119,8 +119,8 @@ pub async fn provide(
         // The app knows better when it has read the form.
         wants: Wants::default(),
         form_token: form_token(&env, &form),
-        device: cookie(headers, device_cookie(&env)).map(ToOwned::to_owned),
-        step: cookie(headers, step_cookie(&env)).map(ToOwned::to_owned),
+        device: cookie(headers, &cookies::device_name(is_https(&env))).map(ToOwned::to_owned),
+        step: cookie(headers, &cookies::step_name(is_https(&env))).map(ToOwned::to_owned),
         session: Arc::new(BrowserSession { session, env: env.clone(), origin: origin.clone() }),
         origin,
         env: env.clone(),

@@ -244,7 +244,7 @@ pub async fn set_theme(theme: String, next: String) -> Result<String, AppError> 
 #[cfg(feature = "ssr")]
 pub(super) mod server {
     use domain::{accounts::SignIn, request::RequestContext};
-    use model::{AppError, ErrorKind, paths};
+    use model::{AppError, ErrorKind, cookies, paths};
 
     use crate::ssr;
 
@@ -267,29 +267,21 @@ pub(super) mod server {
 
     /// Begins a session under a new identifier, and lets this browser be known the next time.
     pub(in crate::pages::auth) async fn begin(ctx: &RequestContext, done: SignIn) -> Result<(), AppError> {
-        ctx.session.begin(done.user, done.org, done.by).await.map_err(ssr::told(ctx))?;
+        ctx.session.begin(done.user, done.org, done.by, done.sso).await.map_err(ssr::told(ctx))?;
         if ctx.step.is_some() {
             set_step(ctx, "");
         }
-        let secure = ctx.env.settings.public_url.scheme() == "https";
-        ssr::set_cookie(&device_cookie(&done.device, secure));
+        ssr::set_cookie(&cookies::device(&done.device, is_secure(ctx)));
         Ok(())
     }
 
     /// Notes in a cookie that the second step is waited for; an empty value ends that (MFA-03).
     pub(super) fn set_step(ctx: &RequestContext, value: &str) {
-        let secure = ctx.env.settings.public_url.scheme() == "https";
-        let (prefix, suffix) = if secure { ("__Host-", "; Secure") } else { ("", "") };
-        let age = if value.is_empty() { 0 } else { 600 };
-        ssr::set_cookie(&format!(
-            "{prefix}gatehouse-step={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{suffix}"
-        ));
+        ssr::set_cookie(&cookies::step(value, is_secure(ctx)));
     }
 
-    /// The cookie of a browser that has signed in, for a year (PWD-06).
-    fn device_cookie(value: &str, secure: bool) -> String {
-        let (prefix, suffix) = if secure { ("__Host-", "; Secure") } else { ("", "") };
-        format!("{prefix}gatehouse-device={value}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax{suffix}")
+    fn is_secure(ctx: &RequestContext) -> bool {
+        ctx.env.settings.public_url.scheme() == "https"
     }
 
     /// `https://gatehouse.example.com/mcp/`
@@ -307,18 +299,6 @@ pub(super) mod server {
             for other in ["", "toke", "tokens", "tokem", "Token"] {
                 assert!(!same(b"token", other.as_bytes()), "{other}");
             }
-        }
-
-        #[test]
-        fn pwd_06_the_device_cookie_is_bound_to_the_host_where_it_can_be() {
-            assert_eq!(
-                device_cookie("a.b", true),
-                "__Host-gatehouse-device=a.b; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax; Secure"
-            );
-            assert_eq!(
-                device_cookie("a.b", false),
-                "gatehouse-device=a.b; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
-            );
         }
     }
 }

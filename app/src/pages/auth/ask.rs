@@ -1,19 +1,22 @@
-//! The pages that ask for an address and answer with a mail: a forgotten password, and sign-up.
+//! The pages that ask for an address: a forgotten password and sign-up, answered with a mail, and logging in with SSO.
 
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_location, lazy_route};
 use model::{links::SignUp, paths};
 
-use super::links_api::{AskReset, AskSignUp, AskStart, LoadAsk};
+use super::{
+    links_api::{AskReset, AskSignUp, AskStart, LoadAsk, StartSso},
+    sso::sso_form,
+};
 use crate::{
     components::{ButtonKind, LinkButton, PageHeader, SubmitButton, TextField},
     copy,
     erase::Erase as _,
     form::{ErrorSummary, FormCore, PostForm, use_form},
-    page::{Loaded, load, page_of_data},
+    page::{Loaded, load, page_of_data, query_param},
 };
 
-/// Forgotten password at one address, sign-up at another.
+/// Forgotten password at one address, sign-up at another, SSO at a third.
 pub struct AskPage {
     start: Loaded<AskStart>,
 }
@@ -26,9 +29,12 @@ impl LazyRoute for AskPage {
 
     fn view(this: Self) -> AnyView {
         let (reset, sign_up) = (use_form::<AskReset>(), use_form::<AskSignUp>());
+        let (sso, next) = (use_form::<StartSso>(), query_param("next"));
         let path = use_location().pathname;
         page_of_data(this.start, move |start| {
-            if path.get_untracked() == paths::sign_up() {
+            if path.get_untracked() == paths::sign_in_sso() {
+                sso_form(sso, start.csrf, &next.get_untracked())
+            } else if path.get_untracked() == paths::sign_up() {
                 match start.sign_up {
                     SignUp::Open => {
                         form_of(sign_up.into(), move || sign_up.ok().get().is_some(), start.csrf, &SIGN_UP)

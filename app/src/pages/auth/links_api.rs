@@ -10,6 +10,7 @@ use leptos::prelude::*;
 use model::{
     AppError,
     links::{Link, SignUp},
+    sso_login::LoginLink,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,15 @@ pub async fn load_ask() -> Result<AskStart, AppError> {
     let ctx = crate::ssr::ctx()?;
     let (mails, sign_up) = (ctx.env.sends_mail(), ctx.env.settings.sign_up);
     Ok(AskStart { csrf: ctx.form_token, mails, sign_up })
+}
+
+/// Where somebody with this address logs in at their organisation's provider. It says nothing about accounts.
+#[server(prefix = "/api", endpoint = "start_sso")]
+pub async fn start_sso(email: String, csrf: String, next: Option<String>) -> Result<LoginLink, AppError> {
+    let ctx = crate::ssr::ctx()?;
+    super::api::server::check_form(&ctx, &csrf)?;
+    let next = model::paths::safe_next(next.as_deref());
+    domain::sso::flow::begin(&ctx, email.trim(), next).await.map_err(crate::ssr::told(&ctx))
 }
 
 /// Asks for a link to set a new password: answered alike for every address.

@@ -8,8 +8,10 @@ mod org_fields;
 mod other_org;
 mod page;
 mod refused;
+mod sso;
 
 pub use ask::AskPage;
 pub use link::LinkPage;
 pub(crate) use other_org::other_org;
 pub use page::{NewOrgPage, SetupPage, SignInPage};
+pub(crate) use sso::leaving;

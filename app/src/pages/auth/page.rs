@@ -72,7 +72,7 @@ impl LazyRoute for SignInPage {
 }
 
 /// Where to go after logging in. Back to here would be a circle.
-fn next_of(asked: Option<&str>) -> String {
+pub(super) fn next_of(asked: Option<&str>) -> String {
     let next = paths::safe_next(asked);
     if next.starts_with(paths::sign_in()) { paths::overview() } else { next }.to_owned()
 }
@@ -134,6 +134,7 @@ fn sign_in_form(
     next: String,
     sign_up: bool,
 ) -> AnyView {
+    let sso = paths::sign_in_sso_then(&next);
     let sign_up = sign_up.then(|| view! { " · " <a href=paths::sign_up()>"Sign up"</a> }.erase());
     view! {
         <div class="alone">
@@ -155,6 +156,7 @@ fn sign_in_form(
                 <PasswordField form=form name="password" label="Password" />
                 <SubmitButton form=form label="Log in" busy="Logging in…" />
             </PostForm>
+            <p class="auth-note"><a class="button" href=sso>"Continue with SSO"</a></p>
             <p class="auth-note"><a href=paths::forgot_password()>"Forgot your password?"</a> {sign_up}</p>
         </div>
     }

@@ -2,7 +2,7 @@ use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
-    Permission, Role,
+    Permission, Role, paths,
     sso::{IdentityProvider, IdpRules, KeySet, MAX_ADDRESS, MAX_RULES, SsoPage as Page, TokenTest},
 };
 
@@ -54,6 +54,10 @@ impl LazyRoute for SsoPage {
             view! {
                 <div class="narrow">
                     <PageHeader title="Single sign-on" about=ABOUT />
+                    <p class="page-note">
+                        <a href=paths::settings_sso_login()>"Dashboard log-in"</a>
+                        " is a page of its own: members log in at your provider instead of with a password."
+                    </p>
                     {note}
                     {state}
                     {main}

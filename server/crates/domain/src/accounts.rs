@@ -11,7 +11,7 @@ use crate::{
     change::{Event, note},
     mfa, notices,
     orgs::{self, NewOrg},
-    request::{AuthMethod, Origin, RequestContext},
+    request::{AuthMethod, BySso, Origin, RequestContext},
     throttle,
 };
 
@@ -240,6 +240,8 @@ pub struct SignIn {
     pub device: String,
     /// How they showed who they are.
     pub by: AuthMethod,
+    /// By whose provider; `None` by password.
+    pub sso: Option<BySso>,
 }
 
 /// What a right password leads to.
@@ -276,7 +278,7 @@ pub async fn sign_in(
         }
     };
     let mut tx = env.db.write().await?;
-    let event = Event::new("auth.signed_in");
+    let event = Event::new("auth.signed_in").with("method", "password");
     let Some(user) = user.as_ref().filter(|_| verified.ok) else {
         // The address may be a password typed into the wrong field, so an unknown one is not written down.
         let by = &Principal::System;
@@ -326,7 +328,7 @@ pub async fn sign_in(
 
 /// A sign-in of somebody who has shown all that is asked of them.
 pub(crate) fn signed_in(env: &Env, user: UserId, org: Option<OrgId>, by: AuthMethod) -> SignIn {
-    SignIn { user, org, device: device_cookie(env, user), by }
+    SignIn { user, org, device: device_cookie(env, user), by, sso: None }
 }
 
 /// The organisation that a new session opens.

@@ -79,10 +79,11 @@ impl<P: Grant> OrgActor<P> {
         let signed_in = ctx.signed_in.as_ref().ok_or_else(unauthenticated)?;
         let mut tx = ctx.env.db.read().await?;
         let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(unauthenticated)?;
-        let (org, role) = membership(&mut tx, &user, signed_in.org).await?;
+        let in_view = signed_in.sso.map_or(signed_in.org, |sso| Some(sso.org));
+        let (org, role) = membership(&mut tx, &user, in_view).await?;
         same_org(&mut tx, ctx, &user, org).await?;
         suspension::check(&mut tx, org).await?;
-        org_security::admit(&ctx.env, &mut tx, &ctx.origin, org, user.id).await?;
+        org_security::admit(&ctx.env, &mut tx, &ctx.origin, org, signed_in).await?;
         Self::of_member(org, role, Principal::User { id: user.id, name: user.name }, ctx.origin.clone())
     }
 

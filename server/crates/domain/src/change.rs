@@ -131,6 +131,11 @@ impl Change {
         &mut self.tx
     }
 
+    /// What follows is done by somebody else: the person whose account was found, or made, on the way.
+    pub(crate) fn act_as(&mut self, principal: Principal) {
+        self.principal = principal;
+    }
+
     /// Writes a further event of the same change.
     pub async fn record(&mut self, event: &Event) -> Result<()> {
         let now = self.env.clock.now_micros();

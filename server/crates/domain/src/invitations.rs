@@ -19,7 +19,7 @@ use crate::{
     mail::{self, Wanted, letters},
     one_time,
     request::{AuthMethod, Origin, RequestContext},
-    throttle,
+    sso, throttle,
 };
 
 const HOUR: i64 = 60 * 60 * 1000;
@@ -297,15 +297,18 @@ pub(crate) async fn take_back_of(
 /// The invitation of a link that can be accepted, or the refusal.
 async fn acceptable(env: &Env, tx: &mut Tx, token: &str) -> Result<Row> {
     let row = store::invitations::find_by_token(tx, &one_time::hash(token)).await?;
-    let row =
-        row.filter(|row| row.state == "open" && row.expires_at > env.now()).ok_or_else(one_time::dead)?;
-    if let Some(by) = row.invited_by {
-        let role = store::members::find_role(tx, row.org, by).await?;
-        if !role.is_some_and(|role| role.allows(Permission::TeamInvite) && may_give(Some(role), row.role)) {
-            return Err(one_time::dead());
-        }
+    let row = row.ok_or_else(one_time::dead)?;
+    if counts(tx, &row, env.now()).await? { Ok(row) } else { Err(one_time::dead()) }
+}
+
+/// Whether an invitation can be accepted: it is open, and whoever invited still could.
+pub(crate) async fn counts(tx: &mut Tx, row: &Row, now: i64) -> Result<bool> {
+    if row.state != "open" || row.expires_at <= now {
+        return Ok(false);
     }
-    Ok(row)
+    let Some(by) = row.invited_by else { return Ok(true) };
+    let role = store::members::find_role(tx, row.org, by).await?;
+    Ok(role.is_some_and(|role| role.allows(Permission::TeamInvite) && may_give(Some(role), row.role)))
 }
 
 /// Makes an account with the address of an invitation, and joins.
@@ -369,6 +372,7 @@ pub async fn accept(ctx: &RequestContext, token: &str) -> Result<OrgId> {
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
     let mut tx = env.db.write().await?;
     let org = acceptable(env, &mut tx, token).await?.org;
+    sso::reach(&mut tx, signed_in, Some(org)).await?;
     store::orgs::lock(&mut tx, org).await?;
     let row = acceptable(env, &mut tx, token).await?;
     let user = own(&mut tx, signed_in.user, &row).await?;

@@ -46,6 +46,7 @@ pub mod sealer;
 pub mod sessions;
 pub mod sign_up;
 pub mod signing;
+pub mod sso;
 pub mod step_up;
 pub mod suspension;
 pub mod team;

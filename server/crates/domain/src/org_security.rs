@@ -1,7 +1,7 @@
 //! What an organisation asks of its members: a second factor, and a PIN for some acts. And whether somebody who wants in
 //! brings it (MFA-06, IPA-03).
 
-use model::{AppError, ErrorKind, OrgId, UserId, factors::OrgSecurity, permissions::can};
+use model::{AppError, ErrorKind, OrgId, Role, UserId, factors::OrgSecurity, permissions::can};
 use store::Tx;
 
 use crate::{
@@ -9,15 +9,39 @@ use crate::{
     authz::Principal,
     change::Event,
     pin::Guarded,
-    request::{Origin, RequestContext},
+    request::{Origin, RequestContext, SignedIn},
+    sso,
     step_up::{self, Proven},
 };
 
 /// Lets somebody into an organisation whose member they are, or says what is missing. Everything that a member does there
 /// comes through here: pages, server functions, exports, consent.
-pub(crate) async fn admit(env: &Env, tx: &mut Tx, origin: &Origin, org: OrgId, user: UserId) -> Result<()> {
+pub(crate) async fn admit(
+    env: &Env,
+    tx: &mut Tx,
+    origin: &Origin,
+    org: OrgId,
+    signed_in: &SignedIn,
+) -> Result<()> {
+    let user = signed_in.user;
     allowlist::admit(env, tx, org, origin.address).await?;
-    if store::org_security::get(tx, org).await?.require_mfa && !store::factors::has(tx, user).await? {
+    if !signed_in.reaches(org) {
+        return Err(sso::reaches_one(tx, org).await?);
+    }
+    let mut factor = store::org_security::get(tx, org).await?.require_mfa;
+    match signed_in.sso {
+        // What the provider says counts (MFA-06).
+        Some(sso) => factor &= !sso.second_factor,
+        // Owners can always get in, with a second factor: the provider may be what is broken.
+        None if store::sso::is_required(tx, org).await? => {
+            if store::members::find_role(tx, org, user).await? != Some(Role::Owner) {
+                return Err(sso::required(tx, org).await?);
+            }
+            factor = true;
+        }
+        None => {}
+    }
+    if factor && !store::factors::has(tx, user).await? {
         let name = store::orgs::find(tx, org).await?.map(|org| org.name).unwrap_or_default();
         return Err(AppError::new(
             ErrorKind::Forbidden,

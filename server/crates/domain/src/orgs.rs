@@ -16,6 +16,7 @@ use crate::{
     both,
     change::{Change, Event},
     request::{Origin, RequestContext},
+    sso,
 };
 
 /// The longest organisation name in characters.
@@ -93,6 +94,7 @@ pub async fn create(ctx: &RequestContext, name: &str, slug: &str) -> Result<Org>
     let slug = parse_slug("slug", slug)?;
     let mut tx = env.db.write().await?;
     let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
+    sso::reach(&mut tx, signed_in, None).await?;
     let principal = Principal::User { id: user.id, name: user.name };
     let plan = env.settings.default_plan;
     let (org, change, event) =
@@ -189,6 +191,9 @@ pub async fn me(ctx: &RequestContext) -> Result<Me> {
     let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
     let mut orgs = Vec::new();
     for org in store::orgs::list_of_user(&mut tx, user.id).await? {
+        if !signed_in.reaches(org.id) {
+            continue;
+        }
         if let Some(role) = store::members::find_role(&mut tx, org.id, user.id).await? {
             orgs.push(Membership { org: org.id, slug: org.slug, name: org.name, role });
         }
@@ -213,6 +218,7 @@ pub async fn switch(ctx: &RequestContext, org: OrgId) -> Result<()> {
     if store::members::find_role(&mut tx, org, signed_in.user).await?.is_none() {
         return Err(Error::not_found("organisation"));
     }
+    sso::reach(&mut tx, signed_in, Some(org)).await?;
     store::users::set_last_org(&mut tx, signed_in.user, org).await?;
     tx.commit().await?;
     Ok(())

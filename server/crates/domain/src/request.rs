@@ -134,6 +134,25 @@ pub struct SignedIn {
     pub user: UserId,
     /// The organisation in view, as the session remembers it; membership is checked where it is used.
     pub org: Option<OrgId>,
+    /// By whose provider it was begun; `None` by password.
+    pub sso: Option<BySso>,
+}
+
+/// A session that an organisation's own provider vouched for. It opens that organisation and no other: whoever runs the
+/// provider can pass for everybody there, and for nobody elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BySso {
+    /// Whose provider.
+    pub org: OrgId,
+    /// Whether it says that the person has shown a second factor there (MFA-06).
+    pub second_factor: bool,
+}
+
+impl SignedIn {
+    /// Whether the session may reach this organisation at all.
+    pub fn reaches(&self, org: OrgId) -> bool {
+        self.sso.is_none_or(|sso| sso.org == org)
+    }
 }
 
 /// What a request wants of an organisation.
@@ -153,7 +172,13 @@ pub enum Wants {
 /// What a request may do to the browser's session. The edge implements it; rules never see a cookie.
 pub trait SessionControl: Send + Sync {
     /// Makes the session a signed-in one, under a new identifier (SES-02).
-    fn begin(&self, user: UserId, org: Option<OrgId>, by: AuthMethod) -> BoxFuture<'_, Result<()>>;
+    fn begin(
+        &self,
+        user: UserId,
+        org: Option<OrgId>,
+        by: AuthMethod,
+        sso: Option<BySso>,
+    ) -> BoxFuture<'_, Result<()>>;
     /// Notes which organisation is in view.
     fn set_org(&self, org: OrgId) -> BoxFuture<'_, Result<()>>;
     /// Ends the session.

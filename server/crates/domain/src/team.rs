@@ -19,6 +19,7 @@ use crate::{
     mail::{self, letters},
     pin::Guarded,
     request::RequestContext,
+    sso,
 };
 
 /// Events that are looked through for the keys that somebody made.
@@ -198,6 +199,7 @@ pub async fn leave(ctx: &RequestContext, org: OrgId) -> Result<()> {
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
     let mut tx = env.db.write().await?;
     let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
+    sso::reach(&mut tx, signed_in, Some(org)).await?;
     store::orgs::lock(&mut tx, org).await?;
     let old = store::members::find_role(&mut tx, org, user.id).await?.ok_or_else(not_a_member)?;
     let principal = Principal::User { id: user.id, name: user.name.clone() };

@@ -28,7 +28,7 @@ use crate::{
     orgs,
     password::{PasswordSettings, Passwords},
     pin::Guarded,
-    request::{Origin, RequestContext, SessionControl, SignedIn},
+    request::{BySso, Origin, RequestContext, SessionControl, SignedIn},
     sealer::{MasterKey, Sealer},
     signing::KeyRing,
     step_up::Proven,
@@ -302,7 +302,10 @@ impl TestEnv {
     /// A context in which somebody is signed in.
     pub fn signed_in(&self, user: UserId, org: OrgId) -> RequestContext {
         let session = model::SessionId::from_uuid(self.env.uuid());
-        RequestContext { signed_in: Some(SignedIn { session, user, org: Some(org) }), ..self.anonymous() }
+        RequestContext {
+            signed_in: Some(SignedIn { session, user, org: Some(org), sso: None }),
+            ..self.anonymous()
+        }
     }
 
     /// Puts the session of a context into the database, begun at this moment: its person has just shown who they are.
@@ -321,6 +324,7 @@ impl TestEnv {
             expires_at: now + GRANT,
             in_view: signed_in.org,
             renew: false,
+            sso_org: signed_in.sso.map(|sso| sso.org),
         };
         let mut tx = self.env.db.write().await.expect("a transaction");
         store::sessions::upsert(&mut tx, &row).await.expect("a session");
@@ -371,6 +375,7 @@ impl SessionControl for NoSession {
         _: UserId,
         _: Option<OrgId>,
         _: crate::request::AuthMethod,
+        _: Option<BySso>,
     ) -> futures_util::future::BoxFuture<'_, crate::Result<()>> {
         Box::pin(async { Ok(()) })
     }

@@ -163,6 +163,7 @@ env_test!(ipa_04_the_dry_run_tells_who_would_have_been_refused, |t| async {
         expires_at: t.env.now() + MINUTE,
         in_view: None,
         renew: false,
+        sso_org: None,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();

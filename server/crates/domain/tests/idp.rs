@@ -1,20 +1,16 @@
 //! Own identity providers on both databases, with a provider in the process that can be broken on demand.
 
+mod signing;
+
 use std::{
     collections::HashMap,
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use aws_lc_rs::{
-    encoding::AsDer as _,
-    rand::SystemRandom,
-    rsa::{KeyPair, KeySize},
-    signature::{KeyPair as _, RSA_PKCS1_SHA256},
-};
-use data_encoding::BASE64URL_NOPAD;
+use aws_lc_rs::{encoding::AsDer as _, signature::KeyPair as _};
 use domain::{
     Error, OrgActor,
     dataplane::{Directory as _, Planes},
@@ -34,43 +30,10 @@ use tokio::{
     net::TcpListener,
 };
 
+use signing::{KEYS, b64, jwk, raw, sign, token};
+
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
-
-/// Keys take a while to make, so all tests share three.
-static KEYS: LazyLock<[KeyPair; 3]> =
-    LazyLock::new(|| core::array::from_fn(|_| KeyPair::generate(KeySize::Rsa2048).expect("a key")));
-
-fn b64(bytes: impl AsRef<[u8]>) -> String {
-    BASE64URL_NOPAD.encode(bytes.as_ref())
-}
-
-fn jwk(at: usize, kid: &str) -> Value {
-    let public = KEYS[at].public_key();
-    let (n, e) = (public.modulus(), public.exponent());
-    json!({
-        "kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid,
-        "n": b64(n.big_endian_without_leading_zero()), "e": b64(e.big_endian_without_leading_zero()),
-    })
-}
-
-fn sign(at: usize, message: &str) -> Vec<u8> {
-    let mut signature = vec![0; KEYS[at].public_modulus_len()];
-    KEYS[at]
-        .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature)
-        .expect("a signature");
-    signature
-}
-
-fn token(at: usize, header: &Value, claims: &Value) -> String {
-    raw(at, &header.to_string(), &claims.to_string())
-}
-
-fn raw(at: usize, header: &str, claims: &str) -> String {
-    let message = format!("{}.{}", b64(header), b64(claims));
-    let signature = b64(sign(at, &message));
-    format!("{message}.{signature}")
-}
 
 /// An identity provider: two documents over HTTP, and how often each was asked for.
 struct Provider {

@@ -56,6 +56,7 @@ fn with_session(t: &TestEnv, member: &TestMember) -> store::sessions::Session {
         expires_at: t.env.now() + 24 * HOUR,
         in_view: Some(member.org_id()),
         renew: false,
+        sso_org: None,
     }
 }
 

@@ -97,6 +97,7 @@ env_test!(ses_03_who_is_removed_loses_sessions_and_connections_and_leaves_keys, 
         expires_at: t.env.now() + 1000,
         in_view: None,
         renew: false,
+        sso_org: None,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();

@@ -21,6 +21,7 @@ mod register;
 mod reply;
 mod revoke;
 mod seen;
+mod sso;
 mod token;
 mod upstream;
 
@@ -49,12 +50,13 @@ struct People {
     error_page: ErrorPage,
 }
 
-/// `/oauth/authorize` and `/oauth/upstream/callback`: opened by whatever sends people here. They expect [`domain::request::RequestContext`] among the
+/// `/oauth/authorize`, `/oauth/upstream/callback` and `/oauth/sso/callback`: opened by whatever sends people here. They expect [`domain::request::RequestContext`] among the
 /// request's extensions.
 pub fn authorize(env: Env, error_page: ErrorPage) -> Router {
     Router::new()
         .route(paths::authorize(), get(authorize::get).post(authorize::post))
         .route(paths::upstream_callback(), get(upstream::callback))
+        .route(paths::sso_callback(), get(sso::callback))
         .with_state(People { env, error_page })
 }
 

@@ -51,10 +51,7 @@ async fn finished(parts: &Parts) -> Result<Finished, Error> {
             StatusCode::INTERNAL_SERVER_ERROR
         ))
     })?;
-    let params = Params::parse(parts.uri.query().unwrap_or_default().as_bytes());
-    let one = |name: &str| params.one(name).map(|value| value.map(str::to_owned)).map_err(|_| twice());
-    let back = Return { state: one("state")?, code: one("code")?, iss: one("iss")?, error: one("error")? };
-    let finished = flow::finish(ctx, &back).await?;
+    let finished = flow::finish(ctx, &returned(parts)?).await?;
     // Its list of tools is of use at once; whether it can be had now does not change what was given.
     let (env, id) = (ctx.env.clone(), finished);
     tokio::spawn(async move {
@@ -66,11 +63,18 @@ async fn finished(parts: &Parts) -> Result<Finished, Error> {
     Ok(finished)
 }
 
+/// What an authorization server sent along with a person.
+pub(crate) fn returned(parts: &Parts) -> Result<Return, AppError> {
+    let params = Params::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    let one = |name: &str| params.one(name).map(|value| value.map(str::to_owned)).map_err(|_| twice());
+    Ok(Return { state: one("state")?, code: one("code")?, iss: one("iss")?, error: one("error")? })
+}
+
 fn twice() -> AppError {
     AppError::new(
         ErrorKind::Invalid,
         "bad_request",
-        "The authorization server sent you back with the same thing twice. Nothing was changed: start again at the connector.",
+        "The server that you come from sent you back with the same thing twice. Nothing was changed: start again where you began.",
     )
 }
 

@@ -43,6 +43,8 @@ pub mod setup_links;
 pub mod sign_in_failures;
 pub mod sign_in_steps;
 pub mod signing_keys;
+pub mod sso;
+pub mod sso_domains;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod upstream_credentials;
@@ -89,6 +91,8 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     sign_in_failures::STATEMENTS,
     sign_in_steps::STATEMENTS,
     signing_keys::STATEMENTS,
+    sso::STATEMENTS,
+    sso_domains::STATEMENTS,
     usage::STATEMENTS,
     upstream_credentials::STATEMENTS,
     users::STATEMENTS,

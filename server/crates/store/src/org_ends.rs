@@ -20,6 +20,10 @@ statements! {
     CLIENTS = "DELETE FROM oauth_clients WHERE org_id = $1";
     PROVIDERS = "DELETE FROM identity_providers WHERE org_id = $1";
     CONNECTORS = "DELETE FROM connectors WHERE org_id = $1";
+    LOG_INS = "DELETE FROM sso_attempts WHERE org_id = $1";
+    LOG_IN_IDENTITIES = "DELETE FROM sso_identities WHERE org_id = $1";
+    LOG_IN_DOMAINS = "DELETE FROM sso_domains WHERE org_id = $1";
+    LOG_IN_PROVIDERS = "DELETE FROM sso_providers WHERE org_id = $1";
     MAILS = "DELETE FROM mails WHERE org_id = $1";
     OUTBOX = "DELETE FROM outbox WHERE org_id = $1";
     LIST = "SELECT id, deleted_at FROM orgs WHERE deleted_at IS NOT NULL ORDER BY deleted_at, id";
@@ -50,6 +54,10 @@ const AT_ONCE: &[&str] = &[
     CLIENTS,
     PROVIDERS,
     CONNECTORS,
+    LOG_INS,
+    LOG_IN_IDENTITIES,
+    LOG_IN_DOMAINS,
+    LOG_IN_PROVIDERS,
     MAILS,
     OUTBOX,
 ];

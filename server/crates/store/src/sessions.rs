@@ -5,14 +5,14 @@ use model::{OrgId, SessionId, UserId};
 use crate::{Result, Tx, db::parsed};
 
 statements! {
-    FIND = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew \
+    FIND = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew, sso_org \
             FROM sessions WHERE token_hash = $1";
-    UPSERT = "INSERT INTO sessions (token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE) \
+    UPSERT = "INSERT INTO sessions (token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew, sso_org) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE, $11) \
               ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, data = excluded.data, \
               last_seen_at = excluded.last_seen_at, expires_at = excluded.expires_at, in_view = excluded.in_view";
     UPDATE = "UPDATE sessions SET user_id = $2, data = $3, last_seen_at = $4, expires_at = $5, in_view = $6 WHERE token_hash = $1";
-    LIST_OF_USER = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew \
+    LIST_OF_USER = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew, sso_org \
                     FROM sessions WHERE user_id = $1 ORDER BY last_seen_at DESC, id";
     TOUCH = "UPDATE sessions SET last_seen_at = $2, address = $3 WHERE token_hash = $1 AND last_seen_at < $2";
     DELETE = "DELETE FROM sessions WHERE token_hash = $1";
@@ -54,6 +54,8 @@ pub struct Session {
     pub in_view: Option<OrgId>,
     /// Whether its next request gets a new identifier (SES-02). Writing a session leaves it alone.
     pub renew: bool,
+    /// By whose provider it was begun; `None` by password.
+    pub sso_org: Option<OrgId>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -69,6 +71,7 @@ struct Row {
     expires_at: i64,
     in_view: Option<String>,
     renew: bool,
+    sso_org: Option<String>,
 }
 
 impl TryFrom<Row> for Session {
@@ -87,6 +90,7 @@ impl TryFrom<Row> for Session {
             expires_at: row.expires_at,
             in_view: row.in_view.map(|org| parsed(&org, "sessions", "in_view", &row.id)).transpose()?,
             renew: row.renew,
+            sso_org: row.sso_org.map(|org| parsed(&org, "sessions", "sso_org", &row.id)).transpose()?,
         })
     }
 }
@@ -102,6 +106,7 @@ pub async fn upsert(tx: &mut Tx, session: &Session) -> Result<()> {
     let id = session.id.to_string();
     let user = session.user.map(|user| user.to_string());
     let in_view = session.in_view.map(|org| org.to_string());
+    let sso_org = session.sso_org.map(|org| org.to_string());
     on!(tx, |c| sqlx::query(UPSERT)
         .bind(&session.token_hash)
         .bind(id)
@@ -113,6 +118,7 @@ pub async fn upsert(tx: &mut Tx, session: &Session) -> Result<()> {
         .bind(session.last_seen_at)
         .bind(session.expires_at)
         .bind(in_view)
+        .bind(sso_org)
         .execute(c)
         .await
         .map(drop))?;

@@ -13,7 +13,9 @@ statements! {
     DELETE = "DELETE FROM sign_in_steps WHERE token_hash = $1";
     DELETE_OF_USER = "DELETE FROM sign_in_steps WHERE user_id = $1";
     DELETE_EXPIRED = "DELETE FROM sign_in_steps WHERE expires_at <= $1";
-    PROVED_AT = "SELECT COALESCE(proved_at, created_at) FROM sessions WHERE user_id = $1 AND id = $2";
+    PROVED_AT = "SELECT CASE WHEN s.sso_org IS NULL OR u.password_hash = '' THEN COALESCE(s.proved_at, s.created_at) \
+                 ELSE COALESCE(s.proved_at, 0) END \
+                 FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1 AND s.id = $2";
     SET_PROVED_AT = "UPDATE sessions SET proved_at = $3 WHERE user_id = $1 AND id = $2";
 }
 
@@ -58,7 +60,9 @@ pub async fn delete_expired(tx: &mut Tx, now: i64) -> Result<()> {
     Ok(())
 }
 
-/// When the person behind a session showed last who they are, Unix milliseconds; `None` when there is no such session.
+/// When the person behind a session showed last who they are, Unix milliseconds; `None` when there is no such session. What
+/// an organisation's provider said counts only for an account that has no password, 0 otherwise: its operator must not
+/// get at the rest of the account.
 pub async fn proved_at(tx: &mut Tx, user: UserId, session: SessionId) -> Result<Option<i64>> {
     let (user, session) = (user.to_string(), session.to_string());
     let row: Option<(i64,)> =

@@ -196,7 +196,7 @@ pub async fn delete(env: &Env, actor: &OrgActor<can::SsoManage>) -> Result<()> {
     change.commit(Event::new("sso.deleted").target("identity_provider", row.id, &row.issuer)).await
 }
 
-fn entitled(plan: model::Plan) -> Result<()> {
+pub(crate) fn entitled(plan: model::Plan) -> Result<()> {
     if plan.own_identity_provider() {
         return Ok(());
     }
@@ -248,7 +248,7 @@ fn address(env: &Env, field: &'static str, what: &str, text: &str) -> Result<(St
     Ok((text.to_owned(), url))
 }
 
-fn checked_issuer(env: &Env, text: &str) -> Result<String> {
+pub(crate) fn checked_issuer(env: &Env, text: &str) -> Result<String> {
     let (issuer, url) = address(env, "issuer", "issuer, such as https://id.example.com", text)?;
     if url.query().is_some() {
         return Err(AppError::field("issuer", "url", "Leave the part after ? out of the issuer").into());

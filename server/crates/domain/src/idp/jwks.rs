@@ -10,7 +10,7 @@ use std::{
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, header};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use model::{OrgId, sso::KeySet};
+use model::{IdentityProviderId, OrgId, sso::KeySet};
 use serde_json::{Map, Value};
 
 use super::{
@@ -36,19 +36,64 @@ const LONGEST_KID: usize = 512;
 /// The sizes of keys, bits.
 const BITS: core::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// A key that can verify RS256.
+/// A key that can verify RS256, or ES256 where that is wanted.
 #[derive(Debug, PartialEq, Eq)]
-pub struct PublicKey {
-    n: Vec<u8>,
-    e: Vec<u8>,
+pub enum PublicKey {
+    /// For RS256.
+    Rsa {
+        /// The modulus.
+        n: Vec<u8>,
+        /// The exponent.
+        e: Vec<u8>,
+    },
+    /// For ES256: a point of P-256, its coordinates in base64url.
+    P256 {
+        /// The first coordinate.
+        x: String,
+        /// The second.
+        y: String,
+    },
 }
 
 impl PublicKey {
+    /// The only algorithm whose signatures it verifies.
+    pub const fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Rsa { .. } => "RS256",
+            Self::P256 { .. } => "ES256",
+        }
+    }
+
     /// Whether the signature over the message is by this key.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let key = DecodingKey::from_rsa_raw_components(&self.n, &self.e);
         let signature = BASE64URL_NOPAD.encode(signature);
-        jsonwebtoken::crypto::verify(&signature, message, &key, Algorithm::RS256).unwrap_or(false)
+        let (key, algorithm) = match self {
+            Self::Rsa { n, e } => (DecodingKey::from_rsa_raw_components(n, e), Algorithm::RS256),
+            Self::P256 { x, y } => match DecodingKey::from_ec_components(x, y) {
+                Ok(key) => (key, Algorithm::ES256),
+                Err(_) => return false,
+            },
+        };
+        jsonwebtoken::crypto::verify(&signature, message, &key, algorithm).unwrap_or(false)
+    }
+}
+
+/// A set of keys, and who uses it for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySource {
+    /// Whose configuration names it.
+    pub org: OrgId,
+    /// Which configuration.
+    pub id: IdentityProviderId,
+    /// Where it is.
+    pub jwks_uri: String,
+    /// Whether keys for ES256 count as well.
+    pub es256: bool,
+}
+
+impl From<&PlaneIdp> for KeySource {
+    fn from(provider: &PlaneIdp) -> Self {
+        Self { org: provider.org, id: provider.id, jwks_uri: provider.jwks_uri.clone(), es256: false }
     }
 }
 
@@ -140,7 +185,7 @@ impl State {
 
 /// One configuration's set. Another configuration of the same organisation has another one.
 struct Slot {
-    provider: PlaneIdp,
+    source: KeySource,
     state: Mutex<State>,
     /// Held while the set is fetched.
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -174,7 +219,7 @@ impl Slot {
         }
         let (slot, env) = (Arc::clone(self), env.clone());
         Some(tokio::spawn(async move {
-            let fetched = fetch_set(&env, &slot.provider.jwks_uri).await;
+            let fetched = fetch_set(&env, &slot.source.jwks_uri, slot.source.es256).await;
             slot.keep(&env, fetched);
             drop(turn);
         }))
@@ -195,7 +240,7 @@ impl Slot {
                 };
             }
             Err(error) => {
-                tracing::warn!(%error, org.id = %self.provider.org, "the keys of an identity provider cannot be fetched");
+                tracing::warn!(%error, org.id = %self.source.org, "the keys of an identity provider cannot be fetched");
                 state.failed = Some(error);
             }
         }
@@ -205,7 +250,7 @@ impl Slot {
 /// The key sets of all organisations' providers, in this process.
 #[derive(Default)]
 pub struct Jwks {
-    slots: Mutex<HashMap<OrgId, Arc<Slot>>>,
+    slots: Mutex<HashMap<(OrgId, IdentityProviderId), Arc<Slot>>>,
 }
 
 impl fmt::Debug for Jwks {
@@ -216,17 +261,14 @@ impl fmt::Debug for Jwks {
 
 impl Jwks {
     /// The set of exactly this configuration: keys never cross organisations, nor outlive a change of the address.
-    fn slot(&self, provider: &PlaneIdp) -> Arc<Slot> {
+    fn slot(&self, source: &KeySource) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = slots
-            .get(&provider.org)
-            .filter(|slot| slot.provider.id == provider.id && slot.provider.jwks_uri == provider.jwks_uri);
-        if let Some(slot) = same {
+        let place = (source.org, source.id);
+        if let Some(slot) = slots.get(&place).filter(|slot| slot.source == *source) {
             return Arc::clone(slot);
         }
-        let slot =
-            Arc::new(Slot { provider: provider.clone(), state: Mutex::default(), turn: Arc::default() });
-        slots.insert(provider.org, Arc::clone(&slot));
+        let slot = Arc::new(Slot { source: source.clone(), state: Mutex::default(), turn: Arc::default() });
+        slots.insert(place, Arc::clone(&slot));
         slot
     }
 
@@ -234,10 +276,10 @@ impl Jwks {
     pub async fn find(
         &self,
         env: &Env,
-        provider: &PlaneIdp,
+        source: &KeySource,
         kid: Option<&str>,
     ) -> Result<Vec<Arc<PublicKey>>, KeyProblem> {
-        let slot = self.slot(provider);
+        let slot = self.slot(source);
         let (state, now) = (slot.state(), env.now());
         if state.lasts(now)
             && let Ok(found) = state.find(kid)
@@ -263,7 +305,7 @@ impl Jwks {
 
     /// What is known of the set, for the page. Nothing is fetched.
     pub fn known(&self, provider: &PlaneIdp) -> KeySet {
-        let state = self.slot(provider).state();
+        let state = self.slot(&provider.into()).state();
         let count = |entries: usize| u32::try_from(entries).unwrap_or(u32::MAX);
         KeySet {
             usable: count(state.entries.iter().filter(|entry| entry.key.is_ok()).count()),
@@ -275,13 +317,13 @@ impl Jwks {
 
     /// Fetches a set that is about to be configured, and says how many of its keys are usable.
     pub(crate) async fn try_out(env: &Env, uri: &str) -> Result<(usize, Fetched), FetchError> {
-        let fetched = fetch_set(env, uri).await?;
+        let fetched = fetch_set(env, uri, false).await?;
         Ok((fetched.entries.iter().filter(|entry| entry.key.is_ok()).count(), fetched))
     }
 
     /// Keeps what was fetched while it was configured, so that its tokens are accepted at once.
     pub(crate) fn put(&self, env: &Env, provider: &PlaneIdp, fetched: Fetched) {
-        self.slot(provider).keep(env, Ok(fetched));
+        self.slot(&provider.into()).keep(env, Ok(fetched));
     }
 }
 
@@ -291,13 +333,13 @@ pub(crate) struct Fetched {
     lifetime: i64,
 }
 
-async fn fetch_set(env: &Env, uri: &str) -> Result<Fetched, FetchError> {
+async fn fetch_set(env: &Env, uri: &str, es256: bool) -> Result<Fetched, FetchError> {
     let (headers, document) = fetch::object(env, uri).await?;
     let keys = document.get("keys").and_then(Value::as_array).ok_or(FetchError::Content)?;
     if keys.len() > MOST_KEYS {
         return Err(FetchError::TooLarge);
     }
-    let entries = keys.iter().filter_map(Value::as_object).map(entry).collect();
+    let entries = keys.iter().filter_map(Value::as_object).map(|jwk| entry(jwk, es256)).collect();
     Ok(Fetched { entries, lifetime: lifetime(&headers) })
 }
 
@@ -318,21 +360,23 @@ fn lifetime(headers: &HeaderMap) -> i64 {
     age.map_or(DEFAULT, |age| age.saturating_sub(spent).saturating_mul(1000)).clamp(SHORTEST, LONGEST)
 }
 
-fn entry(jwk: &Map<String, Value>) -> Entry {
+fn entry(jwk: &Map<String, Value>, es256: bool) -> Entry {
     let kid = jwk.get("kid").and_then(Value::as_str).filter(|kid| kid.len() <= LONGEST_KID);
-    Entry { kid: kid.map(str::to_owned), key: key(jwk).map(Arc::new) }
+    Entry { kid: kid.map(str::to_owned), key: key(jwk, es256).map(Arc::new) }
 }
 
-/// Reads a key that may verify RS256 signatures, and no other (IDP-03).
-fn key(jwk: &Map<String, Value>) -> Result<PublicKey, &'static str> {
+/// Reads a key that may verify RS256 signatures, or ES256 where that is wanted, and no other (IDP-03).
+fn key(jwk: &Map<String, Value>, es256: bool) -> Result<PublicKey, &'static str> {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-    if text("kty") != Some("RSA") {
+    let curve = es256 && text("kty") == Some("EC") && text("crv") == Some("P-256");
+    if !curve && text("kty") != Some("RSA") {
         return Err("it is no RSA key");
     }
+    let algorithm = if curve { "ES256" } else { "RS256" };
     if jwk.contains_key("use") && text("use") != Some("sig") {
         return Err("it is not for signatures");
     }
-    if jwk.contains_key("alg") && text("alg") != Some("RS256") {
+    if jwk.contains_key("alg") && text("alg") != Some(algorithm) {
         return Err("it is for another algorithm than RS256");
     }
     if let Some(operations) = jwk.get("key_ops") {
@@ -344,6 +388,15 @@ fn key(jwk: &Map<String, Value>) -> Result<PublicKey, &'static str> {
     }
     if jwk.contains_key("d") {
         return Err("its private part is public");
+    }
+    if curve {
+        let coordinate = |name: &str| {
+            let text = text(name)?;
+            BASE64URL_NOPAD.decode(text.as_bytes()).ok().filter(|bytes| bytes.len() == 32)?;
+            Some(text.to_owned())
+        };
+        let (Some(x), Some(y)) = (coordinate("x"), coordinate("y")) else { return Err("it cannot be read") };
+        return Ok(PublicKey::P256 { x, y });
     }
     let number = |name: &str| {
         let bytes = BASE64URL_NOPAD.decode(text(name)?.as_bytes()).ok()?;
@@ -358,7 +411,7 @@ fn key(jwk: &Map<String, Value>) -> Result<PublicKey, &'static str> {
     if e.len() > 8 || e.last().is_some_and(|last| last & 1 == 0) || e == [1] {
         return Err("its exponent is not usable");
     }
-    Ok(PublicKey { n, e })
+    Ok(PublicKey::Rsa { n, e })
 }
 
 #[cfg(test)]
@@ -371,7 +424,7 @@ mod tests {
         let n = BASE64URL_NOPAD.encode(&[0xC1; 256]);
         let mut jwk = json!({"kty": "RSA", "kid": "a", "n": n, "e": "AQAB"}).as_object().unwrap().clone();
         change(&mut jwk);
-        key(&jwk).map(drop)
+        key(&jwk, false).map(drop)
     }
 
     #[test]
@@ -434,7 +487,7 @@ mod tests {
     fn a_token_without_kid_needs_a_set_of_one() {
         let usable = |kid: &str| Entry {
             kid: Some(kid.to_owned()),
-            key: Ok(Arc::new(PublicKey { n: vec![1], e: vec![3] })),
+            key: Ok(Arc::new(PublicKey::Rsa { n: vec![1], e: vec![3] })),
         };
         let unusable = Entry { kid: Some("enc".into()), key: Err("it is not for signatures") };
         let state = |entries: Vec<Entry>| State { entries: entries.into(), ..State::default() };

@@ -4,7 +4,7 @@
 //! Which provider is asked is decided by the organisation in the path, never by what a token says (IDP-01).
 
 pub mod config;
-mod fetch;
+pub(crate) mod fetch;
 pub mod jwks;
 pub mod tester;
 pub mod verify;

@@ -164,7 +164,7 @@ fn refuse(condition: Condition, detail: impl Into<String>) -> Refused {
 }
 
 /// A value as the tester quotes it.
-fn quoted(value: &Value) -> String {
+pub(crate) fn quoted(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -196,7 +196,7 @@ async fn judge(
     };
     let keys = env
         .jwks
-        .find(env, provider, kid)
+        .find(env, &provider.into(), kid)
         .await
         .map_err(|problem| refuse(Condition::Key, problem.to_string()))?;
     passed(Condition::Key, &|| {
@@ -236,14 +236,19 @@ async fn judge(
     })
 }
 
-struct Parts<'a> {
-    message: &'a str,
-    header: Map<String, Value>,
-    claims: Map<String, Value>,
-    signature: Vec<u8>,
+/// A token taken apart.
+pub(crate) struct Parts<'a> {
+    /// What is signed.
+    pub(crate) message: &'a str,
+    /// Its header.
+    pub(crate) header: Map<String, Value>,
+    /// Its claims.
+    pub(crate) claims: Map<String, Value>,
+    /// The signature.
+    pub(crate) signature: Vec<u8>,
 }
 
-fn parts(token: &str) -> Result<Parts<'_>, Refused> {
+pub(crate) fn parts(token: &str) -> Result<Parts<'_>, Refused> {
     let wrong = |detail: &str| refuse(Condition::Form, detail);
     if token.len() > LONGEST {
         return Err(wrong(

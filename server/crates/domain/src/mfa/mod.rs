@@ -12,6 +12,7 @@ use model::{
 };
 use store::{Tx, sign_in_failures as failures, users::User};
 
+pub(crate) use self::sign_in::begin_by_sso;
 pub use self::sign_in::{begin, finish, forget, waits};
 use self::totp::Secret;
 use crate::{

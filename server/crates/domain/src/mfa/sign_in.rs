@@ -1,6 +1,6 @@
 //! The second step of logging in: a challenge of its own, bound to the password step and to the browser (MFA-03).
 
-use model::{AppError, ErrorKind};
+use model::{AppError, ErrorKind, OrgId};
 use sha2::{Digest as _, Sha256};
 use store::{Tx, users::User};
 
@@ -9,9 +9,9 @@ use crate::{
     Env, Error, Result,
     accounts::{self, SignIn},
     authz::Principal,
-    change::Event,
+    change::{Event, note},
     notices,
-    request::{AuthMethod, Origin, RequestContext},
+    request::{AuthMethod, BySso, Origin, RequestContext},
 };
 
 /// How long the second step may take, milliseconds.
@@ -38,6 +38,13 @@ pub async fn begin(env: &Env, tx: &mut Tx, user: &User) -> Result<String> {
     let token = env.token();
     store::sign_in_steps::delete_expired(tx, now).await?;
     store::sign_in_steps::insert(tx, &hashed(&token), user.id, now + WITHIN).await?;
+    Ok(token)
+}
+
+/// The same for somebody whom an organisation's provider vouched for, but without a second factor of its own.
+pub(crate) async fn begin_by_sso(env: &Env, tx: &mut Tx, user: &User, org: OrgId) -> Result<String> {
+    let token = begin(env, tx, user).await?;
+    store::sso::set_step_org(tx, &hashed(&token), org).await?;
     Ok(token)
 }
 
@@ -69,7 +76,8 @@ pub async fn finish(
     let step = store::sign_in_steps::attempt(&mut tx, &hash, env.now(), ATTEMPTS).await?;
     let (user, attempts) = step.ok_or_else(gone)?;
     let user = store::users::find(&mut tx, user).await?.ok_or_else(gone)?;
-    let origin = &origin.shown(AuthMethod::Password);
+    let sso = store::sso::find_step_org(&mut tx, &hash).await?;
+    let origin = &origin.shown(if sso.is_some() { AuthMethod::Sso } else { AuthMethod::Password });
     let (mut tx, factor) = match take(env, tx, &user, code, device, origin).await {
         Err(Error::App(error)) if error.code == "wrong_code" && attempts >= ATTEMPTS => return Err(gone()),
         // There is one field, and the form as a whole says it.
@@ -84,14 +92,23 @@ pub async fn finish(
         return Err(gone());
     }
     let by = Principal::User { id: user.id, name: user.name.clone() };
-    let origin = &origin.shown(AuthMethod::PasswordAndCode);
+    let by_what = if sso.is_some() { AuthMethod::Sso } else { AuthMethod::PasswordAndCode };
+    let origin = &origin.shown(by_what);
     let event = Event::new("auth.signed_in")
         .target("user", user.id, &user.email)
+        .with("method", if sso.is_some() { "sso" } else { "password" })
         .with("second_factor", factor.as_str());
-    accounts::note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;
+    match sso {
+        Some(org) => note(env, &mut tx, &[org], &by, origin, &event, "ok").await?,
+        None => accounts::note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?,
+    }
     let known = device.is_some_and(|cookie| accounts::is_device_of(env, cookie, user.id));
     notices::signed_in(env, &mut tx, &user, known, 0, origin).await?;
-    let org = accounts::org_in_view(&mut tx, &user).await?;
+    let org = match sso {
+        Some(org) => Some(org),
+        None => accounts::org_in_view(&mut tx, &user).await?,
+    };
     tx.commit().await?;
-    Ok(accounts::signed_in(env, user.id, org, AuthMethod::PasswordAndCode))
+    let sso = sso.map(|org| BySso { org, second_factor: false });
+    Ok(SignIn { sso, ..accounts::signed_in(env, user.id, org, by_what) })
 }

@@ -19,6 +19,7 @@ use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
     net::runtime::TokioRuntimeProvider,
+    proto::rr::RData,
 };
 use http::{HeaderMap, HeaderValue, header};
 use reqwest::{
@@ -37,6 +38,8 @@ use super::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one question to a name server may take; it is asked twice at most, within [`CONNECT_TIMEOUT`].
 const DNS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many answers of name servers are kept.
+const CACHED: u64 = 1024;
 /// How long an unused connection is kept.
 const POOL_IDLE: Duration = Duration::from_mins(1);
 /// How many unused connections are kept for one destination.
@@ -124,6 +127,8 @@ struct Inner {
     user_agent: String,
     certificates: Vec<Certificate>,
     resolver: TokioResolver,
+    /// For what somebody has just changed and wants to see now.
+    uncached: TokioResolver,
     connect_timeout: Duration,
     /// The library's resolver hook is told a name, but neither port nor scheme, on which the rules depend. So there is one
     /// client for each set of rules; the operator's list bounds how many sets there are.
@@ -157,7 +162,8 @@ impl Outbound {
             allow: settings.allow,
             user_agent: settings.user_agent,
             certificates,
-            resolver: resolver(settings.dns_resolver)?,
+            resolver: resolver(settings.dns_resolver, CACHED)?,
+            uncached: resolver(settings.dns_resolver, 0)?,
             connect_timeout,
             clients: Mutex::default(),
         }));
@@ -181,6 +187,7 @@ impl Outbound {
             user_agent: inner.user_agent.clone(),
             certificates: inner.certificates.clone(),
             resolver: inner.resolver.clone(),
+            uncached: inner.uncached.clone(),
             connect_timeout: inner.connect_timeout,
             clients: Mutex::default(),
         }))
@@ -229,6 +236,29 @@ impl Outbound {
         let (parts, body) = http::Response::from(response).into_parts();
         let body = http_body_util::BodyDataStream::new(body);
         Ok(http::Response::from_parts(parts, body.map_err(classify_body).boxed()))
+    }
+
+    /// The TXT records of a name as the name server has them at this moment, each in one piece; none when there are none.
+    ///
+    /// # Errors
+    /// [`NetError::Dns`] when it cannot be asked.
+    pub async fn txt(&self, name: &str) -> Result<Vec<String>, NetError> {
+        // Whole, so that no search list is tried.
+        match self.0.uncached.txt_lookup(format!("{}.", name.trim_end_matches('.'))).await {
+            Ok(found) => Ok(found
+                .answers()
+                .iter()
+                .filter_map(|record| match &record.data {
+                    RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
+                    _ => None,
+                })
+                .collect()),
+            Err(error) if error.is_no_records_found() || error.is_nx_domain() => Ok(Vec::new()),
+            Err(error) => {
+                tracing::debug!(name, %error, "TXT records could not be asked for");
+                Err(NetError::Dns)
+            }
+        }
     }
 
     fn client(&self, rules: Rules) -> Result<Client, reqwest::Error> {
@@ -293,7 +323,7 @@ fn clean(headers: &mut HeaderMap) {
 }
 
 /// The resolver: the operator's name server, or those of the system.
-fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, OutboundError> {
+fn resolver(server: Option<SocketAddr>, cached: u64) -> Result<TokioResolver, OutboundError> {
     let mut builder = match server {
         Some(address) => {
             let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
@@ -319,6 +349,7 @@ fn resolver(server: Option<SocketAddr>) -> Result<TokioResolver, OutboundError> 
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.timeout = DNS_TIMEOUT;
     options.attempts = 1;
+    options.cache_size = cached;
     builder.build().map_err(|error| OutboundError::Resolver(error.to_string()))
 }
 

@@ -62,6 +62,7 @@ impl core::fmt::Debug for Answer {
 
 /// Everything that the consent page shows.
 pub async fn view(ctx: &RequestContext, request: &str) -> Result<Consent> {
+    let signed_in = ctx.signed_in.as_ref().ok_or_else(unauthenticated)?;
     let mut tx = ctx.env.db.read().await?;
     let Open { request: stored, asked, client, .. } = open(&mut tx, ctx, request).await?;
     let user = store::users::find(&mut tx, stored.user).await?.ok_or_else(unauthenticated)?;
@@ -77,7 +78,7 @@ pub async fn view(ctx: &RequestContext, request: &str) -> Result<Consent> {
             None => None,
         };
         orgs.push(ConsentOrg {
-            refused: match org_security::admit(&ctx.env, &mut tx, &ctx.origin, org.id, user.id).await {
+            refused: match org_security::admit(&ctx.env, &mut tx, &ctx.origin, org.id, signed_in).await {
                 Ok(()) => refusal(&mut tx, &org, role, &client).await?,
                 Err(Error::App(error)) => Some(error.message),
                 Err(error) => return Err(error),
@@ -94,7 +95,7 @@ pub async fn view(ctx: &RequestContext, request: &str) -> Result<Consent> {
     }
     // Where there is nothing to choose, what the organisation asks for first is the whole answer.
     if let [only] = orgs.as_slice() {
-        org_security::admit(&ctx.env, &mut tx, &ctx.origin, only.id, user.id).await?;
+        org_security::admit(&ctx.env, &mut tx, &ctx.origin, only.id, signed_in).await?;
     }
     let destination = Destination::of(&asked.redirect_uri);
     Ok(Consent {
@@ -199,6 +200,7 @@ fn seen(ctx: &RequestContext, open: &Open) -> Step {
 /// Takes the person's answer, once. An error leaves the request open, so that they can go back and choose again.
 pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer> {
     let env = &ctx.env;
+    let signed_in = ctx.signed_in.as_ref().ok_or_else(unauthenticated)?;
     let mut tx = env.db.write().await?;
     let open = open(&mut tx, ctx, &decision.request).await?;
     let user = store::users::find(&mut tx, open.request.user).await?.ok_or_else(unauthenticated)?;
@@ -235,7 +237,7 @@ pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer>
     let org = org.ok_or_else(|| AppError::field("org", "required", "Choose one of your organisations"))?;
     store::orgs::lock(&mut tx, org.id).await?;
     let role = store::members::find_role(&mut tx, org.id, open.request.user).await?;
-    org_security::admit(env, &mut tx, &ctx.origin, org.id, user.id).await?;
+    org_security::admit(env, &mut tx, &ctx.origin, org.id, signed_in).await?;
     if let Some(words) = refusal(&mut tx, &org, role, &open.client).await? {
         return Err(AppError::new(ErrorKind::Forbidden, "not_allowed_here", words).into());
     }

@@ -189,7 +189,7 @@ impl Server {
 }
 
 /// The host of a URL, with its port where that is unusual.
-pub(super) fn host(url: &str) -> String {
+pub(crate) fn host(url: &str) -> String {
     Url::parse(url)
         .ok()
         .and_then(|url| {

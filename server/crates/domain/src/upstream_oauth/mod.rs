@@ -19,7 +19,7 @@ pub mod keeper;
 pub mod own;
 mod sealed;
 pub mod standing;
-mod token;
+pub(crate) mod token;
 mod wire;
 
 pub use self::{

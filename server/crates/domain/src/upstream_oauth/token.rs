@@ -85,7 +85,7 @@ pub(super) enum TokenError {
 
 /// Why nothing was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     Net(NetError),
     Status(u16),
 }
@@ -244,7 +244,7 @@ fn refused(error: &BasicErrorResponseType) -> TokenError {
 }
 
 /// The way to the network for `oauth2`, which has none of its own.
-struct Http(Env);
+pub(crate) struct Http(pub(crate) Env);
 
 impl<'c> AsyncHttpClient<'c> for Http {
     type Error = Trouble;

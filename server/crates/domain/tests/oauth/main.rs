@@ -67,6 +67,7 @@ async fn at_a_browser(t: &TestEnv, member: &TestMember) {
         expires_at: now + 365 * DAY,
         in_view: None,
         renew: false,
+        sso_org: None,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();
