@@ -130,7 +130,7 @@ async fn whole_log(app: &TestApp, org: model::OrgId) -> String {
     let mut text = String::new();
     for chain in [None, Some(org)] {
         for row in store::audit_chain::list_after(&mut tx, chain, 0, 10_000).await.unwrap() {
-            text.push_str(&format!("{row:?}\n"));
+            text = format!("{text}{row:?}\n");
         }
     }
     text

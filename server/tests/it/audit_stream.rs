@@ -47,6 +47,7 @@ impl Receiver {
         Self { url, seen }
     }
 
+    #[expect(clippy::unused_async, reason = "routes are asynchronous")]
     async fn take(State(seen): State<Arc<Mutex<Seen>>>, headers: HeaderMap, body: String) -> StatusCode {
         let mut seen = seen.lock().unwrap();
         let header =
@@ -163,12 +164,12 @@ async fn events_arrive(kind: Kind) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aud_07_events_arrive_at_least_once_and_in_order_sqlite() {
-    events_arrive(Kind::Sqlite).await;
+    Box::pin(events_arrive(Kind::Sqlite)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn aud_07_events_arrive_at_least_once_and_in_order_postgres() {
-    events_arrive(Kind::Postgres).await;
+    Box::pin(events_arrive(Kind::Postgres)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -615,7 +615,7 @@ fn aud_02_every_act_is_one_event() {
 
 async fn walk() {
     let called = Arc::new(Called::default());
-    part(&called, "beginning", beginning(&called)).await;
+    part(&called, "beginning", Box::pin(beginning(&called))).await;
     let app = TestApp::new(Kind::Sqlite).await;
     let member = app.org("acme").await;
     let mut walk = Walk::new(&app, &member, &called).await;
@@ -623,17 +623,17 @@ async fn walk() {
     owner.address = Some("203.0.113.9".parse().unwrap());
     owner.log_in("owner@acme.example", PASSWORD).await;
     let (w, o) = (&mut walk, &mut owner);
-    part(&called, "keys", keys(w, o)).await;
-    part(&called, "connections", connections(w, o, &member)).await;
-    part(&called, "connectors", connectors(w, o, &member)).await;
-    part(&called, "clients", clients(w, o)).await;
-    part(&called, "provider", provider(w, o)).await;
-    part(&called, "organisation", organisation(w, o)).await;
-    part(&called, "stream", stream(w, o)).await;
-    part(&called, "team", team(w, o, &member)).await;
-    part(&called, "security", security(w, o)).await;
-    part(&called, "end", end(w)).await;
-    part(&called, "account", account(w, &member)).await;
+    part(&called, "keys", Box::pin(keys(w, o))).await;
+    part(&called, "connections", Box::pin(connections(w, o, &member))).await;
+    part(&called, "connectors", Box::pin(connectors(w, o, &member))).await;
+    part(&called, "clients", Box::pin(clients(w, o))).await;
+    part(&called, "provider", Box::pin(provider(w, o))).await;
+    part(&called, "organisation", Box::pin(organisation(w, o))).await;
+    part(&called, "stream", Box::pin(stream(w, o))).await;
+    part(&called, "team", Box::pin(team(w, o, &member))).await;
+    part(&called, "security", Box::pin(security(w, o))).await;
+    part(&called, "end", Box::pin(end(w))).await;
+    part(&called, "account", Box::pin(account(w, &member))).await;
     for report in domain::audit::verify_all(&app.test.env, None).await.unwrap() {
         assert_eq!(report.broken, None, "{report:?}");
     }
