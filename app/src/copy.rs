@@ -37,6 +37,9 @@ pub fn notice(word: &str) -> Option<&'static str> {
         "account-deleted" => "Your account is deleted.",
         "invitation-withdrawn" => "Invitation withdrawn. Its link no longer works.",
         "session-ended" => "Session ended. That browser has to log in again.",
+        "browser-distrusted" => {
+            "That browser is not trusted any more. Its next log-in takes the second factor."
+        }
         "sessions-ended" => "Logged out everywhere except here.",
         "connector-added" => "Connector added.",
         "connector-saved" => "Connector saved.",
@@ -84,6 +87,10 @@ pub fn notice(word: &str) -> Option<&'static str> {
         "allowlist-trial" => "The IP allowlist is enforced, on trial. Keep it if you can still work.",
         "allowlist-kept" => "Kept. The IP allowlist stays as it is.",
         "allowlist-off" => "The IP allowlist is not enforced any more.",
+        "passkey-added" => "Passkey added. It logs you in from now on.",
+        "passkey-renamed" => "Passkey renamed.",
+        "passkey-removed" => "Passkey removed. It opens nothing any more.",
+        "app-off" => "The authenticator app is off. Your passkeys are your second factor.",
         "mfa-off" => "Two-factor authentication is off.",
         "pin-set" => "PIN set. It counts from now on.",
         "pin-removed" => "PIN removed.",

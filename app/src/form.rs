@@ -54,7 +54,7 @@ pub const MADE_IN: &str = "made_in_org";
 pub fn is_secret_field(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["password", "secret", "value_", "token", "header_value"].iter().any(|word| name.contains(word))
-        || matches!(name.as_str(), "pin" | "new_pin" | "again_pin" | "code")
+        || matches!(name.as_str(), "pin" | "new_pin" | "again_pin" | "code" | "passkey")
 }
 
 /// A server function that a form can call: declared with `#[server(prefix = "/api", endpoint = "…")]`, returning

@@ -63,7 +63,16 @@ pub const FUNCTIONS: &[Function] = &[
     person("turn_off_two_factor", &["auth.mfa_disabled"]),
     person("set_pin", &["pin.set"]),
     Function { name: "remove_pin", does: Does::ForPerson(&["pin.removed"]), pin: true },
+    // Passkeys and browsers.
+    nothing("begin_passkey", "what it offers counts once it is answered"),
+    person("add_passkey", &["auth.passkey_added"]),
+    person("rename_passkey", &["auth.passkey_renamed"]),
+    person("remove_passkey", &["auth.passkey_removed"]),
+    anybody("sign_in_with_passkey", &["auth.signed_in"]),
+    anybody("finish_with_passkey", &["auth.signed_in"]),
+    person("distrust_browser", &["auth.browser_distrusted"]),
     // Logging in and accounts.
+    nothing("ask_another_invitation", "it is a mail to whoever invited"),
     nothing(
         "ask_reset",
         "the job that answers the wish notes it: here nothing may tell whether somebody is there",
@@ -120,6 +129,7 @@ pub const FUNCTIONS: &[Function] = &[
     guarded("delete_org", &["org.deleted"]),
     org("set_require_mfa", &["settings.security_updated"]),
     guarded("set_pin_protection", &["settings.security_updated"]),
+    org("allow_trusted_browsers", &["settings.security_updated"]),
     org("set_session_timeout", &["settings.security_updated"]),
     org("add_allowed_range", &["security.allowlist_range_added"]),
     org("add_vendor_ranges", &["security.allowlist_range_added"]),

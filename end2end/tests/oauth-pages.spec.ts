@@ -7,6 +7,7 @@ import type { Page } from '@playwright/test';
 
 import { expect, expectAccessible, hydrated, test } from '../fixtures';
 import type { Gatehouse } from '../processes';
+import { code } from '../totp';
 
 const PASSWORD = 'correct horse battery staple 9';
 /** Where clients are sent back to: something listens there, as in an app on the same machine. */
@@ -22,7 +23,7 @@ test.beforeAll(async ({ gatehouse }) => {
   await gatehouse.cli(['user', 'create', '--email', 'olga@example.com', '--password', PASSWORD, '--json']).catch(() => {});
   await gatehouse.cli(['org', 'create', '--name', 'Oak', '--slug', 'oak', '--owner', 'olga@example.com', '--json']).catch(() => {});
   await gatehouse.cli(['org', 'create', '--name', 'Oak, the second', '--slug', 'oak-two', '--owner', 'olga@example.com', '--json']);
-  for (const [email, role] of [['mo@example.com', 'member'], ['vi@example.com', 'viewer']]) {
+  for (const [email, role] of [['mo@example.com', 'member'], ['vi@example.com', 'viewer'], ['tess@example.com', 'member']]) {
     await gatehouse.cli(['user', 'create', '--email', email, '--password', PASSWORD, '--json']);
     await gatehouse.cli(['org', 'member', 'add', '--org', 'oak', '--email', email, '--role', role, '--json']);
   }
@@ -336,6 +337,42 @@ test('every page of OAuth has its heading, fits a phone, and axe finds nothing',
     });
   }
   expect(problems).toEqual([]);
+});
+
+test('on the way to consent a second factor is asked for, and a wrong code loses nothing', async ({ page, gatehouse }) => {
+  test.setTimeout(120_000);
+  await logIn(page, gatehouse, 'tess@example.com');
+  await page.goto(`${gatehouse.url}/profile/security/two-factor`);
+  await hydrated(page);
+  await page.getByRole('button', { name: 'Turn on two-factor authentication' }).click();
+  const secret = (await page.getByLabel('setup key', { exact: true }).innerText()).trim();
+  await page.getByLabel('Code', { exact: true }).fill(code(secret));
+  await page.getByRole('button', { name: 'Turn on', exact: true }).click();
+  await expect(page.getByRole('heading', { name: 'Your backup codes' })).toBeVisible();
+
+  await page.context().clearCookies();
+  const of = await client(gatehouse, 'An agent');
+  await page.goto(of.authorize);
+  await expect(page.getByText('Log in to connect An agent to Gatehouse.')).toBeVisible();
+  await hydrated(page);
+  await fillIn(page, 'tess@example.com');
+  await expect(page.getByRole('heading', { level: 1, name: 'Enter your code' })).toBeVisible();
+  await expect(page.getByText('Log in to connect An agent to Gatehouse.')).toBeVisible();
+  await hydrated(page);
+  // Half a log-in opens nothing.
+  expect((await page.request.get(of.authorize, { maxRedirects: 0 })).headers().location).toContain('/sign-in');
+  await page.getByLabel('Code', { exact: true }).fill('000000');
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
+  await expect(page.getByRole('alert')).toContainText('This code is not right');
+  await hydrated(page);
+  // The code of this half minute set the app up; that of the next one counts already.
+  await page.getByLabel('Code', { exact: true }).fill(code(secret, 1));
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('An agent wants to use the tools of Oak');
+  await hydrated(page);
+  const told = await answer(page, 'Allow');
+  const { access_token: token } = await tokens(gatehouse, of, told.get('code') ?? '');
+  expect(await call(gatehouse, token)).toBe(200);
 });
 
 async function shoot(page: Page, heading: string | RegExp) {

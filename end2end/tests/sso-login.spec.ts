@@ -103,7 +103,7 @@ test('an owner configures it, proves a domain and tests it', async ({ page }) =>
 
   await page.getByRole('button', { name: 'Test log-in' }).click();
   await expect(page.getByText('Somebody with this answer can log in')).toBeVisible({ timeout: 20_000 });
-  await expect(page.getByText('ada@acme.example').first()).toBeVisible();
+  await expect(page.getByText('ada@acme.example, verified by the provider')).toBeVisible();
   await hydrated(page);
   await expectFits(page, 'sso-login-tested');
 });
@@ -120,7 +120,7 @@ test('somebody new comes by it and joins as a member, where they wanted to go', 
   await page.getByRole('button', { name: 'Continue', exact: true }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Connectors' })).toBeVisible({ timeout: 20_000 });
   await open(page, '/profile');
-  await expect(page.getByText('bea@acme.example').first()).toBeVisible();
+  await expect(page.getByRole('main').getByText('bea@acme.example').first()).toBeVisible();
 
   // An address that the provider does not vouch for.
   await page.context().clearCookies();

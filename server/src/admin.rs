@@ -201,6 +201,9 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             answer["monthly_quota"] = json!(limits.calls_per_month);
             Ok((answer, output))
         }
+        AdminCommand::Org(OrgCommand::Rename { org, to, output }) => {
+            people::rename(env, &org, &to, output).await
+        }
         AdminCommand::Org(OrgCommand::Suspend { org, output }) => {
             people::suspend(env, &org, true, output).await
         }

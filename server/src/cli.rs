@@ -190,6 +190,19 @@ pub enum OrgCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Give an organisation another slug. Its endpoints move at once, keys with them; every connection is revoked, and
+    /// the old slug is never used again.
+    Rename {
+        /// Its present slug.
+        #[arg(long)]
+        org: String,
+        /// The new one.
+        #[arg(long)]
+        to: String,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Keep an organisation from working: nobody gets in, its endpoint answers 403, its tokens die. Nothing is removed.
     Suspend {
         /// Its slug.

@@ -30,11 +30,11 @@ const SID: &str = "sid";
 const CREATED: &str = "created";
 const ADDRESS: &str = "address";
 const AGENT: &str = "agent";
-/// How its person showed who they are. Sessions that an older version began do not say it.
-const METHOD: &str = "method";
 /// By whose provider it was begun, and whether that says that a second factor was shown.
 const SSO: &str = "sso";
 const SSO_FACTOR: &str = "sso_factor";
+/// How its person showed who they are. Sessions that an older version began do not say it.
+const METHOD: &str = "method";
 /// In what is loaded, never in what is stored: the session gets a new identifier now.
 const RENEW: &str = "renew";
 

@@ -1,6 +1,7 @@
 // What pages need before, and without, the wasm: copying, dialogs, passwords, menus, and forms that are sent once.
 (() => {
   const d = document;
+  const base = d.currentScript.src.replace(/[^/]*$/, '');
   const on = (type, act, o) => d.addEventListener(type, act, o);
 
   // One polite live region, outside of what is hydrated.
@@ -60,6 +61,8 @@
         event.preventDefault();
         dialog.showModal();
       }
+    } else if ((el = hit('[data-passkey]'))) {
+      import(`${base}passkey.js`).then((passkey) => passkey.default(el), () => say('Not loaded. Try again.'));
     } else if (!('command' in HTMLButtonElement.prototype) && (el = hit('[commandfor]'))) {
       const dialog = d.getElementById(el.getAttribute('commandfor'));
       if (el.getAttribute('command') === 'show-modal') dialog.showModal();

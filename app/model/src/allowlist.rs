@@ -24,7 +24,6 @@ pub struct AllowedRange {
 
 /// What the page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each is told of by itself")]
 pub struct AllowlistPage {
     /// Whether it is enforced.
     pub on: bool,
@@ -40,8 +39,8 @@ pub struct AllowlistPage {
     pub dry_run: DryRun,
     /// Whether whoever looks has shown who they are in the last minutes.
     pub fresh: bool,
-    /// Whether they have a second factor.
-    pub own_factor: bool,
+    /// Their second factor.
+    pub own_factor: crate::factors::SecondStep,
     /// The server's time, Unix milliseconds.
     pub now: i64,
 }

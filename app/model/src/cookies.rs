@@ -30,6 +30,16 @@ pub fn device(value: &str, secure: bool) -> String {
     line("gatehouse-device", value, secure, 365 * 24 * 60 * 60)
 }
 
+/// The name of the cookie of a browser that skips the second step.
+pub fn trusted_name(secure: bool) -> String {
+    named("gatehouse-trusted", secure)
+}
+
+/// Lets a browser skip the second step for so many seconds.
+pub fn trusted(value: &str, secure: bool, seconds: u32) -> String {
+    line("gatehouse-trusted", value, secure, seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -115,6 +115,12 @@ define_id!(
     /// The public name of a session in lists. It is not the cookie's value (SES-05).
     SessionId, "ses");
 define_id!(
+    /// A passkey of a person.
+    PasskeyId, "pky");
+define_id!(
+    /// A browser that a person trusts to skip the second step.
+    TrustedBrowserId, "brw");
+define_id!(
     /// One request in the request log. Ids are in the order in which requests ended.
     LogEntryId, "log");
 define_id!(

@@ -35,8 +35,8 @@ pub mod text;
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
-    ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, SessionId,
-    SsoDomainId, UserId,
+    ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, PasskeyId,
+    SessionId, SsoDomainId, TrustedBrowserId, UserId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};

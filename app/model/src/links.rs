@@ -117,6 +117,8 @@ pub struct Invitation {
     pub created_at: i64,
     /// Until when the link works, Unix milliseconds.
     pub expires_at: i64,
+    /// When its guest asked for another link, Unix milliseconds.
+    pub asked_at: Option<i64>,
 }
 
 /// What came of inviting one address.

@@ -197,6 +197,25 @@ pub struct Activity {
     pub times: u32,
 }
 
+/// A browser that skips the second step of its person's log-ins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedBrowser {
+    /// Its id in the list.
+    pub id: crate::TrustedBrowserId,
+    /// Where it was when it was trusted.
+    pub address: String,
+    /// The browser's own description.
+    pub user_agent: String,
+    /// Since when, Unix milliseconds.
+    pub created_at: i64,
+    /// When it skipped the second step last, Unix milliseconds.
+    pub last_used_at: Option<i64>,
+    /// Until when, Unix milliseconds.
+    pub expires_at: i64,
+    /// Whether it is the one that asks.
+    pub current: bool,
+}
+
 /// One signed-in browser (SES-05).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionInfo {

@@ -341,6 +341,15 @@ pub fn profile_two_factor_then(next: &str) -> String {
 pub const fn profile_pin() -> &'static str {
     "/profile/security/pin"
 }
+/// Passkeys.
+pub const fn profile_passkeys() -> &'static str {
+    "/profile/security/passkeys"
+}
+
+/// Passkeys, and on to somewhere when there is one.
+pub fn profile_passkeys_then(next: &str) -> String {
+    format!("{}?next={}", profile_passkeys(), encode(next))
+}
 /// Name and appearance of the signed-in person.
 pub const fn profile() -> &'static str {
     "/profile"

@@ -10,6 +10,7 @@ mod dialog;
 mod field;
 mod header;
 mod icon;
+mod passkey;
 mod states;
 mod table;
 mod time;
@@ -28,6 +29,7 @@ pub use field::{
 pub(crate) use field::{described_by, invalid};
 pub use header::{Crumb, Notice, PageHeader};
 pub use icon::Icon;
+pub(crate) use passkey::passkey_button;
 pub(crate) use states::request_id;
 pub use states::{DeniedState, EmptyState, ErrorState, NotFound, error_page};
 pub use table::DataTable;

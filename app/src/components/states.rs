@@ -79,7 +79,9 @@ pub fn ErrorState(
     let location = use_location();
     // What an app asked for wrongly stays wrong, and the answer to the consent page cannot be asked for with a link.
     let path = location.pathname.get_untracked();
-    let in_vain = path == paths::consent_decision() || (path == paths::authorize() && !is_ours(error.kind));
+    let in_vain = path == paths::consent_decision()
+        || path == paths::sso_callback()
+        || (path == paths::authorize() && !is_ours(error.kind));
     let again = move || {
         location.pathname.with(|path| {
             location
@@ -245,6 +247,7 @@ pub fn error_page(error: AppError) -> AnyView {
             // What the authorization endpoint says of an app that it cannot answer.
             let title = match error.code.as_str() {
                 "org_suspended" => "This organisation is suspended",
+                "sign_in_gone" | "sso_refused" => "That did not work",
                 "unknown_client" | "bad_redirect_uri" => "This app is not known here",
                 _ => "This page could not be loaded",
             };

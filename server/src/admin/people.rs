@@ -48,6 +48,13 @@ pub(super) async fn sessions(env: &Env, command: SessionsCommand) -> Done {
     Ok((json!({"email": email, "ended": ended}), output))
 }
 
+pub(super) async fn rename(env: &Env, slug: &str, to: &str, output: Output) -> Done {
+    let (org, revoked) = domain::renaming::rename(env, slug, to).await?;
+    let mut answer = described(&org);
+    answer["connections_revoked"] = json!(revoked);
+    Ok((answer, output))
+}
+
 pub(super) async fn suspend(env: &Env, slug: &str, on: bool, output: Output) -> Done {
     let found = orgs::find_by_slug(env, slug).await?;
     suspension::set(env, found.id, on).await?;

@@ -41,7 +41,7 @@ pub const TABLE: &[Setting] = &[
     Setting {
         name: "GATEHOUSE_PUBLIC_URL",
         default: "http:// and the listen address",
-        about: "The URL under which people and agents reach this instance. It must be https, except on loopback.",
+        about: "The URL under which people and agents reach this instance. It must be https, except on loopback. Passkeys belong to its host and need a name: with an IP address there are none.",
     },
     Setting {
         name: "GATEHOUSE_DATABASE_URL",

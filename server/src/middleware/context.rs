@@ -121,6 +121,7 @@ pub async fn provide(
         form_token: form_token(&env, &form),
         device: cookie(headers, &cookies::device_name(is_https(&env))).map(ToOwned::to_owned),
         step: cookie(headers, &cookies::step_name(is_https(&env))).map(ToOwned::to_owned),
+        trusted: cookie(headers, &cookies::trusted_name(is_https(&env))).map(ToOwned::to_owned),
         session: Arc::new(BrowserSession { session, env: env.clone(), origin: origin.clone() }),
         origin,
         env: env.clone(),

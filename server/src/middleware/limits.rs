@@ -26,6 +26,7 @@ const WITH_PASSWORD: &[&str] = &[
     "finish_sign_in",
     "confirm_identity",
     "turn_off_two_factor",
+    "remove_passkey",
     "set_pin",
     "remove_pin",
 ];

@@ -26,10 +26,22 @@ use crate::{
     },
 };
 
-/// What needs more of the other side than is here (a provider that people log in at, a record in the DNS): their events are
-/// asked for where they are tested.
-const ELSEWHERE: &[&str] =
-    &["start_sso", "put_sso_login", "test_sso_login", "delete_sso_login", "check_sso_domain"];
+/// What needs more of the other side than is here (a provider that people log in at, a record in the DNS, an authenticator):
+/// their events are asked for where they are tested.
+const ELSEWHERE: &[&str] = &[
+    "start_sso",
+    "put_sso_login",
+    "test_sso_login",
+    "delete_sso_login",
+    "check_sso_domain",
+    "begin_passkey",
+    "add_passkey",
+    "rename_passkey",
+    "remove_passkey",
+    "sign_in_with_passkey",
+    "finish_with_passkey",
+    "distrust_browser",
+];
 
 /// A second good password.
 const OTHER: &str = "an0ther-long-passphrase";
@@ -385,6 +397,7 @@ async fn team(walk: &mut Walk<'_>, owner: &mut Browser<'_>, member: &TestMember)
     walk.well(&mut two, "switch_account", &[("token", &token)]).await;
     let mut three = app.browser();
     let csrf = three.form_token(&format!("/invite/{token}")).await;
+    walk.well(&mut three, "ask_another_invitation", &[("token", &token), ("csrf", &csrf)]).await;
     walk.well(&mut three, "decline_invitation", &[("token", &token), ("csrf", &csrf)]).await;
 }
 
@@ -580,6 +593,7 @@ async fn security(walk: &mut Walk<'_>, owner: &mut Browser<'_>) {
             walk.well(owner, function, &[("on", "false")]).await;
         }
     }
+    walk.well(owner, "allow_trusted_browsers", &[("on", "true")]).await;
     // A PIN that is missing is a refusal as well.
     let before = lengths(walk.app).await;
     let refused = owner.post("/api/set_pin_protection", &[("on", "false")]).await;
@@ -660,7 +674,10 @@ async fn walk() {
         .map(|function| function.name)
         .filter(|name| !refused.contains(name))
         // What a member gave for themselves is their own; the others go the same way as what is refused above.
-        .filter(|name| !["disconnect", "remove_own_authorization", "keep_allowlist"].contains(name))
+        .filter(|name| {
+            !["disconnect", "remove_own_authorization", "keep_allowlist", "allow_trusted_browsers"]
+                .contains(name)
+        })
         .collect();
     assert_eq!(missing, [""; 0], "nobody was refused these");
 }

@@ -20,6 +20,7 @@ mod mcp;
 mod metrics;
 mod nodes;
 mod oauth;
+mod passkeys;
 mod people;
 mod process;
 mod sessions;

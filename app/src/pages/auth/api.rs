@@ -7,7 +7,7 @@
 )]
 
 use leptos::prelude::*;
-use model::{AppError, OrgId, orgs::Me};
+use model::{AppError, OrgId, factors::SecondStep, orgs::Me};
 use serde::{Deserialize, Serialize};
 
 /// The signed-in person with their organisations, for the shell of every page.
@@ -25,8 +25,12 @@ pub struct SignInStart {
     pub csrf: String,
     /// Whether somebody is logged in already.
     pub signed_in: bool,
-    /// Whether the password was right and the second factor is waited for.
-    pub waiting: bool,
+    /// When the password was right: what the second step can be taken with.
+    pub waiting: Option<SecondStep>,
+    /// Whether this browser may be trusted to skip that step for a while.
+    pub trust: bool,
+    /// Whether passkeys can be used.
+    pub passkeys: bool,
     /// Whether anybody has an account.
     pub set_up: bool,
     /// The client that is to be connected afterwards, as it named itself: untrusted text.
@@ -46,7 +50,9 @@ pub async fn load_sign_in(#[server(default)] next: String) -> Result<SignInStart
     let set_up = domain::accounts::is_set_up(&ctx.env).await.map_err(crate::ssr::told(&ctx))?;
     let sign_up = ctx.env.settings.sign_up == model::links::SignUp::Open;
     let waiting = domain::mfa::waits(&ctx).await.map_err(crate::ssr::told(&ctx))?;
-    Ok(SignInStart { csrf: ctx.form_token, signed_in, waiting, set_up, client, sign_up })
+    let passkeys = domain::passkeys::offer(&ctx.env.settings).is_offered();
+    let trust = domain::trusted_browsers::offered(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    Ok(SignInStart { csrf: ctx.form_token, signed_in, waiting, trust, passkeys, set_up, client, sign_up })
 }
 
 /// Checks address and password, and begins a session or the second step.
@@ -57,7 +63,7 @@ pub async fn sign_in(
     csrf: String,
     next: Option<String>,
 ) -> Result<(), AppError> {
-    use domain::accounts::AfterPassword;
+    use domain::accounts::{AfterPassword, Known};
 
     use crate::ssr;
 
@@ -70,10 +76,10 @@ pub async fn sign_in(
     if let Some(error) = missing.reduce(AppError::and) {
         return Err(error);
     }
-    let done =
-        domain::accounts::sign_in(&ctx.env, &ctx.origin, email.trim(), &password, ctx.device.as_deref())
-            .await
-            .map_err(ssr::told(&ctx))?;
+    let browser = Known { device: ctx.device.as_deref(), trusted: ctx.trusted.as_deref() };
+    let done = domain::accounts::sign_in(&ctx.env, &ctx.origin, email.trim(), &password, browser)
+        .await
+        .map_err(ssr::told(&ctx))?;
     let next = model::paths::safe_next(next.as_deref());
     match done {
         AfterPassword::SignedIn(done) => {
@@ -103,6 +109,7 @@ pub async fn sign_in(
 #[server(prefix = "/api", endpoint = "finish_sign_in")]
 pub async fn finish_sign_in(
     #[server(default)] code: String,
+    trust: Option<String>,
     csrf: String,
     next: Option<String>,
 ) -> Result<(), AppError> {
@@ -116,6 +123,56 @@ pub async fn finish_sign_in(
     let (step, device) = (ctx.step.as_deref(), ctx.device.as_deref());
     let done =
         domain::mfa::finish(&ctx.env, &ctx.origin, step, &code, device).await.map_err(ssr::told(&ctx))?;
+    if trust.is_some()
+        && let Some(value) =
+            domain::trusted_browsers::begin(&ctx, done.user).await.map_err(ssr::told(&ctx))?
+    {
+        server::set_trusted(&ctx, &value);
+    }
+    server::begin(&ctx, done).await?;
+    ssr::redirect(model::paths::safe_next(next.as_deref()));
+    Ok(())
+}
+
+/// Makes a challenge for a passkey: the options of `navigator.credentials` as JSON. The script of passkeys asks for it.
+#[server(prefix = "/api", endpoint = "begin_passkey")]
+pub async fn begin_passkey(purpose: String) -> Result<String, AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let purpose = model::factors::PasskeyPurpose::parse(&purpose);
+    let purpose = purpose.ok_or_else(|| told(domain::Error::not_found("use of a passkey")))?;
+    domain::passkeys::begin(&ctx, purpose).await.map_err(&told)
+}
+
+/// Takes a passkey in place of address and password, and begins a session.
+#[server(prefix = "/api", endpoint = "sign_in_with_passkey")]
+pub async fn sign_in_with_passkey(
+    #[server(default)] passkey: String,
+    csrf: String,
+    next: Option<String>,
+) -> Result<(), AppError> {
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    server::check_form(&ctx, &csrf)?;
+    let done = domain::passkeys::sign_in(&ctx, &passkey).await.map_err(ssr::told(&ctx))?;
+    server::begin(&ctx, done).await?;
+    ssr::redirect(model::paths::safe_next(next.as_deref()));
+    Ok(())
+}
+
+/// Takes a passkey as the second step, and begins a session.
+#[server(prefix = "/api", endpoint = "finish_with_passkey")]
+pub async fn finish_with_passkey(
+    #[server(default)] passkey: String,
+    csrf: String,
+    next: Option<String>,
+) -> Result<(), AppError> {
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    server::check_form(&ctx, &csrf)?;
+    let done = domain::passkeys::finish(&ctx, &passkey).await.map_err(ssr::told(&ctx))?;
     server::begin(&ctx, done).await?;
     ssr::redirect(model::paths::safe_next(next.as_deref()));
     Ok(())
@@ -282,6 +339,12 @@ pub(super) mod server {
 
     fn is_secure(ctx: &RequestContext) -> bool {
         ctx.env.settings.public_url.scheme() == "https"
+    }
+
+    /// Lets this browser skip the second step for as long as it is trusted.
+    pub(super) fn set_trusted(ctx: &RequestContext, value: &str) {
+        let seconds = u32::try_from(domain::trusted_browsers::FOR / 1000).unwrap_or(0);
+        ssr::set_cookie(&cookies::trusted(value, is_secure(ctx), seconds));
     }
 
     /// `https://gatehouse.example.com/mcp/`

@@ -9,14 +9,14 @@ use model::{
 
 use super::{
     links_api::{
-        AcceptAsNew, AcceptInvitation, ConfirmAddress, DeclineInvitation, FinishSignUp, LinkStart, LoadLink,
-        ResetPassword, SwitchAccount,
+        AcceptAsNew, AcceptInvitation, AskAnotherInvitation, ConfirmAddress, DeclineInvitation, FinishSignUp,
+        LinkStart, LoadLink, ResetPassword, SwitchAccount,
     },
     org_fields::OrgFields,
 };
 use crate::{
     components::{
-        ButtonKind, EmptyState, LinkButton, PageHeader, PasswordField, SubmitButton, TextField, Time,
+        ButtonKind, Callout, EmptyState, LinkButton, PageHeader, PasswordField, SubmitButton, TextField, Time,
     },
     erase::Erase as _,
     form::{ErrorSummary, Form, FormCore, PostForm, use_form},
@@ -25,7 +25,7 @@ use crate::{
 };
 
 const NAME_MAX: usize = 64;
-const PASSWORD_HINT: &str = "At least 15 characters. A few words that only you would put together are good.";
+const PASSWORD_HINT: &str = "At least 15 characters, or 8 beside a second factor. A few words that only you would put together are good.";
 
 /// The page of every one-time link.
 pub struct LinkPage {
@@ -43,6 +43,7 @@ struct Forms {
     reset: Form<ResetPassword>,
     confirm: Form<ConfirmAddress>,
     sign_up: Form<FinishSignUp>,
+    another: Form<AskAnotherInvitation>,
 }
 
 #[lazy_route]
@@ -60,6 +61,7 @@ impl LazyRoute for LinkPage {
             reset: use_form(),
             confirm: use_form(),
             sign_up: use_form(),
+            another: use_form(),
         };
         page_of_data(this.start, move |start| {
             let token = this.token.get_untracked();
@@ -70,7 +72,7 @@ impl LazyRoute for LinkPage {
                 Link::Verify(email) => confirm(forms.confirm, &hidden, &email, false),
                 Link::Email(email) => confirm(forms.confirm, &hidden, &email, true),
                 Link::SignUp(email) => sign_up(forms.sign_up, &hidden, &email, start.endpoint),
-                Link::Dead(dead) => nothing(dead, start.signed_in),
+                Link::Dead(dead) => nothing(forms.another, &hidden, dead, start.signed_in),
             };
             view! { <div class="alone">{body}</div> }.erase()
         })
@@ -273,7 +275,33 @@ fn sign_up(form: Form<FinishSignUp>, hidden: &Hidden, email: &str, endpoint: Str
     .erase()
 }
 
-fn nothing(dead: Dead, signed_in: bool) -> AnyView {
+/// Asks whoever invited for another link.
+fn ask_another(form: Form<AskAnotherInvitation>, hidden: &Hidden) -> AnyView {
+    let (csrf, token) = (hidden.csrf.clone(), hidden.token.clone());
+    let body = move || {
+        if form.ok().get().is_some() {
+            return view! {
+                <Callout title="Asked">
+                    <p>"If this invitation can be renewed, whoever made it was told. They decide; a new link comes to you from them."</p>
+                </Callout>
+            }
+            .erase();
+        }
+        let (csrf, token) = (csrf.clone(), token.clone());
+        view! {
+            <PostForm form=form>
+                <ErrorSummary form=form />
+                <input type="hidden" name="csrf" value=csrf />
+                <input type="hidden" name="token" value=token />
+                <SubmitButton form=form label="Ask for another invitation" busy="Asking…" />
+            </PostForm>
+        }
+        .erase()
+    };
+    view! { <div role="status">{body}</div> }.erase()
+}
+
+fn nothing(form: Form<AskAnotherInvitation>, hidden: &Hidden, dead: Dead, signed_in: bool) -> AnyView {
     set_status(404);
     let (title, about) = match dead {
         Dead::Unknown => (
@@ -293,13 +321,16 @@ fn nothing(dead: Dead, signed_in: bool) -> AnyView {
             "Ask whoever invited you for another one, if you changed your mind.",
         ),
     };
+    let another = matches!(dead, Dead::Expired | Dead::Declined).then(|| ask_another(form, hidden));
+    let kind = if another.is_some() { ButtonKind::Secondary } else { ButtonKind::Primary };
     let (href, label) =
         if signed_in { (paths::overview(), "Go to the overview") } else { (paths::sign_in(), "Log in") };
     view! {
         <PageHeader title=title />
         <EmptyState icon="unlink" title="Nothing was changed" about=about>
-            <LinkButton href=href label=label kind=ButtonKind::Primary />
+            <LinkButton href=href label=label kind=kind />
         </EmptyState>
+        {another}
     }
     .erase()
 }

@@ -171,6 +171,14 @@ pub async fn accept_invitation(token: String, csrf: String) -> Result<(), AppErr
     Ok(())
 }
 
+/// Asks for another invitation in place of one that is too old. The answer is the same for every link.
+#[server(prefix = "/api", endpoint = "ask_another_invitation")]
+pub async fn ask_another_invitation(token: String, csrf: String) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    super::api::server::check_form(&ctx, &csrf)?;
+    domain::invitations::ask_again(&ctx.env, &ctx.origin, &token).await.map_err(crate::ssr::told(&ctx))
+}
+
 /// Declines an invitation.
 #[server(prefix = "/api", endpoint = "decline_invitation")]
 pub async fn decline_invitation(token: String, csrf: String) -> Result<(), AppError> {

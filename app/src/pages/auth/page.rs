@@ -1,23 +1,27 @@
 use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
-use model::{orgs::Me, paths};
+use model::{
+    factors::{PasskeyPurpose, SecondStep},
+    orgs::Me,
+    paths,
+};
 
 use super::{
     api::{
-        CompleteSetup, CreateOrg, FinishSignIn, LoadNewOrg, LoadSetup, LoadSignIn, RestartSignIn, SetupStart,
-        SignIn, SignInStart,
+        CompleteSetup, CreateOrg, FinishSignIn, FinishWithPasskey, LoadNewOrg, LoadSetup, LoadSignIn,
+        RestartSignIn, SetupStart, SignIn, SignInStart, SignInWithPasskey,
     },
     org_fields::OrgFields,
     refused::Refused,
 };
 use crate::{
     components::{
-        ButtonKind, Callout, Card, EmptyState, LinkButton, PageHeader, PasswordField, SubmitButton,
-        TextField, Tone,
+        ButtonKind, Callout, Card, Checkbox, EmptyState, LinkButton, PageHeader, PasswordField, SubmitButton,
+        TextField, Tone, passkey_button,
     },
     copy,
-    form::{ErrorSummary, Form, PostForm, use_form},
+    form::{ErrorSummary, Form, FormCore, PostForm, use_form},
     page::{Loaded, go, load, load_by, load_by_query, page, page_of_data, path_param, query_param},
     set_status,
 };
@@ -37,7 +41,9 @@ impl LazyRoute for SignInPage {
 
     fn view(this: Self) -> AnyView {
         let form = use_form::<SignIn>();
-        let (finish, restart) = (use_form::<FinishSignIn>(), use_form::<RestartSignIn>());
+        let passkey = use_form::<SignInWithPasskey>();
+        let steps = Steps { finish: use_form(), passkey: use_form(), restart: use_form() };
+        let finish = steps.finish;
         // The second step is over: begin again with the password.
         let start = this.start;
         Effect::new(move |_| {
@@ -59,14 +65,10 @@ impl LazyRoute for SignInPage {
             let over = finish.error().get().filter(|error| error.code == "second_step_over").map(|error| {
                 view! { <Callout tone=Tone::Warn title="You are not logged in"><p>{error.message}</p></Callout> }.erase()
             });
-            if start.waiting && (again || !start.signed_in) {
-                return second_step(finish, restart, start.csrf, start.client, next);
+            if let Some(ways) = start.waiting.filter(|_| again || !start.signed_in) {
+                return second_step(&steps, ways, start, next);
             }
-            if start.set_up {
-                sign_in_form(form, over, start.csrf, start.client, next, start.sign_up)
-            } else {
-                nobody_yet()
-            }
+            if start.set_up { sign_in_form(form, passkey, over, start, next) } else { nobody_yet() }
         })
     }
 }
@@ -84,19 +86,42 @@ fn on_the_way(client: Option<String>) -> Option<AnyView> {
     })
 }
 
-/// The password was right: now the second factor.
-fn second_step(
+/// What the second step can do.
+#[derive(Clone, Copy)]
+struct Steps {
     finish: Form<FinishSignIn>,
+    passkey: Form<FinishWithPasskey>,
     restart: Form<RestartSignIn>,
-    csrf: String,
-    client: Option<String>,
-    next: String,
-) -> AnyView {
+}
+
+/// The password was right: now the second factor.
+fn second_step(steps: &Steps, ways: SecondStep, start: SignInStart, next: String) -> AnyView {
+    let Steps { finish, passkey, restart } = *steps;
+    let SignInStart { csrf, client, .. } = start;
+    let trust = start.trust.then(|| {
+        view! { <Checkbox form=finish name="trust" label="Trust this browser for 30 days" hint="Your password alone logs you in here then. Not on a computer that others use." /> }.erase()
+    });
     let (csrf_again, next_again) = (csrf.clone(), next.clone());
+    let by_passkey = (ways.passkey && start.passkeys).then(|| {
+        let label = "Use a passkey";
+        passkey_form(passkey.into(), PasskeyPurpose::SecondStep, label, csrf.clone(), next.clone())
+    });
+    let hint = if ways.app {
+        "The six digits that your authenticator app shows, or one of your backup codes."
+    } else {
+        "One of your backup codes, if your passkey is not at hand."
+    };
+    let lost = if ways.app {
+        "Lost your phone? A backup code works once in place of the app."
+    } else {
+        "A backup code works once in place of the passkey."
+    };
+    let title = if ways.app { "Enter your code" } else { "Use your passkey" };
     view! {
         <div class="alone">
-            <PageHeader title="Enter your code" about="Your password was right. One more step." />
+            <PageHeader title=title about="Your password was right. One more step." />
             {on_the_way(client)}
+            {by_passkey}
             <PostForm form=finish>
                 <Refused form=finish title="You are not logged in yet" />
                 <input type="hidden" name="csrf" value=csrf />
@@ -105,15 +130,16 @@ fn second_step(
                     form=finish
                     name="code"
                     label="Code"
-                    hint="The six digits that your authenticator app shows, or one of your backup codes."
+                    hint=hint
                     autocomplete="one-time-code"
                     inputmode="text"
                     mono=true
                 />
+                {trust}
                 <SubmitButton form=finish label="Log in" busy="Logging in…" />
             </PostForm>
             <p class="auth-note muted">
-                "Lost your phone? A backup code works once in place of the app. Without one, whoever operates this "
+                {lost} " Without one, whoever operates this "
                 "instance can take the second factor off your account."
             </p>
             <PostForm form=restart class="inline-form">
@@ -126,16 +152,39 @@ fn second_step(
     .erase()
 }
 
+/// A passkey in place of what the form beside it asks for.
+fn passkey_form(
+    form: FormCore,
+    purpose: PasskeyPurpose,
+    label: &'static str,
+    csrf: String,
+    next: String,
+) -> AnyView {
+    view! {
+        <PostForm form=form class="by-passkey">
+            <Refused form=form title="You are not logged in yet" />
+            <input type="hidden" name="csrf" value=csrf />
+            <input type="hidden" name="next" value=next />
+            {passkey_button(purpose, label)}
+        </PostForm>
+    }
+    .erase()
+}
+
 fn sign_in_form(
     form: Form<SignIn>,
+    passkey: Form<SignInWithPasskey>,
     over: Option<AnyView>,
-    csrf: String,
-    client: Option<String>,
+    start: SignInStart,
     next: String,
-    sign_up: bool,
 ) -> AnyView {
     let sso = paths::sign_in_sso_then(&next);
-    let sign_up = sign_up.then(|| view! { " · " <a href=paths::sign_up()>"Sign up"</a> }.erase());
+    let SignInStart { csrf, client, .. } = start;
+    let by_passkey = start.passkeys.then(|| {
+        let label = "Log in with a passkey";
+        passkey_form(passkey.into(), PasskeyPurpose::SignIn, label, csrf.clone(), next.clone())
+    });
+    let sign_up = start.sign_up.then(|| view! { " · " <a href=paths::sign_up()>"Sign up"</a> }.erase());
     view! {
         <div class="alone">
             <PageHeader title="Log in" />
@@ -156,6 +205,7 @@ fn sign_in_form(
                 <PasswordField form=form name="password" label="Password" />
                 <SubmitButton form=form label="Log in" busy="Logging in…" />
             </PostForm>
+            {by_passkey}
             <p class="auth-note"><a class="button" href=sso>"Continue with SSO"</a></p>
             <p class="auth-note"><a href=paths::forgot_password()>"Forgot your password?"</a> {sign_up}</p>
         </div>

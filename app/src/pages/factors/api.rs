@@ -30,15 +30,17 @@ pub async fn load_factors(what: String) -> Result<Factors, AppError> {
     }
 }
 
-/// Takes the password, or a code of the second factor, as a fresh proof of who is there, and goes on to `next`.
+/// Takes the password, a code of the second factor, or a passkey, as a fresh proof of who is there, and goes on to `next`.
 #[server(prefix = "/api", endpoint = "confirm_identity")]
 pub async fn confirm_identity(
     #[server(default)] password: String,
     #[server(default)] code: String,
+    #[server(default)] passkey: String,
     next: String,
 ) -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
-    domain::step_up::prove(&ctx, &password, &code).await.map_err(crate::ssr::told(&ctx))?;
+    let shown = domain::mfa::Shown::of(&code, &passkey);
+    domain::step_up::prove(&ctx, &password, shown).await.map_err(crate::ssr::told(&ctx))?;
     crate::ssr::redirect(model::paths::safe_next(Some(&next)));
     Ok(())
 }
@@ -70,15 +72,18 @@ pub async fn make_backup_codes() -> Result<Vec<String>, AppError> {
     domain::mfa::make_codes(&ctx, &proven).await.map_err(&told)
 }
 
-/// Turns the second factor off. Password and code are asked for, however fresh the last proof is.
+/// Turns the authenticator app off. Password and code or passkey are asked for, however fresh the last proof is.
 #[server(prefix = "/api", endpoint = "turn_off_two_factor")]
 pub async fn turn_off_two_factor(
     #[server(default)] password: String,
     #[server(default)] code: String,
+    #[server(default)] passkey: String,
 ) -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
-    domain::mfa::turn_off(&ctx, &password, &code).await.map_err(crate::ssr::told(&ctx))?;
-    crate::ssr::redirect(&format!("{}?notice=mfa-off", model::paths::profile_two_factor()));
+    let shown = domain::mfa::Shown::of(&code, &passkey);
+    let last = domain::mfa::turn_off(&ctx, &password, shown).await.map_err(crate::ssr::told(&ctx))?;
+    let notice = if last { "mfa-off" } else { "app-off" };
+    crate::ssr::redirect(&format!("{}?notice={notice}", model::paths::profile_two_factor()));
     Ok(())
 }
 
@@ -91,6 +96,7 @@ pub async fn set_pin(
     forgotten: Option<String>,
     #[server(default)] password: String,
     #[server(default)] code: String,
+    #[server(default)] passkey: String,
 ) -> Result<(), AppError> {
     use domain::pin::{self, Old};
 
@@ -98,7 +104,7 @@ pub async fn set_pin(
     let told = crate::ssr::told(&ctx);
     let proven = domain::step_up::Proven::require(&ctx).await.map_err(&told)?;
     let old = match forgotten {
-        Some(_) => Old::Forgotten { password: &password, code: &code },
+        Some(_) => Old::Forgotten { password: &password, shown: domain::mfa::Shown::of(&code, &passkey) },
         None => Old::Pin(&pin),
     };
     pin::set(&ctx, &proven, old, &new_pin, &again_pin).await.map_err(&told)?;

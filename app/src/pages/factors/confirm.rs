@@ -1,23 +1,30 @@
 //! The question who is there, in front of what needs a fresh proof.
 
 use leptos::prelude::*;
+use model::factors::{PasskeyPurpose, SecondStep};
 
 use super::api::ConfirmIdentity;
 use crate::{
-    components::{Card, PasswordField, SubmitButton, TextField},
+    components::{Card, PasswordField, SubmitButton, TextField, passkey_button},
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm},
 };
 
-/// Asks for the password, or a code where there is a second factor, and leads back to `next`.
-pub(crate) fn confirm_you(form: Form<ConfirmIdentity>, next: &str, second_factor: bool) -> AnyView {
-    let code = second_factor.then(|| {
+/// Asks for the password, or the second factor where there is one, and leads back to `next`.
+pub(crate) fn confirm_you(form: Form<ConfirmIdentity>, next: &str, ways: SecondStep) -> AnyView {
+    let passkey = ways.passkey.then(|| passkey_button(PasskeyPurpose::Confirm, "Confirm with a passkey"));
+    let hint = if ways.app {
+        "From your authenticator app, in place of the password."
+    } else {
+        "One of your backup codes, in place of the password."
+    };
+    let code = ways.any().then(|| {
         view! {
             <TextField
                 form=form
                 name="code"
                 label="Or a code"
-                hint="From your authenticator app, in place of the password."
+                hint=hint
                 autocomplete="one-time-code"
                 inputmode="numeric"
                 mono=true
@@ -37,6 +44,7 @@ pub(crate) fn confirm_you(form: Form<ConfirmIdentity>, next: &str, second_factor
                 <PasswordField form=form name="password" label="Password" />
                 {code}
                 <SubmitButton form=form label="Confirm" busy="Confirming…" />
+                {passkey}
             </PostForm>
         </Card>
     }

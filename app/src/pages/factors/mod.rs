@@ -8,3 +8,4 @@ mod two_factor;
 
 pub(crate) use confirm::confirm_you;
 pub use page::FactorsPage;
+pub(crate) use two_factor::backup_codes;

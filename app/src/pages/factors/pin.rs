@@ -1,7 +1,10 @@
 //! The PIN in the organisation in view.
 
 use leptos::prelude::*;
-use model::{factors::PinStatus, paths};
+use model::{
+    factors::{PasskeyPurpose, PinStatus},
+    paths,
+};
 
 use super::{
     api::{ConfirmIdentity, RemovePin, SetPin},
@@ -10,7 +13,7 @@ use super::{
 use crate::{
     components::{
         Badge, ButtonKind, Card, Checkbox, Crumb, Disclosure, PageHeader, PasswordField, SubmitButton,
-        TextField, Time, Tone,
+        TextField, Time, Tone, passkey_button,
     },
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm},
@@ -72,8 +75,10 @@ fn set(forms: &Forms, status: &PinStatus) -> AnyView {
     let forms = *forms;
     let form = forms.set;
     let is_set = status.set_at.is_some();
+    let passkey = (is_set && status.second_factor.passkey)
+        .then(|| passkey_button(PasskeyPurpose::Confirm, "Forgotten? Set it with a passkey"));
     let old = is_set.then(|| {
-        let code = status.second_factor.then(|| {
+        let code = status.second_factor.any().then(|| {
             view! {
                 <TextField form=form name="code" label="Code" hint="From your authenticator app, or a backup code." autocomplete="one-time-code" mono=true />
             }
@@ -98,6 +103,7 @@ fn set(forms: &Forms, status: &PinStatus) -> AnyView {
                 {pin_input(form.into(), "new_pin", "New PIN", "Six digits without a pattern.")}
                 {pin_input(form.into(), "again_pin", "New PIN once more", "")}
                 <SubmitButton form=form label=label busy="Saving…" />
+                {passkey}
             </PostForm>
         </Card>
     }

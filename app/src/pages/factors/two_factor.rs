@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 use model::{
-    factors::{BACKUP_CODES, Enrolment, TwoFactor},
+    factors::{BACKUP_CODES, Enrolment, PasskeyPurpose, SecondStep, TwoFactor},
     paths,
 };
 
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     components::{
-        Badge, ButtonForm, ButtonKind, Callout, Card, CopyButton, CopyField, Crumb, Fact, Facts, PageHeader,
-        PasswordField, SubmitButton, TextField, Time, Tone,
+        Badge, ButtonForm, ButtonKind, Callout, Card, CopyButton, CopyField, Crumb, Fact, Facts, LinkButton,
+        PageHeader, PasswordField, SubmitButton, TextField, Time, Tone, passkey_button,
     },
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm},
@@ -32,25 +32,32 @@ pub(super) struct Forms {
 pub(super) fn view(forms: &Forms, status: TwoFactor, next: String) -> AnyView {
     let forms = *forms;
     let next = paths::safe_next(Some(&next).filter(|next| !next.is_empty()).map(String::as_str)).to_owned();
-    let forced = (status.since.is_none() && !status.required_by.is_empty()).then(|| {
+    let lacking = status.since.is_none() && status.passkeys == 0;
+    let forced = (lacking && !status.required_by.is_empty()).then(|| {
         let orgs = status.required_by.join(", ");
         view! {
             <Callout tone=Tone::Warn title=format!("{orgs} requires a second factor")>
-                <p>"Until you have set one up, you can do nothing there. It takes two minutes and any authenticator app."</p>
+                <p>"Until you have set one up, you can do nothing there. It takes two minutes, with a passkey or any authenticator app."</p>
             </Callout>
         }
         .erase()
     });
+    // On the way to somewhere, that is the end of both ways.
+    let passkeys = if next == paths::overview() {
+        paths::profile_passkeys().to_owned()
+    } else {
+        paths::profile_passkeys_then(&next)
+    };
     let body = move || {
         let made = forms.confirm.ok().get().or_else(|| forms.codes.ok().get());
         match (made, forms.begin.ok().get()) {
-            (Some(codes), _) => backup_codes(&codes, &next),
+            (Some(codes), _) => backup_codes(&codes, &next, paths::profile_two_factor()),
             (None, Some(enrolment)) => enrol(&forms, Some(enrolment)),
             (None, None) if status.enrolling && status.fresh => {
                 let on = status.since.is_some().then(|| manage(&forms, &status));
                 view! { {enrol(&forms, None)} {on} }.erase()
             }
-            (None, None) => manage(&forms, &status),
+            (None, None) => view! { {manage(&forms, &status)} {beside(&status, &passkeys)} }.erase(),
         }
     };
     view! {
@@ -67,6 +74,26 @@ pub(super) fn view(forms: &Forms, status: TwoFactor, next: String) -> AnyView {
         </div>
     }
     .erase()
+}
+
+/// The other kind of second factor.
+fn beside(status: &TwoFactor, href: &str) -> Option<AnyView> {
+    let about = match status.passkeys {
+        _ if !status.offer.is_offered() => return None,
+        0 => "Your fingerprint, face or device PIN in place of codes. It logs you in without a password as well.".to_owned(),
+        1 => "You have one passkey.".to_owned(),
+        n => format!("You have {n} passkeys."),
+    };
+    let label = if status.passkeys == 0 { "Use a passkey instead" } else { "See your passkeys" };
+    let href = href.to_owned();
+    Some(
+        view! {
+            <Card title="Passkeys" about=about>
+                <LinkButton href=href label=label icon="key-round" />
+            </Card>
+        }
+        .erase(),
+    )
 }
 
 fn manage(forms: &Forms, status: &TwoFactor) -> AnyView {
@@ -101,7 +128,7 @@ fn manage(forms: &Forms, status: &TwoFactor) -> AnyView {
     if !status.fresh {
         return view! {
             {state}
-            {confirm_you(forms.confirm_you, paths::profile_two_factor(), on)}
+            {confirm_you(forms.confirm_you, paths::profile_two_factor(), SecondStep { app: on, passkey: status.passkeys > 0 })}
         }
         .erase();
     }
@@ -129,7 +156,9 @@ fn manage_on(forms: &Forms, status: &TwoFactor) -> AnyView {
         }
         .erase()
     });
-    let off = if status.required_by.is_empty() {
+    let off = if status.required_by.is_empty() || status.passkeys > 0 {
+        let passkey =
+            (status.passkeys > 0).then(|| passkey_button(PasskeyPurpose::Confirm, "Turn off with a passkey"));
         view! {
             <PostForm form=forms.off>
                 <ErrorSummary form=forms.off />
@@ -144,6 +173,7 @@ fn manage_on(forms: &Forms, status: &TwoFactor) -> AnyView {
                     mono=true
                 />
                 <SubmitButton form=forms.off label="Turn off 2FA" busy="Turning off…" kind=ButtonKind::Danger />
+                {passkey}
             </PostForm>
         }
         .erase()
@@ -151,6 +181,11 @@ fn manage_on(forms: &Forms, status: &TwoFactor) -> AnyView {
         let orgs = status.required_by.join(", ");
         view! { <p>"It cannot be turned off: " <strong>{orgs}</strong> " requires it. You can set up another app in place of this one."</p> }
             .erase()
+    };
+    let about_off = if status.passkeys > 0 {
+        "Your passkeys are your second factor then. The backup codes stay."
+    } else {
+        "Your password alone opens your account then, and the backup codes are worth nothing."
     };
     view! {
         {warning}
@@ -162,7 +197,7 @@ fn manage_on(forms: &Forms, status: &TwoFactor) -> AnyView {
             <ErrorSummary form=forms.begin />
             <ButtonForm form=forms.begin label="Set up another app" />
         </Card>
-        <Card title="Turn it off" about="Your password alone opens your account then, and the backup codes are worth nothing.">
+        <Card title="Turn it off" about=about_off>
             {off}
         </Card>
     }
@@ -226,13 +261,13 @@ fn enrol(forms: &Forms, enrolment: Option<Enrolment>) -> AnyView {
 }
 
 /// Shown once. The way on is a real navigation, so that they leave the page.
-fn backup_codes(codes: &[String], next: &str) -> AnyView {
+pub(crate) fn backup_codes(codes: &[String], next: &str, here: &'static str) -> AnyView {
     let text = codes.join("\n");
     let file = format!("data:text/plain;charset=utf-8,{}", paths::encode(&format!("{text}\n")));
     let items =
         codes.iter().map(|code| view! { <li><code>{code.clone()}</code></li> }.erase()).collect_view();
     let (href, label) = if next == paths::overview() {
-        (paths::profile_two_factor().to_owned(), "I have saved them")
+        (here.to_owned(), "I have saved them")
     } else {
         (next.to_owned(), "I have saved them, go on")
     };

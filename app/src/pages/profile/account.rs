@@ -161,7 +161,7 @@ fn password(form: Form<ChangePassword>) -> AnyView {
                     form=form
                     name="new_password"
                     label="New password"
-                    hint="At least 15 characters. A few words that only you would put together are good."
+                    hint="At least 15 characters, or 8 beside a second factor. A few words that only you would put together are good."
                     autocomplete="new-password"
                 />
                 <SubmitButton form=form label="Change password" busy="Changing…" kind=ButtonKind::Secondary />

@@ -7,7 +7,11 @@
 )]
 
 use leptos::prelude::*;
-use model::{AppError, SessionId, orgs::SessionInfo};
+use model::{
+    AppError, SessionId, TrustedBrowserId,
+    orgs::{SessionInfo, TrustedBrowser},
+};
+use serde::{Deserialize, Serialize};
 
 /// The theme that this browser asked for: `light`, `dark` or `system`.
 #[server(prefix = "/api", endpoint = "load_theme")]
@@ -29,13 +33,37 @@ pub async fn update_profile(name: String) -> Result<(), AppError> {
     Ok(())
 }
 
-/// The person's sessions, this one first, and the server's time in Unix milliseconds.
+/// The browsers of the signed-in person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Browsers {
+    /// Those that are logged in, this one first.
+    pub sessions: Vec<SessionInfo>,
+    /// Those that skip the second step, the latest first.
+    pub trusted: Vec<TrustedBrowser>,
+    /// The server's time, Unix milliseconds.
+    pub now: i64,
+}
+
+/// The person's browsers.
 #[server(prefix = "/api", endpoint = "load_sessions")]
-pub async fn load_sessions() -> Result<(Vec<SessionInfo>, i64), AppError> {
+pub async fn load_sessions() -> Result<Browsers, AppError> {
     let ctx = crate::ssr::ctx()?;
-    let mut sessions = domain::sessions::list(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    let told = crate::ssr::told(&ctx);
+    let mut sessions = domain::sessions::list(&ctx).await.map_err(&told)?;
     sessions.sort_by_key(|session| !session.current);
-    Ok((sessions, ctx.env.now()))
+    let trusted = domain::trusted_browsers::list(&ctx).await.map_err(&told)?;
+    Ok(Browsers { sessions, trusted, now: ctx.env.now() })
+}
+
+/// Trusts a browser no more.
+#[server(prefix = "/api", endpoint = "distrust_browser")]
+pub async fn distrust_browser(id: TrustedBrowserId) -> Result<(), AppError> {
+    use crate::ssr;
+
+    let ctx = ssr::ctx()?;
+    domain::trusted_browsers::revoke(&ctx, id).await.map_err(ssr::told(&ctx))?;
+    ssr::redirect(&format!("{}?notice=browser-distrusted", model::paths::profile_sessions()));
+    Ok(())
 }
 
 /// Ends one session of the person.

@@ -2,12 +2,14 @@ use crate::erase::Erase as _;
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route};
 use model::{
-    orgs::{Me, SessionInfo},
+    orgs::{Me, SessionInfo, TrustedBrowser},
     paths,
 };
 
 use super::{
-    api::{LoadSessions, LoadTheme, RevokeOtherSessions, RevokeSession, UpdateProfile},
+    api::{
+        Browsers, DistrustBrowser, LoadSessions, LoadTheme, RevokeOtherSessions, RevokeSession, UpdateProfile,
+    },
     device::device,
 };
 use crate::{
@@ -96,8 +98,9 @@ fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String,
             <Card title="Account" about="Email, password, and the organisations that you are a member of.">
                 <LinkButton href=paths::profile_account() label="See your account" icon="user" />
             </Card>
-            <Card title="Two-factor authentication" about="A code from your phone beside your password.">
+            <Card title="Security" about="What opens your account beside your password, or in place of it.">
                 <div class="actions">
+                    <LinkButton href=paths::profile_passkeys() label="Passkeys" icon="key-round" />
                     <LinkButton href=paths::profile_two_factor() label="Two-factor authentication" icon="shield-check" />
                     <LinkButton href=paths::profile_pin() label="PIN" icon="lock" />
                 </div>
@@ -118,7 +121,7 @@ fn profile(save: Form<UpdateProfile>, appearance: Form<SetTheme>, theme: String,
 
 /// Sessions.
 pub struct SessionsPage {
-    data: Loaded<(Vec<SessionInfo>, i64)>,
+    data: Loaded<Browsers>,
 }
 
 #[lazy_route]
@@ -134,7 +137,7 @@ impl LazyRoute for SessionsPage {
         // The page of its own that the dialog is without scripts.
         let query = use_query_map();
         let asked = Signal::derive(move || query.with(|query| query.get_str("confirm") == Some(OTHERS)));
-        page(this.data, move |(sessions, now), _| sessions_view(others, gone, asked, sessions, now))
+        page(this.data, move |browsers, _| sessions_view(others, gone, asked, browsers))
     }
 }
 
@@ -145,9 +148,10 @@ fn sessions_view(
     others: Form<RevokeOtherSessions>,
     gone: Form<RevokeSession>,
     asked: Signal<bool>,
-    sessions: Vec<SessionInfo>,
-    now: i64,
+    browsers: Browsers,
 ) -> AnyView {
+    let Browsers { sessions, trusted, now } = browsers;
+    let trusted = (!trusted.is_empty()).then(|| trusted_view(&trusted, now));
     let count = sessions.iter().filter(|session| !session.current).count();
     let gone = gone
         .value_of("id")
@@ -180,7 +184,57 @@ fn sessions_view(
             </DataTable>
             <p class="fine">"Last active is at most a minute behind. A browser that is not used is logged out by itself."</p>
             {all}
+            {trusted}
         </div>
+    }
+    .erase()
+}
+
+/// The browsers in which the password alone logs in.
+fn trusted_view(browsers: &[TrustedBrowser], now: i64) -> AnyView {
+    let (rows, failures): (Vec<_>, Vec<_>) = browsers
+        .iter()
+        .map(|browser| {
+            let end = use_form_for::<DistrustBrowser>("id", browser.id);
+            (trusted_row(browser, end, now), view! { <ErrorSummary form=end /> }.erase())
+        })
+        .unzip();
+    view! {
+        <h2>"Trusted browsers"</h2>
+        <p class="muted">"In these, your password logs you in without the second factor. None stays trusted when you change your password or a factor."</p>
+        {failures}
+        <DataTable
+            caption="Browsers that skip the second factor"
+            columns=vec!["Device", "Address", "Trusted", "Until", ""]
+        >
+            {rows}
+        </DataTable>
+    }
+    .erase()
+}
+
+fn trusted_row(browser: &TrustedBrowser, end: Form<DistrustBrowser>, now: i64) -> AnyView {
+    let device = device(&browser.user_agent);
+    let address = if browser.address.is_empty() { "Unknown".to_owned() } else { browser.address.clone() };
+    let badge = browser.current.then(|| view! { <Badge label="This browser" tone=Tone::Ok /> }.erase());
+    let name = format!("Trust {device} at {address} no more");
+    view! {
+        <tr>
+            <th scope="row" data-label="Device">
+                <span title=browser.user_agent.clone()>{device}</span>
+            </th>
+            <td data-label="Address"><span class="mono">{address}</span></td>
+            <td data-label="Trusted"><Time at=browser.created_at now=now /></td>
+            <td data-label="Until"><Time at=browser.expires_at now=now /></td>
+            <td>
+                <div class="row-actions">
+                    {badge}
+                    <PostForm form=end class="inline-form">
+                        <SubmitButton form=end label="Trust no more" name=name busy="Ending…" kind=ButtonKind::Secondary />
+                    </PostForm>
+                </div>
+            </td>
+        </tr>
     }
     .erase()
 }

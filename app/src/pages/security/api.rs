@@ -38,6 +38,18 @@ pub async fn set_require_mfa(on: bool) -> Result<(), AppError> {
     Ok(())
 }
 
+/// Lets members trust a browser although a second factor is required, or wants it at each log-in.
+#[server(prefix = "/api", endpoint = "allow_trusted_browsers")]
+pub async fn allow_trusted_browsers(on: bool) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
+    let proven = domain::step_up::Proven::require(&ctx).await.map_err(&told)?;
+    domain::trusted_browsers::allow(&ctx.env, &actor, &proven, on).await.map_err(&told)?;
+    crate::ssr::redirect(&format!("{}?notice=saved", model::paths::settings_security()));
+    Ok(())
+}
+
 /// Begins or ends to ask for a PIN before some acts. Ending it needs the PIN.
 #[server(prefix = "/api", endpoint = "set_pin_protection")]
 pub async fn set_pin_protection(on: bool, #[server(default)] pin: String) -> Result<(), AppError> {

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use model::{factors::OrgSecurity, orgs::PinAsked, paths};
 
-use super::api::{SetPinProtection, SetRequireMfa};
+use super::api::{AllowTrustedBrowsers, SetPinProtection, SetRequireMfa};
 use crate::{
     components::{Badge, ButtonKind, Callout, Card, LinkButton, SubmitButton, Tone},
     erase::Erase as _,
@@ -17,7 +17,12 @@ fn badge(on: bool) -> AnyView {
 }
 
 /// Require a second factor of everybody, with what that means for whom.
-pub(super) fn mfa(form: Form<SetRequireMfa>, asked: &OrgSecurity, may: bool) -> AnyView {
+pub(super) fn mfa(
+    form: Form<SetRequireMfa>,
+    trust: Form<AllowTrustedBrowsers>,
+    asked: &OrgSecurity,
+    may: bool,
+) -> AnyView {
     let lacking = asked.lacking.len();
     let impact = if lacking == 0 {
         view! { <p>{format!("All {} members have a second factor.", asked.members)}</p> }.erase()
@@ -38,7 +43,7 @@ pub(super) fn mfa(form: Form<SetRequireMfa>, asked: &OrgSecurity, may: bool) -> 
     let act = match (may, asked.fresh) {
         (false, _) => None,
         (true, false) => Some(view! { <p class="hint">"Confirm below that it is you, to change this."</p> }.erase()),
-        (true, true) if !asked.require_mfa && !asked.own_factor => Some(
+        (true, true) if !asked.require_mfa && !asked.own_factor.any() => Some(
             view! {
                 <p>"Set one up for yourself first, or you would lock yourself out."</p>
                 <div class="actions">
@@ -49,15 +54,40 @@ pub(super) fn mfa(form: Form<SetRequireMfa>, asked: &OrgSecurity, may: bool) -> 
         ),
         (true, true) => Some(switch(form, asked.require_mfa)),
     };
+    let trusted = asked.require_mfa.then(|| trusted(trust, asked.trusted_browsers, may && asked.fresh));
     view! {
         <Card title="Require two-factor authentication" about="For everybody who works in this organisation's dashboard." action=badge(asked.require_mfa)>
             <div class="stack">
                 {impact}
                 {act}
+                {trusted}
             </div>
         </Card>
     }
     .erase()
+}
+
+/// Whether a browser may be trusted for a while.
+fn trusted(form: Form<AllowTrustedBrowsers>, on: bool, may: bool) -> AnyView {
+    let (told, label) = if on {
+        (
+            "Members may trust a browser for 30 days: there the password alone logs them in.",
+            "Ask at each log-in",
+        )
+    } else {
+        ("It is asked for at each log-in, in every browser.", "Let members trust a browser for 30 days")
+    };
+    let act = may.then(|| {
+        view! {
+            <PostForm form=form>
+                <ErrorSummary form=form />
+                <input type="hidden" name="on" value=(!on).to_string() />
+                <SubmitButton form=form label=label kind=ButtonKind::Secondary />
+            </PostForm>
+        }
+        .erase()
+    });
+    view! { <p>{told}</p> {act} }.erase()
 }
 
 fn switch(form: Form<SetRequireMfa>, on: bool) -> AnyView {

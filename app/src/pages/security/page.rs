@@ -3,7 +3,7 @@ use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, paths};
 
 use super::{
-    api::{LoadSecurity, Security, SetPinProtection, SetRequireMfa, SetSessionTimeout},
+    api::{AllowTrustedBrowsers, LoadSecurity, Security, SetPinProtection, SetRequireMfa, SetSessionTimeout},
     asked,
 };
 use crate::{
@@ -28,6 +28,7 @@ impl LazyRoute for SecurityPage {
     fn view(this: Self) -> AnyView {
         let save = use_form::<SetSessionTimeout>();
         let (require, protect) = (use_form::<SetRequireMfa>(), use_form::<SetPinProtection>());
+        let trust = use_form::<AllowTrustedBrowsers>();
         let confirm = use_form::<ConfirmIdentity>();
         // The proof grew too old meanwhile: load again, and the page asks for a new one.
         let data = this.security;
@@ -35,7 +36,7 @@ impl LazyRoute for SecurityPage {
             let is_old = |form: FormCore| {
                 form.error().with(|error| error.as_ref().is_some_and(|error| error.code == "reauth_required"))
             };
-            if is_old(require.into()) | is_old(protect.into()) {
+            if is_old(require.into()) | is_old(trust.into()) | is_old(protect.into()) {
                 data.refetch();
             }
         });
@@ -51,7 +52,7 @@ impl LazyRoute for SecurityPage {
                     <Card title="Session timeout" about="Members who do nothing for this long are logged out of the dashboard.">
                         {body}
                     </Card>
-                    {asked::mfa(require, &asked, may)}
+                    {asked::mfa(require, trust, &asked, may)}
                     <Card title="IP allowlist" about="Who may reach the dashboard and the MCP endpoint of this organisation from where.">
                         <div class="actions"><LinkButton href=paths::settings_allowlist() label="See the IP allowlist" icon="globe" /></div>
                     </Card>

@@ -171,7 +171,10 @@ fn renewed(outcome: Outcome) -> AnyView {
 
 fn delivery(one: &Invitation, now: i64) -> AnyView {
     if one.expires_at <= now {
-        return view! { <Badge label="Expired" tone=Tone::Warn /> }.erase();
+        let asked = one.asked_at.map(|at| {
+            view! { <span class="fine">"Asked for another " <Time at=at now=now /></span> }.erase()
+        });
+        return view! { <Badge label="Expired" tone=Tone::Warn /> " " {asked} }.erase();
     }
     match one.delivery {
         Delivery::ByHand => view! { <span>"Passed on by hand"</span> }.erase(),

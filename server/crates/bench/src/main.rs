@@ -23,6 +23,7 @@ mod load;
 mod machine;
 mod memory;
 mod oauth;
+mod sign_in;
 mod soak;
 mod stats;
 mod upstream;
@@ -55,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) tokens: usize,
     /// Registrations of the flood.
     pub(crate) flood: usize,
+    /// Wrong passwords of people who have an account.
+    pub(crate) sign_ins: usize,
     /// Minutes of the soak.
     pub(crate) minutes: f64,
     /// Events of the audit log.
@@ -75,6 +78,7 @@ impl Plan {
             steady: 20,
             tokens: 4000,
             flood: 5000,
+            sign_ins: 200,
             minutes: 60.0,
             rows: 1_000_000,
             orgs: 50,
@@ -94,6 +98,7 @@ impl Plan {
                     (plan.orgs, plan.streams) = (4, 200);
                     (plan.rounds, plan.calls) = (2, [100, 400, 400]);
                     (plan.steady, plan.tokens, plan.flood) = (3, 100, 200);
+                    plan.sign_ins = 20;
                 }
                 other => return Err(format!("unknown argument {other}").into()),
             }
@@ -171,6 +176,8 @@ async fn run(plan: &Plan) -> Done {
     oauth::verification(plan, &gatehouse, &keys).await?;
     oauth::without_database(&place, &gatehouse, &keys).await?;
     oauth::token_endpoint(plan, &gatehouse, &keys).await?;
+    sign_in::telling(plan, &place, &gatehouse).await?;
+    sign_in::beside_calls(plan, &gatehouse, &keys).await?;
     println!("resident {:.1} MiB after all of it\n", gatehouse.server.resident()?);
     drop(gatehouse);
     audit::figures(plan).await

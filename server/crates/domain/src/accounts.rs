@@ -12,7 +12,7 @@ use crate::{
     mfa, notices,
     orgs::{self, NewOrg},
     request::{AuthMethod, BySso, Origin, RequestContext},
-    throttle,
+    throttle, trusted_browsers,
 };
 
 /// The longest display name in characters.
@@ -154,6 +154,20 @@ pub(crate) fn check_password(
     env.passwords.check("password", password, about)
 }
 
+/// As [`check_password`]; with a second factor beside it a shorter one will do (PWD-03).
+pub(crate) fn check_password_beside(
+    env: &Env,
+    password: &str,
+    about: &[&str],
+    second_factor: bool,
+) -> core::result::Result<(), AppError> {
+    if second_factor {
+        env.passwords.check_with_second_factor("password", password, about)
+    } else {
+        check_password(env, password, about)
+    }
+}
+
 /// The first user and organisation by the CLI. Done again with the same address and slug, it changes nothing.
 pub async fn setup_by_operator(
     env: &Env,
@@ -253,15 +267,31 @@ pub enum AfterPassword {
     SecondFactor(String),
 }
 
+/// What a browser that logs in has shown before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// The cookie of an earlier sign-in from it (PWD-06).
+    pub device: Option<&'a str>,
+    /// The cookie that lets it skip the second step.
+    pub trusted: Option<&'a str>,
+}
+
+impl<'a> From<Option<&'a str>> for Known<'a> {
+    fn from(device: Option<&'a str>) -> Self {
+        Self { device, trusted: None }
+    }
+}
+
 /// Checks address and password. Unknown addresses and wrong passwords answer the same, in the same time (PWD-05), and
-/// both are counted (PWD-06). `device` is the cookie of an earlier sign-in from the same browser.
-pub async fn sign_in(
+/// both are counted (PWD-06).
+pub async fn sign_in<'a>(
     env: &Env,
     origin: &Origin,
     email: &str,
     password: &str,
-    device: Option<&str>,
+    browser: impl Into<Known<'a>>,
 ) -> Result<AfterPassword> {
+    let Known { device, trusted } = browser.into();
     let email_key = store::users::email_key(email);
     let user = {
         let mut tx = env.db.read().await?;
@@ -299,14 +329,16 @@ pub async fn sign_in(
     let failures = attempt.failures_before();
     attempt.succeeded(&mut tx).await?;
     let by = Principal::User { id: user.id, name: user.name.clone() };
-    let step = if store::factors::has(&mut tx, user.id).await? {
-        Some(mfa::begin(env, &mut tx, user).await?)
-    } else {
-        None
-    };
+    let has_factor = store::factors::has(&mut tx, user.id).await?;
+    let skips = has_factor && trusted_browsers::skips(env, &mut tx, user.id, trusted).await?;
+    let step = if has_factor && !skips { Some(mfa::begin(env, &mut tx, user).await?) } else { None };
     // A new browser is told of when it has logged in, not half way.
     notices::signed_in(env, &mut tx, user, known.is_some() || step.is_some(), failures, origin).await?;
-    let event = if step.is_some() { Event::new("auth.password_accepted") } else { event };
+    let event = match (&step, skips) {
+        (Some(_), _) => Event::new("auth.password_accepted"),
+        (None, true) => event.with("second_factor", "trusted_browser"),
+        (None, false) => event,
+    };
     let event = event.target("user", user.id, &user.email);
     let origin = &origin.shown(AuthMethod::Password);
     note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?;

@@ -545,7 +545,10 @@ impl Planes {
     fn remember(&self, slug: String, org: OrgId) {
         let known = self.slugs.read().unwrap_or_else(PoisonError::into_inner).get(&slug) == Some(&org);
         if !known {
-            self.slugs.write().unwrap_or_else(PoisonError::into_inner).insert(slug, org);
+            let mut slugs = self.slugs.write().unwrap_or_else(PoisonError::into_inner);
+            // It may have had another, which leads nowhere from now on.
+            slugs.retain(|_, known| *known != org);
+            slugs.insert(slug, org);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Invitations to an organisation: bound to address, organisation and role (TEN-04), good once, for a week (PWD-08).
 
+mod ask;
+
 use model::{
     AppError, ErrorKind, InvitationId, OrgId, Permission, Role, UserId,
     links::{Delivery, Invitation, Invitations, Outcome, Sent, SignUp},
@@ -10,9 +12,10 @@ use model::{
 use serde_json::json;
 use store::{Tx, invitations::Invitation as Row};
 
+pub use self::ask::ask_again;
 use crate::{
     Env, Error, OrgActor, Result,
-    accounts::{MAX_NAME, SignIn, check_password, signed_in},
+    accounts::{MAX_NAME, SignIn, check_password_beside, signed_in},
     authz::{self, Principal},
     both,
     change::{Change, Event},
@@ -67,6 +70,7 @@ pub async fn list(env: &Env, actor: &OrgActor<can::TeamRead>) -> Result<Invitati
                 delivery: Delivery::parse(&row.mail).unwrap_or(Delivery::ByHand),
                 created_at: row.created_at,
                 expires_at: row.expires_at,
+                asked_at: row.asked_at,
             })
             .collect(),
         roles: if actor.also(Permission::TeamInvite) {
@@ -183,6 +187,7 @@ async fn invite_one(
         created_at: now,
         expires_at: now + LIFETIME,
         state: "open".to_owned(),
+        asked_at: None,
     };
     store::invitations::insert(change.tx(), &row, &one_time::hash(&token)).await?;
     let outcome = hand_over(env, change.tx(), &row, &token).await?;
@@ -319,14 +324,15 @@ pub async fn accept_as_new(
     name: &str,
     password: &str,
 ) -> Result<SignIn> {
-    let (row, org) = {
+    let (row, org, requires) = {
         let mut tx = env.db.read().await?;
         let row = acceptable(env, &mut tx, token).await?;
         if store::users::find_by_email(&mut tx, &row.email).await?.is_some() {
             return Err(has_account());
         }
         let org = store::orgs::find(&mut tx, row.org).await?.ok_or_else(one_time::dead)?;
-        (row, org)
+        let requires = store::org_security::get(&mut tx, row.org).await?.require_mfa;
+        (row, org, requires)
     };
     if env.settings.sign_up == SignUp::Closed {
         return Err(AppError::new(
@@ -338,7 +344,8 @@ pub async fn accept_as_new(
     }
     let (name, ()) = both(
         text::name("name", "yourself", name, MAX_NAME).map_err(Into::into),
-        check_password(env, password, &[&row.email, name, &org.name]).map_err(Into::into),
+        // Where a second factor has to be set up before anything else, it stands beside the password.
+        check_password_beside(env, password, &[&row.email, name, &org.name], requires).map_err(Into::into),
     )?;
     let hash = env.passwords.hash(env.rng.as_ref(), password).await?;
     let mut tx = env.db.write().await?;

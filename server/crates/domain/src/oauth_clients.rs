@@ -341,7 +341,8 @@ async fn cut_all(env: &Env, change: &mut Change, org: OrgId, by: &str, reason: &
     cut(env, change, org, by, reason, |row| live.contains(&row.id)).await
 }
 
-async fn cut(
+/// Revokes the live connections that are `wanted`; how many that were.
+pub(crate) async fn cut(
     env: &Env,
     change: &mut Change,
     org: OrgId,

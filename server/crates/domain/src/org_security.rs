@@ -1,17 +1,23 @@
 //! What an organisation asks of its members: a second factor, and a PIN for some acts. And whether somebody who wants in
 //! brings it (MFA-06, IPA-03).
 
-use model::{AppError, ErrorKind, OrgId, Role, UserId, factors::OrgSecurity, permissions::can};
+use model::{
+    AppError, ErrorKind, OrgId, Role, UserId,
+    factors::{OrgSecurity, SecondStep},
+    permissions::can,
+};
 use store::Tx;
 
 use crate::{
     Env, Error, OrgActor, Result, allowlist,
     authz::Principal,
     change::Event,
+    mfa,
     pin::Guarded,
     request::{Origin, RequestContext, SignedIn},
     sso,
     step_up::{self, Proven},
+    trusted_browsers,
 };
 
 /// Lets somebody into an organisation whose member they are, or says what is missing. Everything that a member does there
@@ -70,14 +76,14 @@ pub async fn get(ctx: &RequestContext, actor: &OrgActor<can::SecurityRead>) -> R
     let lacking = store::factors::list_lacking(&mut tx, actor.org()).await?;
     let members = store::members::list(&mut tx, actor.org()).await?.len();
     let (own, fresh) = match (&ctx.signed_in, actor.principal()) {
-        (Some(signed_in), Principal::User { id, .. }) => (
-            store::factors::has(&mut tx, *id).await?,
-            step_up::is_fresh(&mut tx, signed_in, env.now()).await?,
-        ),
-        _ => (false, false),
+        (Some(signed_in), Principal::User { id, .. }) => {
+            (mfa::ways(&mut tx, *id).await?, step_up::is_fresh(&mut tx, signed_in, env.now()).await?)
+        }
+        _ => (SecondStep::default(), false),
     };
     Ok(OrgSecurity {
         require_mfa: security.require_mfa,
+        trusted_browsers: trusted_browsers::is_allowed(&mut tx, actor.org()).await?,
         pin_protection: security.pin_protection,
         members: i64::try_from(members).unwrap_or(i64::MAX),
         lacking: lacking.into_iter().map(|(name, email)| format!("{name} ({email})")).collect(),

@@ -32,7 +32,7 @@ pub fn parse_slug(field: &str, input: &str) -> Result<OrgSlug> {
         .map_err(|why: slug::InvalidSlug| AppError::field(field, "slug", why.to_string()).into())
 }
 
-fn slug_taken(field: &str) -> Error {
+pub(crate) fn slug_taken(field: &str) -> Error {
     let mut error = AppError::field(field, "slug_taken", "Choose another slug: this one is, or was, in use");
     error.kind = ErrorKind::Conflict;
     error.into()

@@ -9,14 +9,14 @@ use store::{Tx, users::User};
 
 use crate::{
     Env, Error, Result,
-    accounts::{check_password, note_of_user},
+    accounts::{check_password, check_password_beside, note_of_user},
     authz::{self, Principal},
     change::Event,
     mail::{self, Letter, Wanted, letters},
     one_time::{self, Kind},
     recovery::{self, no_mail},
     request::{AuthMethod, Origin, RequestContext},
-    throttle,
+    throttle, trusted_browsers,
 };
 
 const HOUR: i64 = 60 * 60 * 1000;
@@ -100,7 +100,11 @@ pub async fn change_password(ctx: &RequestContext, current: &str, new: &str) -> 
     let env = &ctx.env;
     let user = own(ctx).await?;
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
-    check_password(env, new, &[&user.email, &user.name]).map_err(at_new_password)?;
+    let has_factor = {
+        let mut tx = env.db.read().await?;
+        store::factors::has(&mut tx, user.id).await?
+    };
+    check_password_beside(env, new, &[&user.email, &user.name], has_factor).map_err(at_new_password)?;
     confirm_password(ctx, &user, "current_password", current, "auth.password_changed").await?;
     if current == new {
         let words = "Choose another password than the present one";
@@ -110,6 +114,7 @@ pub async fn change_password(ctx: &RequestContext, current: &str, new: &str) -> 
     let mut tx = env.db.write().await?;
     store::users::set_password_hash(&mut tx, user.id, &hash, env.now()).await?;
     let ended = store::sessions::delete_others(&mut tx, user.id, signed_in.session).await?;
+    trusted_browsers::end_all(&mut tx, user.id).await?;
     // A link that somebody has to set yet another password is worth nothing any more.
     store::account_links::delete_of_user(&mut tx, user.id).await?;
     let event = Event::new("auth.password_changed")

@@ -15,7 +15,7 @@ use crate::{
     Env, Error, OrgActor, Result,
     authz::{self, Principal},
     change::{Change, Event, note},
-    mfa,
+    mfa::{self, Shown},
     oauth::quiet,
     request::{Origin, RequestContext},
     step_up::{self, Proven},
@@ -283,8 +283,8 @@ pub enum Old<'a> {
     Forgotten {
         /// The password.
         password: &'a str,
-        /// A code of the second factor.
-        code: &'a str,
+        /// The second factor.
+        shown: Shown<'a>,
     },
 }
 
@@ -298,7 +298,7 @@ pub async fn status(ctx: &RequestContext) -> Result<model::factors::PinStatus> {
         org: name,
         protects: store::org_security::get(&mut tx, org).await?.pin_protection,
         set_at: store::org_security::find_pin(&mut tx, org, user).await?.map(|pin| pin.set_at),
-        second_factor: store::factors::has(&mut tx, user).await?,
+        second_factor: mfa::ways(&mut tx, user).await?,
         fresh: step_up::is_fresh(&mut tx, signed_in, now).await?,
         now,
     })
@@ -355,21 +355,18 @@ async fn show_old(
         Old::Forgotten { password: "", .. } => {
             Err(AppError::field("password", "required", "Enter your password").into())
         }
-        Old::Forgotten { password, code } => {
+        Old::Forgotten { password, shown } => {
             step_up::check_password(ctx, user, password).await?;
             let has_factor = {
                 let mut tx = env.db.read().await?;
                 store::factors::has(&mut tx, user.id).await?
             };
             if has_factor {
-                if code.trim().is_empty() {
-                    let words = "Enter a code of your authenticator app, or a backup code";
+                if shown.is_empty() {
+                    let words = "Enter a code of your authenticator app, or a backup code, or use a passkey";
                     return Err(AppError::field("code", "required", words).into());
                 }
-                let tx = env.db.write().await?;
-                let device = ctx.device.as_deref();
-                let taken = mfa::take(env, tx, user, code, device, &ctx.origin).await;
-                taken.map_err(step_up::at_field)?.0.commit().await?;
+                mfa::take_shown(ctx, user, shown).await?.0.commit().await?;
             }
             Ok(())
         }

@@ -8,14 +8,14 @@ use store::{Tx, users::User};
 
 use crate::{
     Env, Error, Result,
-    accounts::{check_password, note_of_user},
+    accounts::{check_password_beside, note_of_user},
     authz::Principal,
     change::{Change, Event},
     connections,
     mail::{self, Letter, Wanted, Whence, letters},
     one_time::{self, Kind},
     request::{AuthMethod, Origin},
-    throttle,
+    throttle, trusted_browsers,
 };
 
 const MINUTE: i64 = 60 * 1000;
@@ -87,13 +87,15 @@ pub async fn link_by_operator(env: &Env, email: &str) -> Result<String> {
 
 /// Sets a new password with a link.
 pub async fn reset(env: &Env, origin: &Origin, token: &str, password: &str) -> Result<()> {
-    let user = {
+    let (user, has_factor) = {
         let mut tx = env.db.read().await?;
         let link = one_time::find(env, &mut tx, Kind::Reset, token).await?;
         let user = link.user.ok_or_else(one_time::dead)?;
-        store::users::find(&mut tx, user).await?.ok_or_else(one_time::dead)?
+        let user = store::users::find(&mut tx, user).await?.ok_or_else(one_time::dead)?;
+        let has_factor = store::factors::has(&mut tx, user.id).await?;
+        (user, has_factor)
     };
-    check_password(env, password, &[&user.email, &user.name])?;
+    check_password_beside(env, password, &[&user.email, &user.name], has_factor)?;
     let hash = env.passwords.hash(env.rng.as_ref(), password).await?;
     let mut tx = env.db.write().await?;
     let link = one_time::take(env, &mut tx, Kind::Reset, token).await?;
@@ -116,6 +118,7 @@ pub(crate) async fn put_password(
 ) -> Result<()> {
     store::users::set_password_hash(&mut tx, user.id, hash, env.now()).await?;
     let ended = store::sessions::delete_all_of_user(&mut tx, user.id).await?;
+    trusted_browsers::end_all(&mut tx, user.id).await?;
     store::account_links::delete_of_user(&mut tx, user.id).await?;
     throttle::forget(&mut tx, &store::users::email_key(&user.email)).await?;
     let (mut tx, orgs) = cut_connections(env, tx, user.id, by, origin, REASON).await?;

@@ -204,6 +204,8 @@ pub struct RequestContext {
     pub device: Option<String>,
     /// The cookie of a log-in that waits for its second step (MFA-03). Nobody is signed in by it.
     pub step: Option<String>,
+    /// The cookie of a browser that its person trusts to skip the second step.
+    pub trusted: Option<String>,
 }
 
 impl core::fmt::Debug for RequestContext {

@@ -10,7 +10,8 @@ use crate::{
     Env, Error, Result, accounts,
     authz::{self, Principal},
     change::Event,
-    mfa, own_account,
+    mfa::{self, Shown},
+    own_account,
     request::{RequestContext, SignedIn},
 };
 
@@ -62,24 +63,22 @@ pub async fn fresh(ctx: &RequestContext) -> Result<bool> {
     is_fresh(&mut tx, signed_in, ctx.env.now()).await
 }
 
-/// Takes a password, or a code of the second factor, as the proof.
-pub async fn prove(ctx: &RequestContext, password: &str, code: &str) -> Result<()> {
+/// Takes a password, a code of the second factor, or a passkey, as the proof.
+pub async fn prove(ctx: &RequestContext, password: &str, shown: Shown<'_>) -> Result<()> {
     let env = &ctx.env;
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
     let user = {
         let mut tx = env.db.read().await?;
         store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?
     };
-    let (mut tx, proof) = if !password.is_empty() {
+    let (mut tx, proof) = if matches!(shown, Shown::Code(_)) && !password.is_empty() {
         check_password(ctx, &user, password).await?;
         (env.db.write().await?, "password")
-    } else if !code.trim().is_empty() {
-        let tx = env.db.write().await?;
-        let device = ctx.device.as_deref();
-        let (tx, factor) = mfa::take(env, tx, &user, code, device, &ctx.origin).await.map_err(at_field)?;
-        (tx, factor.as_str())
-    } else {
+    } else if shown.is_empty() {
         return Err(AppError::field("password", "required", "Enter your password").into());
+    } else {
+        let (tx, factor) = mfa::take_shown(ctx, &user, shown).await?;
+        (tx, factor.as_str())
     };
     set(env, &mut tx, &user, signed_in.session).await?;
     let event = Event::new("auth.reauthenticated").target("user", user.id, &user.email).with("proof", proof);

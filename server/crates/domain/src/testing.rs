@@ -1,5 +1,7 @@
 //! A whole environment for tests: a throwaway database, a clock that is moved, seeded randomness, cheap passwords.
 
+mod authenticator;
+
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -9,8 +11,8 @@ use std::{
 };
 
 use model::{
-    ConnectionId, ConnectionKeyId, GrantId, OrgId, Plan, UserId, oauth::ClientKind, orgs::Org,
-    permissions::Grant,
+    ConnectionId, ConnectionKeyId, GrantId, OrgId, Plan, UserId, factors::PasskeyPurpose, oauth::ClientKind,
+    orgs::Org, permissions::Grant,
 };
 use sha2::{Digest as _, Sha256};
 use store::{Kind, testing::TestDb};
@@ -25,7 +27,7 @@ use crate::{
     mfa,
     net::{Outbound, OutboundSettings},
     oauth::Shared,
-    orgs,
+    orgs, passkeys,
     password::{PasswordSettings, Passwords},
     pin::Guarded,
     request::{BySso, Origin, RequestContext, SessionControl, SignedIn},
@@ -35,6 +37,8 @@ use crate::{
     tokens::TokenGrant,
     upstream_oauth,
 };
+
+pub use self::authenticator::Authenticator;
 
 /// A password that the policy accepts.
 pub const PASSWORD: &str = "correct horse battery staple 9";
@@ -346,6 +350,16 @@ impl TestEnv {
         codes
     }
 
+    /// Gives somebody a passkey; answers with its authenticator and their backup codes.
+    pub async fn passkey(&self, ctx: &RequestContext) -> (Authenticator, Vec<String>) {
+        let proven = self.prove(ctx).await;
+        let mut authenticator = Authenticator::new(self.env.rng.as_ref());
+        let options = passkeys::begin(ctx, PasskeyPurpose::Register).await.expect("a challenge");
+        let answer = authenticator.create(&options);
+        let codes = passkeys::add(ctx, &proven, "Laptop", &answer).await.expect("a passkey");
+        (authenticator, codes)
+    }
+
     /// A context in which nobody is signed in.
     pub fn anonymous(&self) -> RequestContext {
         RequestContext {
@@ -362,6 +376,7 @@ impl TestEnv {
             form_token: "form-token".to_owned(),
             device: None,
             step: None,
+            trusted: None,
         }
     }
 }

@@ -86,11 +86,15 @@ env_test!(pwd_06_pwd_07_failures_make_one_wait_and_a_known_browser_is_not_locked
         let error = accounts::sign_in(&t.env, &origin, email, PASSWORD, None).await.unwrap_err();
         assert_eq!(code(&error), "too_many_attempts", "the right password inside the wait is refused too");
     }
-    accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, Some(&device))
+    accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, Some(device.as_str()))
         .await
         .expect("a known browser");
     let forged = format!("{}x", &device[..device.len() - 1]);
-    assert!(accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, Some(&forged)).await.is_err());
+    assert!(
+        accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, Some(forged.as_str()))
+            .await
+            .is_err()
+    );
     t.clock.advance(1_100);
     accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, None).await.expect("after the wait");
 });

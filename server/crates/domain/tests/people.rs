@@ -588,7 +588,7 @@ env_test!(pwd_10_people_hear_of_what_happens_to_their_account, |t| async move {
     let device = log_in(&t, email, PASSWORD).await.unwrap().device;
     assert_eq!(t.mails().await[0].subject, "A new browser logged in");
     let origin = t.anonymous().origin;
-    accounts::sign_in(&t.env, &origin, email, PASSWORD, Some(&device)).await.unwrap();
+    accounts::sign_in(&t.env, &origin, email, PASSWORD, Some(device.as_str())).await.unwrap();
     assert!(t.mails().await.is_empty(), "a known browser is no news");
     for _ in 0..10 {
         _ = log_in(&t, email, "wrong").await;

@@ -108,7 +108,7 @@ env_test!(pin_03_after_fifteen_in_a_day_the_password_sets_a_new_one, |t| async {
     assert_eq!(show(&acme, PIN).await.unwrap_err().code, "pin_locked");
     let proven = t.prove(&acme.ctx).await;
     let forgotten = async |password: &str, code: &str| {
-        let old = Old::Forgotten { password, code };
+        let old = Old::Forgotten { password, shown: domain::mfa::Shown::Code(code) };
         pin::set(&acme.ctx, &proven, old, "926174", "926174").await.map_err(app)
     };
     assert_eq!(forgotten("not the password", &codes[0]).await.unwrap_err().code, "wrong_password");

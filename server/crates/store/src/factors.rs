@@ -21,12 +21,15 @@ statements! {
     USE_CODE = "UPDATE backup_codes SET used_at = $4 WHERE user_id = $1 AND position = $2 AND hash = $3 AND used_at IS NULL";
     COUNT_CODES = "SELECT COUNT(*) FROM backup_codes WHERE user_id = $1 AND used_at IS NULL";
     DELETE_CODES = "DELETE FROM backup_codes WHERE user_id = $1";
-    COUNT = "SELECT COUNT(*) FROM totp_factors WHERE user_id = $1";
+    COUNT = "SELECT (SELECT COUNT(*) FROM totp_factors WHERE user_id = $1) \
+             + (SELECT COUNT(*) FROM passkeys WHERE user_id = $1)";
     LACKING = "SELECT u.name, u.email FROM members m JOIN users u ON u.id = m.user_id \
                WHERE m.org_id = $1 AND NOT EXISTS (SELECT 1 FROM totp_factors t WHERE t.user_id = m.user_id) \
+               AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id) \
                ORDER BY u.name, u.id";
     WITH_FACTOR = "SELECT m.user_id FROM members m WHERE m.org_id = $1 \
-                   AND EXISTS (SELECT 1 FROM totp_factors t WHERE t.user_id = m.user_id)";
+                   AND (EXISTS (SELECT 1 FROM totp_factors t WHERE t.user_id = m.user_id) \
+                   OR EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id))";
 }
 
 /// An authenticator app.
@@ -165,7 +168,7 @@ pub async fn delete_codes(tx: &mut Tx, user: UserId) -> Result<()> {
     Ok(())
 }
 
-/// Whether a person has a second factor.
+/// Whether a person has a second factor: an authenticator app or a passkey.
 pub async fn has(tx: &mut Tx, user: UserId) -> Result<bool> {
     let user = user.to_string();
     let (count,): (i64,) = on!(tx, |c| sqlx::query_as(COUNT).bind(user).fetch_one(c).await)?;

@@ -5,22 +5,25 @@ use model::{InvitationId, OrgId, Role, UserId};
 use crate::{Error, Result, Tx, db::parsed};
 
 statements! {
-    FIND = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state \
+    FIND = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at \
             FROM invitations WHERE org_id = $1 AND id = $2";
-    FIND_BY_TOKEN = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state \
+    FIND_BY_TOKEN = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at \
                      FROM invitations WHERE token_hash = $1";
-    FIND_OPEN = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state \
+    FIND_OPEN = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at \
                  FROM invitations WHERE org_id = $1 AND email_key = $2 AND state = 'open'";
-    LIST_OPEN = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state \
+    LIST_OPEN = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at \
                  FROM invitations WHERE org_id = $1 AND state = 'open' ORDER BY created_at DESC, id";
-    LIST_OPEN_OF_ADDRESS = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state \
+    LIST_OPEN_OF_ADDRESS = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at \
                             FROM invitations WHERE email_key = $1 AND state = 'open' ORDER BY created_at, id";
     INSERT = "INSERT INTO invitations (id, org_id, email, email_key, role, token_hash, invited_by, inviter_name, mail, \
               created_at, expires_at, state, state_at) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'open', $10)";
-    RENEW = "UPDATE invitations SET token_hash = $3, mail = $4, expires_at = $5 \
+    RENEW = "UPDATE invitations SET token_hash = $3, mail = $4, expires_at = $5, asked_at = NULL \
              WHERE org_id = $1 AND id = $2 AND state = 'open'";
     CLOSE = "UPDATE invitations SET state = $3, state_at = $4 WHERE org_id = $1 AND id = $2 AND state = 'open'";
+    ASK_AGAIN = "UPDATE invitations SET asked_at = $2 WHERE token_hash = $1 AND (asked_at IS NULL OR asked_at < $3) \
+                 AND ((state = 'open' AND expires_at <= $2) OR state = 'declined') \
+                 RETURNING id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at";
     SET_MAIL = "UPDATE invitations SET mail = $2 WHERE id = $1 AND state = 'open'";
     DELETE_OF_ADDRESS = "DELETE FROM invitations WHERE email_key = $1 AND state <> 'open'";
     COUNT_OF_ORG = "SELECT COUNT(*) FROM invitations WHERE org_id = $1";
@@ -50,6 +53,8 @@ pub struct Invitation {
     pub expires_at: i64,
     /// `open`, `accepted`, `declined` or `withdrawn`.
     pub state: String,
+    /// When somebody whose link was too old asked for another, Unix milliseconds.
+    pub asked_at: Option<i64>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -64,6 +69,7 @@ struct Row {
     created_at: i64,
     expires_at: i64,
     state: String,
+    asked_at: Option<i64>,
 }
 
 impl TryFrom<Row> for Invitation {
@@ -85,6 +91,7 @@ impl TryFrom<Row> for Invitation {
             created_at: row.created_at,
             expires_at: row.expires_at,
             state: row.state,
+            asked_at: row.asked_at,
         })
     }
 }
@@ -100,6 +107,18 @@ pub async fn find(tx: &mut Tx, org: OrgId, id: InvitationId) -> Result<Option<In
 pub async fn find_by_token(tx: &mut Tx, token_hash: &[u8]) -> Result<Option<Invitation>> {
     let row: Option<Row> =
         on!(tx, |c| sqlx::query_as(FIND_BY_TOKEN).bind(token_hash).fetch_optional(c).await)?;
+    row.map(Invitation::try_from).transpose()
+}
+
+/// Notes that somebody asks for another invitation in place of a link that is too old or was declined; `None` when the
+/// link is no such one, or somebody asked since `since`.
+pub async fn ask_again(tx: &mut Tx, token_hash: &[u8], now: i64, since: i64) -> Result<Option<Invitation>> {
+    let row: Option<Row> = on!(tx, |c| sqlx::query_as(ASK_AGAIN)
+        .bind(token_hash)
+        .bind(now)
+        .bind(since)
+        .fetch_optional(c)
+        .await)?;
     row.map(Invitation::try_from).transpose()
 }
 

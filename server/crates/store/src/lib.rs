@@ -37,6 +37,7 @@ pub mod org_ends;
 pub mod org_security;
 pub mod orgs;
 pub mod outbox;
+pub mod passkeys;
 pub mod request_log;
 pub mod sessions;
 pub mod setup_links;
@@ -47,6 +48,7 @@ pub mod sso;
 pub mod sso_domains;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trusted_browsers;
 pub mod upstream_credentials;
 pub mod usage;
 pub mod users;
@@ -84,6 +86,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     org_security::STATEMENTS,
     orgs::STATEMENTS,
     outbox::STATEMENTS,
+    passkeys::STATEMENTS,
     request_log::STATEMENTS,
     request_log::BULK,
     sessions::STATEMENTS,
@@ -93,6 +96,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     signing_keys::STATEMENTS,
     sso::STATEMENTS,
     sso_domains::STATEMENTS,
+    trusted_browsers::STATEMENTS,
     usage::STATEMENTS,
     upstream_credentials::STATEMENTS,
     users::STATEMENTS,

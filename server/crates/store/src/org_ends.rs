@@ -19,6 +19,9 @@ statements! {
     CONNECTIONS = "DELETE FROM connections WHERE org_id = $1";
     CLIENTS = "DELETE FROM oauth_clients WHERE org_id = $1";
     PROVIDERS = "DELETE FROM identity_providers WHERE org_id = $1";
+    SSO = "DELETE FROM sso_providers WHERE org_id = $1";
+    SSO_DOMAINS = "DELETE FROM sso_domains WHERE org_id = $1";
+    SSO_SESSIONS = "DELETE FROM sessions WHERE sso_org = $1";
     CONNECTORS = "DELETE FROM connectors WHERE org_id = $1";
     LOG_INS = "DELETE FROM sso_attempts WHERE org_id = $1";
     LOG_IN_IDENTITIES = "DELETE FROM sso_identities WHERE org_id = $1";
@@ -53,6 +56,9 @@ const AT_ONCE: &[&str] = &[
     CONNECTIONS,
     CLIENTS,
     PROVIDERS,
+    SSO,
+    SSO_DOMAINS,
+    SSO_SESSIONS,
     CONNECTORS,
     LOG_INS,
     LOG_IN_IDENTITIES,

@@ -18,6 +18,7 @@ statements! {
     INSERT = "INSERT INTO orgs (id, slug, name, description, plan, key_visibility, url_keys, data_key, version, changed_at, created_at) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)";
     UPDATE = "UPDATE orgs SET name = $2, description = $3, plan = $4, key_visibility = $5, url_keys = $6 WHERE id = $1";
+    SET_SLUG = "UPDATE orgs SET slug = $2 WHERE id = $1";
     LOCK = "UPDATE orgs SET version = version WHERE id = $1";
     LIST_CHANGED = "SELECT id, slug, version FROM orgs WHERE changed_at >= $1 AND deleted_at IS NULL";
     VERSION = "SELECT version FROM orgs WHERE id = $1 AND deleted_at IS NULL";
@@ -177,6 +178,13 @@ pub async fn update(tx: &mut Tx, org: &Org) -> Result<()> {
         .execute(c)
         .await
         .map(drop))?;
+    Ok(())
+}
+
+/// Gives the organisation another slug. [`Error::Taken`] when another has it.
+pub async fn set_slug(tx: &mut Tx, id: OrgId, slug: &OrgSlug) -> Result<()> {
+    let id = id.to_string();
+    on!(tx, |c| sqlx::query(SET_SLUG).bind(id).bind(slug.as_str()).execute(c).await.map(drop))?;
     Ok(())
 }
 

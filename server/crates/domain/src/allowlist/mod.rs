@@ -14,6 +14,7 @@ use std::{
 use model::{
     AppError, ErrorKind, OrgId,
     allowlist::{AllowedRange, AllowlistPage, DryRun, MAX_NOTE, MAX_RANGES, TRIAL_MINUTES},
+    factors::SecondStep,
     permissions::can,
     text,
 };
@@ -25,6 +26,7 @@ use crate::{
     Env, Error, OrgActor, Result,
     authz::Principal,
     change::{Change, Event},
+    mfa,
     pin::Guarded,
     request::RequestContext,
     step_up::{self, Proven},
@@ -163,9 +165,9 @@ pub async fn page(ctx: &RequestContext, actor: &OrgActor<can::SecurityRead>) -> 
     let address = ctx.origin.address;
     let (fresh, own_factor) = match (&ctx.signed_in, actor.principal()) {
         (Some(signed_in), Principal::User { id, .. }) => {
-            (step_up::is_fresh(&mut tx, signed_in, now).await?, store::factors::has(&mut tx, *id).await?)
+            (step_up::is_fresh(&mut tx, signed_in, now).await?, mfa::ways(&mut tx, *id).await?)
         }
-        _ => (false, false),
+        _ => (false, SecondStep::default()),
     };
     Ok(AllowlistPage {
         on: allowlist.list.on,

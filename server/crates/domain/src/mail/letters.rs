@@ -85,6 +85,19 @@ pub(crate) fn invitation(to: &str, org: &str, inviter: &str, role: Role, link: S
     .to(to)
 }
 
+/// Somebody whose invitation became too old asks for another.
+pub(crate) fn invitation_asked_again(settings: &Settings, to: &str, email: &str, org: &str) -> Letter {
+    Draft {
+        subject: format!("{email} asks for another invitation"),
+        paragraphs: vec![format!(
+            "The invitation of {email} to {org} no longer works, and whoever has its link asks for another. Nothing was sent to them."
+        )],
+        button: Some(("Look at the invitations", settings.absolute(model::paths::team_invitations()))),
+        notes: vec!["If you do not want them to join, you need not do anything.".to_owned()],
+    }
+    .to(to)
+}
+
 /// A link to set a new password.
 pub(crate) fn reset(to: &str, link: String) -> Letter {
     Draft {
@@ -210,6 +223,12 @@ pub(crate) enum FactorNews {
     Replaced,
     /// New backup codes were made.
     NewCodes,
+    /// A passkey was added.
+    PasskeyAdded,
+    /// A passkey was removed, and something else remains.
+    PasskeyRemoved,
+    /// The authenticator app was turned off, and a passkey remains.
+    AppRemoved,
     /// It was turned off.
     Off,
     /// The operator took it away.
@@ -229,6 +248,17 @@ pub(crate) fn second_factor(settings: &Settings, to: &str, news: FactorNews) -> 
         FactorNews::NewCodes => (
             "New backup codes",
             "New backup codes were made for your account. The old ones are worth nothing.",
+        ),
+        FactorNews::PasskeyAdded => (
+            "A passkey was added",
+            "A passkey was added to your account. It opens the account without your password.",
+        ),
+        FactorNews::PasskeyRemoved => {
+            ("A passkey was removed", "A passkey was removed from your account. It opens nothing any more.")
+        }
+        FactorNews::AppRemoved => (
+            "Your authenticator app was turned off",
+            "Codes of your authenticator app are worth nothing any more. Your passkeys are your second factor.",
         ),
         FactorNews::Off => {
             ("Two-factor authentication is off", "Your password alone opens your account from now on.")

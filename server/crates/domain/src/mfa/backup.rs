@@ -39,7 +39,7 @@ pub(super) fn parse(text: &str) -> Option<Typed> {
 }
 
 /// Makes a set of codes: as they are shown, and as they are stored.
-pub(super) async fn make(env: &Env) -> Result<(Vec<String>, Vec<String>)> {
+pub(crate) async fn make(env: &Env) -> Result<(Vec<String>, Vec<String>)> {
     let (mut shown, mut hashes) = (Vec::new(), Vec::new());
     for position in 0..BACKUP_CODES {
         let letters = generate(env.rng.as_ref());

@@ -1,4 +1,5 @@
 //! The second factor of a person: setting an authenticator app up, backup codes, taking a code once, and turning it off.
+//! Passkeys, which are one as well, are in [`crate::passkeys`].
 //!
 //! A code is taken in the transaction of what it proves, so a transaction that fails has taken none.
 
@@ -8,13 +9,17 @@ mod totp;
 
 use model::{
     AppError, ErrorKind, UserId,
-    factors::{BACKUP_CODES, CODE_DIGITS, Enrolment, TwoFactor},
+    factors::{BACKUP_CODES, CODE_DIGITS, Enrolment, SecondStep, TwoFactor},
 };
 use store::{Tx, sign_in_failures as failures, users::User};
 
 pub(crate) use self::sign_in::begin_by_sso;
 pub use self::sign_in::{begin, finish, forget, waits};
 use self::totp::Secret;
+pub(crate) use self::{
+    backup::make as new_codes,
+    sign_in::{end_step, over as second_step_over, waiting},
+};
 use crate::{
     Env, Error, Result, accounts,
     authz::{self, Principal},
@@ -23,9 +28,10 @@ use crate::{
         self,
         letters::{self, FactorNews},
     },
+    passkeys,
     request::{Origin, RequestContext},
     step_up::{self, Proven},
-    throttle,
+    throttle, trusted_browsers,
 };
 
 /// Wrong codes of an account in an hour, over everything that asks for one (MFA-03).
@@ -44,6 +50,37 @@ pub enum Factor {
         /// How many are left.
         left: i64,
     },
+    /// A passkey.
+    Passkey,
+}
+
+/// What somebody shows as their second factor.
+#[derive(Clone, Copy)]
+pub enum Shown<'a> {
+    /// A code of the app, or a backup code.
+    Code(&'a str),
+    /// What an authenticator answered, JSON.
+    Passkey(&'a str),
+}
+
+impl core::fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Shown([REDACTED])")
+    }
+}
+
+impl<'a> Shown<'a> {
+    /// What a form has in its two fields.
+    pub fn of(code: &'a str, passkey: &'a str) -> Self {
+        if passkey.is_empty() { Self::Code(code) } else { Self::Passkey(passkey) }
+    }
+
+    /// Whether nothing is shown.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Code(text) | Self::Passkey(text) => text.trim().is_empty(),
+        }
+    }
 }
 
 impl Factor {
@@ -52,6 +89,7 @@ impl Factor {
         match self {
             Self::Totp => "totp",
             Self::BackupCode { .. } => "backup_code",
+            Self::Passkey => "passkey",
         }
     }
 }
@@ -140,6 +178,36 @@ pub(crate) async fn take(
     Err(wrong_code())
 }
 
+/// Takes what somebody who is signed in shows, once; an error is at its field. Goes on in a transaction as [`take`] does.
+pub(crate) async fn take_shown(ctx: &RequestContext, user: &User, shown: Shown<'_>) -> Result<(Tx, Factor)> {
+    let tx = ctx.env.db.write().await?;
+    match shown {
+        Shown::Code(code) => take(&ctx.env, tx, user, code, ctx.device.as_deref(), &ctx.origin)
+            .await
+            .map_err(step_up::at_field),
+        Shown::Passkey(answer) => passkeys::take(ctx, tx, user, answer).await.map(|tx| (tx, Factor::Passkey)),
+    }
+}
+
+/// What a person can show as their second factor.
+pub(crate) async fn ways(tx: &mut Tx, user: UserId) -> Result<SecondStep> {
+    Ok(SecondStep {
+        app: store::factors::find_totp(tx, user).await?.is_some(),
+        passkey: store::passkeys::count(tx, user).await? > 0,
+    })
+}
+
+/// The names of a person's organisations that require a second factor.
+pub(crate) async fn required_by(tx: &mut Tx, user: UserId) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for org in store::orgs::list_of_user(tx, user).await? {
+        if store::org_security::get(tx, org.id).await?.require_mfa {
+            names.push(org.name);
+        }
+    }
+    Ok(names)
+}
+
 /// What the page of the second factor shows.
 pub async fn status(ctx: &RequestContext) -> Result<TwoFactor> {
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
@@ -147,18 +215,14 @@ pub async fn status(ctx: &RequestContext) -> Result<TwoFactor> {
     let mut tx = ctx.env.db.read().await?;
     let totp = store::factors::find_totp(&mut tx, signed_in.user).await?;
     let enrolment = store::factors::find_enrolment(&mut tx, signed_in.user).await?;
-    let mut required_by = Vec::new();
-    for org in store::orgs::list_of_user(&mut tx, signed_in.user).await? {
-        if store::org_security::get(&mut tx, org.id).await?.require_mfa {
-            required_by.push(org.name);
-        }
-    }
     Ok(TwoFactor {
         since: totp.as_ref().map(|totp| totp.created_at),
         last_used_at: totp.and_then(|totp| totp.last_used_at),
         codes_left: store::factors::count_codes(&mut tx, signed_in.user).await?,
         enrolling: enrolment.is_some_and(|(_, at)| now < at + ENROL_WITHIN),
-        required_by,
+        required_by: required_by(&mut tx, signed_in.user).await?,
+        passkeys: store::passkeys::count(&mut tx, signed_in.user).await?,
+        offer: passkeys::offer(&ctx.env.settings),
         fresh: step_up::is_fresh(&mut tx, signed_in, now).await?,
         now,
     })
@@ -210,9 +274,10 @@ pub async fn confirm(ctx: &RequestContext, proven: &Proven, code: &str) -> Resul
     if !unchanged || !store::factors::delete_enrolment(&mut tx, user.id).await? {
         return Err(not_enrolling());
     }
-    let replaced = store::factors::has(&mut tx, user.id).await?;
+    let replaced = store::factors::find_totp(&mut tx, user.id).await?.is_some();
     store::factors::put_totp(&mut tx, user.id, &sealed, step, now).await?;
     store::factors::put_codes(&mut tx, user.id, &hashes).await?;
+    trusted_browsers::end_all(&mut tx, user.id).await?;
     give_back(&mut tx, &bucket).await?;
     let event = Event::new("auth.mfa_enabled")
         .target("user", user.id, &user.email)
@@ -261,56 +326,109 @@ fn off_already() -> Error {
     .into()
 }
 
-/// Turns the second factor off. It takes the password and a code, and no organisation of the person may require it
-/// (MFA-05, MFA-08).
-pub async fn turn_off(ctx: &RequestContext, password: &str, code: &str) -> Result<()> {
+/// Turns the authenticator app off. It takes the password and a code or a passkey, and unless a passkey remains, no
+/// organisation of the person may require a second factor (MFA-05, MFA-08). Whether it was the last factor.
+pub async fn turn_off(ctx: &RequestContext, password: &str, shown: Shown<'_>) -> Result<bool> {
     let env = &ctx.env;
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
     let user = {
         let mut tx = env.db.read().await?;
-        may_turn_off(&mut tx, signed_in.user).await?;
-        store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?
+        let user = store::users::find(&mut tx, signed_in.user).await?.ok_or_else(authz::unauthenticated)?;
+        if store::factors::find_totp(&mut tx, user.id).await?.is_none() {
+            return Err(off_already());
+        }
+        if store::passkeys::count(&mut tx, user.id).await? == 0 {
+            may_go_without(&mut tx, user.id).await?;
+        }
+        user
     };
-    if password.is_empty() || code.trim().is_empty() {
-        let asked = [("password", password, "Enter your password"), ("code", code.trim(), "Enter a code")];
-        return Err(accounts::joined(asked.map(|(field, text, words)| {
-            text.is_empty().then(|| AppError::field(field, "required", words))
-        })));
+    let (mut tx, factor) = prove_to_turn_off(ctx, &user, password, shown).await?;
+    let last = store::passkeys::count(&mut tx, user.id).await? == 0;
+    if last {
+        may_go_without(&mut tx, user.id).await?;
     }
-    step_up::check_password(ctx, &user, password).await?;
-    let tx = env.db.write().await?;
-    let (mut tx, factor) =
-        take(env, tx, &user, code, ctx.device.as_deref(), &ctx.origin).await.map_err(step_up::at_field)?;
-    // Again: an organisation may have begun to require it meanwhile.
-    may_turn_off(&mut tx, user.id).await?;
-    remove(&mut tx, user.id).await?;
-    let event =
-        Event::new("auth.mfa_disabled").target("user", user.id, &user.email).with("proof", factor.as_str());
-    note(ctx, &mut tx, &user, &event).await?;
-    mail::notify(env, &mut tx, letters::second_factor(&env.settings, &user.email, FactorNews::Off)).await?;
-    Ok(tx.commit().await?)
-}
-
-async fn may_turn_off(tx: &mut Tx, user: UserId) -> Result<()> {
-    if !store::factors::has(tx, user).await? {
+    if !store::factors::delete_totp(&mut tx, user.id).await? {
         return Err(off_already());
     }
+    if last {
+        may_stand_alone(env, &user, password)?;
+        clear(&mut tx, user.id).await?;
+    }
+    trusted_browsers::end_all(&mut tx, user.id).await?;
+    let event = Event::new("auth.mfa_disabled")
+        .target("user", user.id, &user.email)
+        .with("proof", factor.as_str())
+        .with("last_factor", last);
+    note(ctx, &mut tx, &user, &event).await?;
+    let news = if last { FactorNews::Off } else { FactorNews::AppRemoved };
+    mail::notify(env, &mut tx, letters::second_factor(&env.settings, &user.email, news)).await?;
+    tx.commit().await?;
+    Ok(last)
+}
+
+/// Asks for the password and a code or a passkey of somebody who wants less of a second factor (MFA-05). Goes on in a
+/// transaction in which nobody else changes their factors.
+pub(crate) async fn prove_to_turn_off(
+    ctx: &RequestContext,
+    user: &User,
+    password: &str,
+    shown: Shown<'_>,
+) -> Result<(Tx, Factor)> {
+    let asked = [
+        ("password", password.is_empty(), "Enter your password"),
+        ("code", shown.is_empty(), "Enter a code, or use a passkey"),
+    ];
+    if asked.iter().any(|(_, missing, _)| *missing) {
+        return Err(accounts::joined(
+            asked.map(|(field, missing, words)| missing.then(|| AppError::field(field, "required", words))),
+        ));
+    }
+    step_up::check_password(ctx, user, password).await?;
+    let (mut tx, factor) = take_shown(ctx, user, shown).await?;
+    lock(&mut tx, user.id).await?;
+    Ok((tx, factor))
+}
+
+/// Makes others who change the factors of a person wait until this transaction ends, so that of the last two one remains
+/// where one is required.
+pub(crate) async fn lock(tx: &mut Tx, user: UserId) -> Result<()> {
+    Ok(store::users::lock(tx, user).await?)
+}
+
+/// Refuses to leave a person without a second factor where an organisation of theirs requires one (MFA-08).
+pub(crate) async fn may_go_without(tx: &mut Tx, user: UserId) -> Result<()> {
     if store::org_security::requires_mfa_of(tx, user).await? {
         return Err(AppError::new(
             ErrorKind::Conflict,
             "mfa_required_by_org",
-            "An organisation of yours requires two-factor authentication, so it stays on. You can set up another app in place of this one.",
+            "An organisation of yours requires two-factor authentication, so this stays. You can set up another app or passkey in place of it.",
         )
         .into());
     }
     Ok(())
 }
 
-async fn remove(tx: &mut Tx, user: UserId) -> Result<bool> {
+/// Refuses to leave an account to a password that is good enough beside a second factor only (PWD-03).
+pub(crate) fn may_stand_alone(env: &Env, user: &User, password: &str) -> Result<()> {
+    if accounts::check_password(env, password, &[&user.email, &user.name]).is_ok() {
+        return Ok(());
+    }
+    let words = "This password is strong enough beside a second factor only. Change it to one of 15 characters or more first";
+    Err(AppError::field("password", "password_too_weak_alone", words).into())
+}
+
+/// Forgets what hangs on having a second factor: there is none any more.
+pub(crate) async fn clear(tx: &mut Tx, user: UserId) -> Result<()> {
     store::factors::delete_codes(tx, user).await?;
     store::factors::delete_enrolment(tx, user).await?;
-    store::sign_in_steps::delete_of_user(tx, user).await?;
-    Ok(store::factors::delete_totp(tx, user).await?)
+    trusted_browsers::end_all(tx, user).await?;
+    Ok(store::sign_in_steps::delete_of_user(tx, user).await?)
+}
+
+async fn remove(tx: &mut Tx, user: UserId) -> Result<bool> {
+    clear(tx, user).await?;
+    let passkeys = store::passkeys::delete_of_user(tx, user).await?;
+    Ok(store::factors::delete_totp(tx, user).await? || passkeys > 0)
 }
 
 /// Takes somebody's second factor away, as the operator: for people who lost everything. Their sessions end.

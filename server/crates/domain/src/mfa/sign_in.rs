@@ -1,6 +1,6 @@
 //! The second step of logging in: a challenge of its own, bound to the password step and to the browser (MFA-03).
 
-use model::{AppError, ErrorKind, OrgId};
+use model::{AppError, ErrorKind, OrgId, UserId, factors::SecondStep};
 use sha2::{Digest as _, Sha256};
 use store::{Tx, users::User};
 
@@ -23,7 +23,8 @@ fn hashed(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-fn gone() -> Error {
+/// The second step is over, or never began.
+pub(crate) fn over() -> Error {
     AppError::new(
         ErrorKind::Unauthenticated,
         "second_step_over",
@@ -48,11 +49,26 @@ pub(crate) async fn begin_by_sso(env: &Env, tx: &mut Tx, user: &User, org: OrgId
     Ok(token)
 }
 
-/// Whether a log-in of this browser waits for its second step.
-pub async fn waits(ctx: &RequestContext) -> Result<bool> {
-    let Some(token) = &ctx.step else { return Ok(false) };
+/// Whose log-in waits for its second step in this browser.
+pub(crate) async fn waiting(ctx: &RequestContext) -> Result<Option<UserId>> {
+    let Some(token) = &ctx.step else { return Ok(None) };
     let mut tx = ctx.env.db.read().await?;
-    Ok(store::sign_in_steps::find(&mut tx, &hashed(token), ctx.env.now(), ATTEMPTS).await?.is_some())
+    Ok(store::sign_in_steps::find(&mut tx, &hashed(token), ctx.env.now(), ATTEMPTS).await?)
+}
+
+/// Whether a log-in of this browser waits for its second step, and for what.
+pub async fn waits(ctx: &RequestContext) -> Result<Option<SecondStep>> {
+    let Some(user) = waiting(ctx).await? else { return Ok(None) };
+    let mut tx = ctx.env.db.read().await?;
+    Ok(Some(super::ways(&mut tx, user).await?))
+}
+
+/// Ends a log-in that waits, because its second step was taken. Of two at once, one is told that it is over. Whose provider
+/// vouched for the first step, if one did.
+pub(crate) async fn end_step(tx: &mut Tx, ctx: &RequestContext) -> Result<Option<OrgId>> {
+    let hash = hashed(ctx.step.as_deref().ok_or_else(over)?);
+    let sso = store::sso::find_step_org(tx, &hash).await?;
+    if store::sign_in_steps::delete(tx, &hash).await? { Ok(sso) } else { Err(over()) }
 }
 
 /// Ends a log-in that waits, because the person wants to begin again.
@@ -71,15 +87,14 @@ pub async fn finish(
     code: &str,
     device: Option<&str>,
 ) -> Result<SignIn> {
-    let hash = hashed(token.ok_or_else(gone)?);
+    let hash = hashed(token.ok_or_else(over)?);
     let mut tx = env.db.write().await?;
     let step = store::sign_in_steps::attempt(&mut tx, &hash, env.now(), ATTEMPTS).await?;
-    let (user, attempts) = step.ok_or_else(gone)?;
-    let user = store::users::find(&mut tx, user).await?.ok_or_else(gone)?;
-    let sso = store::sso::find_step_org(&mut tx, &hash).await?;
-    let origin = &origin.shown(if sso.is_some() { AuthMethod::Sso } else { AuthMethod::Password });
+    let (user, attempts) = step.ok_or_else(over)?;
+    let user = store::users::find(&mut tx, user).await?.ok_or_else(over)?;
+    let origin = &origin.shown(AuthMethod::Password);
     let (mut tx, factor) = match take(env, tx, &user, code, device, origin).await {
-        Err(Error::App(error)) if error.code == "wrong_code" && attempts >= ATTEMPTS => return Err(gone()),
+        Err(Error::App(error)) if error.code == "wrong_code" && attempts >= ATTEMPTS => return Err(over()),
         // There is one field, and the form as a whole says it.
         Err(Error::App(mut error)) if error.code == "wrong_code" => {
             error.fields.clear();
@@ -88,12 +103,13 @@ pub async fn finish(
         }
         done => done?,
     };
+    let sso = store::sso::find_step_org(&mut tx, &hash).await?;
     if !store::sign_in_steps::delete(&mut tx, &hash).await? {
-        return Err(gone());
+        return Err(over());
     }
     let by = Principal::User { id: user.id, name: user.name.clone() };
-    let by_what = if sso.is_some() { AuthMethod::Sso } else { AuthMethod::PasswordAndCode };
-    let origin = &origin.shown(by_what);
+    let shown = if sso.is_some() { AuthMethod::Sso } else { AuthMethod::PasswordAndCode };
+    let origin = &origin.shown(shown);
     let event = Event::new("auth.signed_in")
         .target("user", user.id, &user.email)
         .with("method", if sso.is_some() { "sso" } else { "password" })
@@ -110,5 +126,5 @@ pub async fn finish(
     };
     tx.commit().await?;
     let sso = sso.map(|org| BySso { org, second_factor: false });
-    Ok(SignIn { sso, ..accounts::signed_in(env, user.id, org, by_what) })
+    Ok(SignIn { sso, ..accounts::signed_in(env, user.id, org, shown) })
 }

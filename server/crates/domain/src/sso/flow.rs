@@ -254,7 +254,7 @@ async fn failed(ctx: &RequestContext, org: OrgId, why: &str) -> Result<()> {
     let env = &ctx.env;
     let mut tx = env.db.write().await?;
     let event = Event::new("auth.signed_in").with("method", "sso").with("reason", why);
-    note(env, &mut tx, &[org], &Principal::System, &ctx.origin.stranger(), &event, "failed").await?;
+    note(env, &mut tx, &[org], &Principal::System, &ctx.origin, &event, "failed").await?;
     Ok(tx.commit().await?)
 }
 
@@ -287,7 +287,8 @@ async fn log_in(
         suspension::check(&mut tx, org).await?;
         crate::allowlist::admit(env, &mut tx, org, ctx.origin.address).await?;
     }
-    let (user, mut change) = join::person(env, &ctx.origin.shown(AuthMethod::Sso), org, row, person).await?;
+    let origin = ctx.origin.shown(AuthMethod::Sso);
+    let (user, mut change) = join::person(env, &origin, org, row, person).await?;
     let step = if !person.second_factor && store::factors::has(change.tx(), user.id).await? {
         Some(mfa::begin_by_sso(env, change.tx(), &user, org).await?)
     } else {
@@ -295,7 +296,7 @@ async fn log_in(
     };
     let known = ctx.device.as_deref().is_some_and(|cookie| accounts::is_device_of(env, cookie, user.id));
     if step.is_none() {
-        notices::signed_in(env, change.tx(), &user, known, 0, &ctx.origin).await?;
+        notices::signed_in(env, change.tx(), &user, known, 0, &origin).await?;
     }
     let action = if step.is_some() { "auth.sso_accepted" } else { "auth.signed_in" };
     let event = Event::new(action)
