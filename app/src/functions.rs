@@ -72,7 +72,7 @@ pub const FUNCTIONS: &[Function] = &[
     anybody("finish_with_passkey", &["auth.signed_in"]),
     person("distrust_browser", &["auth.browser_distrusted"]),
     // Logging in and accounts.
-    nothing("ask_another_invitation", "it is a mail to whoever invited"),
+    anybody("ask_another_invitation", &["invitation.asked_again"]),
     nothing(
         "ask_reset",
         "the job that answers the wish notes it: here nothing may tell whether somebody is there",
