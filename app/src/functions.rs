@@ -63,7 +63,16 @@ pub const FUNCTIONS: &[Function] = &[
     person("turn_off_two_factor", &["auth.mfa_disabled"]),
     person("set_pin", &["pin.set"]),
     Function { name: "remove_pin", does: Does::ForPerson(&["pin.removed"]), pin: true },
+    // Passkeys and browsers.
+    nothing("begin_passkey", "what it offers counts once it is answered"),
+    person("add_passkey", &["auth.passkey_added"]),
+    person("rename_passkey", &["auth.passkey_renamed"]),
+    person("remove_passkey", &["auth.passkey_removed"]),
+    anybody("sign_in_with_passkey", &["auth.signed_in"]),
+    anybody("finish_with_passkey", &["auth.signed_in"]),
+    person("distrust_browser", &["auth.browser_distrusted"]),
     // Logging in and accounts.
+    anybody("ask_another_invitation", &["invitation.asked_again"]),
     nothing(
         "ask_reset",
         "the job that answers the wish notes it: here nothing may tell whether somebody is there",
@@ -120,6 +129,7 @@ pub const FUNCTIONS: &[Function] = &[
     guarded("delete_org", &["org.deleted"]),
     org("set_require_mfa", &["settings.security_updated"]),
     guarded("set_pin_protection", &["settings.security_updated"]),
+    org("allow_trusted_browsers", &["settings.security_updated"]),
     org("set_session_timeout", &["settings.security_updated"]),
     org("add_allowed_range", &["security.allowlist_range_added"]),
     org("add_vendor_ranges", &["security.allowlist_range_added"]),
@@ -160,6 +170,14 @@ pub const FUNCTIONS: &[Function] = &[
     org("put_idp", &["sso.configured", "sso.updated"]),
     org("set_idp_enabled", &["sso.disabled", "sso.enabled"]),
     org("delete_idp", &["sso.deleted"]),
+    // Logging in at the provider.
+    nothing("start_sso", "what comes back from the other side is noted"),
+    org("put_sso_login", &["sso.login_configured", "sso.login_updated"]),
+    nothing("test_sso_login", "what comes back from the other side is noted"),
+    org("delete_sso_login", &["sso.login_deleted"]),
+    org("add_sso_domain", &["sso.domain_added"]),
+    org("check_sso_domain", &["sso.domain_verified"]),
+    org("remove_sso_domain", &["sso.domain_removed"]),
     nothing("test_idp_token", "it looks at a token and forgets it"),
 ];
 

@@ -40,7 +40,9 @@ impl SessionControl for BrowserSession {
         sso: Option<BySso>,
     ) -> BoxFuture<'_, domain::Result<()>> {
         Box::pin(async move {
-            session::begin(&self.session, &self.env, user, (org, sso), &self.origin, by).await.map_err(internal)
+            session::begin(&self.session, &self.env, user, (org, sso), &self.origin, by)
+                .await
+                .map_err(internal)
         })
     }
 

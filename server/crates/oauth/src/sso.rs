@@ -50,8 +50,8 @@ async fn finished(parts: &Parts) -> Result<Response, Error> {
             let target = if again { paths::sign_in_again_then(&next) } else { paths::sign_in_then(&next) };
             with_cookie(see_other(&target), &cookies::step(&step, secure))
         }
-        Finished::SignedIn(SignIn { user, org, device, sso }, next) => {
-            ctx.session.begin(user, org, sso).await?;
+        Finished::SignedIn(SignIn { user, org, device, by, sso }, next) => {
+            ctx.session.begin(user, org, by, sso).await?;
             with_cookie(see_other(&next), &cookies::device(&device, secure))
         }
     })

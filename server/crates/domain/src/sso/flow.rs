@@ -310,7 +310,10 @@ async fn log_in(
         return Ok(Finished::SecondFactor(step, next));
     }
     let sso = Some(BySso { org, second_factor: person.second_factor });
-    Ok(Finished::SignedIn(SignIn { sso, ..accounts::signed_in(env, user.id, Some(org), AuthMethod::Sso) }, next))
+    Ok(Finished::SignedIn(
+        SignIn { sso, ..accounts::signed_in(env, user.id, Some(org), AuthMethod::Sso) },
+        next,
+    ))
 }
 
 /// Keeps what came of a test, for the page.
