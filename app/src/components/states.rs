@@ -227,12 +227,18 @@ pub fn error_page(error: AppError) -> AnyView {
             } else {
                 ("You are not let in here", "This log-in does not open it")
             };
+            // Another log-in may open it; another address is elsewhere.
+            let back = (error.code != "ip_not_allowed").then(|| {
+                view! { <div class="actions"><a class="button" href=paths::sign_in()>"Log in"</a></div> }
+                    .erase()
+            });
             view! {
                 <PageHeader title=title />
                 <div class="state">
                     <Icon name="globe" />
                     <h2>{heading}</h2>
                     <p>{error.message}</p>
+                    {back}
                 </div>
             }
             .erase()
