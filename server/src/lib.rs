@@ -22,3 +22,4 @@ pub mod site;
 pub mod usage;
 pub mod verify_audit;
 pub mod watch;
+pub mod webhooks;

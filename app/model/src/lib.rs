@@ -27,12 +27,13 @@ pub mod slug;
 pub mod sso;
 pub mod team;
 pub mod text;
+pub mod webhooks;
 
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
     ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, SessionId,
-    UserId,
+    UserId, WebhookId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};

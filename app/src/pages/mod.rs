@@ -20,3 +20,4 @@ pub mod security;
 pub mod settings;
 pub mod sso;
 pub mod team;
+pub mod webhooks;

@@ -25,3 +25,4 @@ mod support;
 mod tokens;
 mod upstream_oauth;
 mod upstream_pages;
+mod webhooks;

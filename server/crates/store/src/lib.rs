@@ -46,6 +46,8 @@ pub mod testing;
 pub mod upstream_credentials;
 pub mod usage;
 pub mod users;
+pub mod webhook_deliveries;
+pub mod webhooks;
 
 pub use db::{Db, Kind, Tx};
 pub use error::Error;
@@ -88,4 +90,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     usage::STATEMENTS,
     upstream_credentials::STATEMENTS,
     users::STATEMENTS,
+    webhooks::STATEMENTS,
+    webhook_deliveries::STATEMENTS,
+    webhook_deliveries::LOCKS,
 ];
