@@ -11,6 +11,8 @@ export default defineConfig({
   workers: 2,
   forbidOnly: !!process.env.CI,
   timeout: 60_000,
+  // Nobody is there in CI to try again when a slow machine was the cause; what took a second try is named as flaky.
+  retries: Number(process.env.GATEHOUSE_TEST_RETRIES ?? 0),
   expect: { timeout: 10_000 },
   reporter: [['list'], ['./summary.ts']],
   use: {

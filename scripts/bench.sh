@@ -11,6 +11,7 @@ if [[ ${1:-} == soak ]]; then
   exec "$bench" "$@" --gatehouse "$gatehouse"
 fi
 "$bench" run --gatehouse "$gatehouse" "$@"
+"$bench" memory --gatehouse "$gatehouse" "$@"
 
 # On a server of one's own it makes a database and removes it again.
 exec scripts/with-postgres.sh bash -euo pipefail -c '

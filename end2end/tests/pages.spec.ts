@@ -37,7 +37,7 @@ const PAGES: [string, string | RegExp][] = [
 ];
 
 test('every page has its heading, fits a phone, and axe finds nothing', async ({ page, gatehouse }) => {
-  test.setTimeout(360_000);
+  test.setTimeout(900_000);
   const problems: string[] = [];
   page.on('console', (message) => { if (message.type() === 'error') problems.push(`${page.url()}: ${message.text()}`); });
   page.on('pageerror', (error) => problems.push(`${page.url()}: ${error}`));

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod jobs;
 pub mod keys;
+pub mod metrics;
 pub mod middleware;
 pub mod operate;
 pub mod refresh;

@@ -174,12 +174,21 @@ pub async fn run(config: Config) -> Result<(), String> {
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|why| format!("cannot listen on {}: {why}; set GATEHOUSE_LISTEN", config.listen))?;
+    let metrics = match config.metrics_listen {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|why| {
+            format!("cannot listen on {address} for metrics: {why}; set GATEHOUSE_METRICS_LISTEN")
+        })?),
+        None => None,
+    };
     let env = environment(&config).await?;
     let (stopping, stop, stop_jobs) =
         (Stopping::default(), accept::Stop::default(), CancellationToken::new());
     let ready = assemble(env.clone(), &config, stopping.clone()).await?;
     let gateway = ready.work.gateway.clone();
-    let mut jobs = jobs::start(ready.work, &stop_jobs);
+    let mut jobs = jobs::start(ready.work.clone(), &stop_jobs);
+    if let Some(listener) = metrics {
+        jobs.spawn(crate::metrics::serve(listener, ready.work, stop_jobs.clone()));
+    }
     announce(&env, &config).await?;
 
     let limits = accept::Limits {

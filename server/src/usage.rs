@@ -16,6 +16,8 @@ use domain::{
 use model::{GrantId, OrgId};
 use store::{Tx, api_keys::Use};
 
+use crate::metrics::Counts;
+
 /// How many shards the notes are spread over, so that calls on different keys do not wait for each other.
 const SHARDS: usize = 16;
 /// The longest client name that is kept, characters.
@@ -39,6 +41,8 @@ pub struct UsageMeter {
     hasher: RandomState,
     /// Requests that ended.
     pub requests: Recorder,
+    /// The same in numbers of this process.
+    pub counts: Counts,
 }
 
 impl Default for UsageMeter {
@@ -47,6 +51,7 @@ impl Default for UsageMeter {
             shards: core::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             requests: Recorder::default(),
+            counts: Counts::default(),
         }
     }
 }
@@ -75,6 +80,7 @@ impl gateway::Meter for UsageMeter {
     }
 
     fn ended(&self, record: Record) {
+        self.counts.note(&record);
         self.requests.note(record);
     }
 }

@@ -113,6 +113,34 @@
   }, true);
   addEventListener('beforeunload', (event) => { if (touched().length) event.preventDefault(); });
 
+  // After a change the page's data is loaded again, and forms may be made anew meanwhile: what is being typed moves along.
+  const typed = new Map();
+  const placeOf = ({ form, name, type, value }) => JSON.stringify([
+    location.pathname, form.getAttribute('action'), ...[...form.querySelectorAll('[type=hidden]')].map((el) => el.name + el.value),
+    name, /checkbox|radio/.test(type) && value,
+  ]);
+  let focused = null;
+  on('focusin', (event) => { focused = event.target; });
+  on('input', ({ target }) => {
+    if (target.form?.method === 'post' && target.name && target.type !== 'file') typed.set(target, placeOf(target));
+  });
+  on('submit', (event) => { for (const el of event.target.elements) typed.delete(el); });
+  new MutationObserver(() => {
+    for (const [old, place] of typed) {
+      if (old.isConnected) continue;
+      typed.delete(old);
+      const el = [...d.querySelectorAll('form [name]')].find((el) => el.form && placeOf(el) === place);
+      if (!el) continue;
+      if (/checkbox|radio/.test(el.type)) el.checked = old.checked;
+      else el.value = old.value;
+      if (focused === old) {
+        el.focus();
+        if (old.selectionStart != null) el.setSelectionRange(old.selectionStart, old.selectionEnd);
+      }
+      el.dispatchEvent(new Event('input', { bubbles: true }));
+    }
+  }).observe(d, { childList: true, subtree: true });
+
   // What was just done is told once: not again after a reload, and not to whoever is sent the address.
   setInterval(() => {
     if (!('hydrated' in d.documentElement.dataset)) return;

@@ -34,6 +34,11 @@ pub struct Setting {
 pub const TABLE: &[Setting] = &[
     Setting { name: "GATEHOUSE_LISTEN", default: "127.0.0.1:3000", about: "Address and port to listen on." },
     Setting {
+        name: "GATEHOUSE_METRICS_LISTEN",
+        default: "none",
+        about: "Address and port of a second listener with /metrics for Prometheus. It asks for no credential: choose an address that only you reach.",
+    },
+    Setting {
         name: "GATEHOUSE_PUBLIC_URL",
         default: "http:// and the listen address",
         about: "The URL under which people and agents reach this instance. It must be https, except on loopback.",
@@ -161,6 +166,8 @@ pub enum LogFormat {
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where figures for Prometheus are served, if anywhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// The base URL, without a trailing slash in its text form.
     pub public_url: Url,
     /// The database's URL.
@@ -280,6 +287,13 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
         .unwrap_or("127.0.0.1:3000")
         .parse()
         .map_err(|_| "GATEHOUSE_LISTEN must be an address and a port, such as 127.0.0.1:3000")?;
+    let metrics_listen =
+        match get("GATEHOUSE_METRICS_LISTEN") {
+            Some(address) => Some(address.parse().map_err(
+                |_| "GATEHOUSE_METRICS_LISTEN must be an address and a port, such as 127.0.0.1:9464",
+            )?),
+            None => None,
+        };
     let public_url = public_url(get("GATEHOUSE_PUBLIC_URL"), listen)?;
     let database_url = get("GATEHOUSE_DATABASE_URL").unwrap_or("sqlite://data/gatehouse.db").to_owned();
     let sqlite = sqlite_path(&database_url)?;
@@ -319,6 +333,7 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
     }
     Ok(Config {
         listen,
+        metrics_listen,
         public_url,
         sign_up,
         smtp_url,

@@ -14,6 +14,7 @@ mod limits;
 mod local_servers;
 mod mails;
 mod mcp;
+mod metrics;
 mod nodes;
 mod oauth;
 mod people;

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::PathBuf,
     process::Stdio,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -68,22 +69,30 @@ impl Started {
 }
 
 /// Where a Gatehouse keeps its things, and how it is set.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
     program: PathBuf,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     postgres: Option<String>,
-    address: std::sync::Mutex<String>,
+    address: Arc<std::sync::Mutex<String>>,
+    settings: Vec<(&'static str, String)>,
 }
 
 impl Place {
     pub(crate) fn new(plan: &Plan) -> Done<Self> {
         Ok(Self {
             program: plan.gatehouse.canonicalize()?,
-            folder: tempfile::tempdir()?,
+            folder: Arc::new(tempfile::tempdir()?),
             postgres: plan.postgres.clone(),
-            address: std::sync::Mutex::new("127.0.0.1:1".to_owned()),
+            address: Arc::new(std::sync::Mutex::new("127.0.0.1:1".to_owned())),
+            settings: Vec::new(),
         })
+    }
+
+    /// With one more setting than the usual ones.
+    pub(crate) fn with(mut self, name: &'static str, value: String) -> Self {
+        self.settings.push((name, value));
+        self
     }
 
     pub(crate) const fn database(&self) -> &'static str {
@@ -110,6 +119,7 @@ impl Place {
             // So that a flood can come from many addresses.
             .env("GATEHOUSE_TRUSTED_PROXIES", "127.0.0.1/32")
             .env("GATEHOUSE_LOG", "warn")
+            .envs(self.settings.iter().cloned())
             .kill_on_drop(true);
         command
     }

@@ -4,8 +4,8 @@
 //! that does a gateway's own work (`work`), the load, and the arithmetic. Must not know: anything of Gatehouse but its command line, its settings and its wire. Nothing here
 //! asserts a time; every reply is checked.
 //!
-//! `bench run --gatehouse FILE [--postgres URL] [--quick]` is what `make bench` calls, `bench soak --gatehouse FILE
-//! [--postgres URL] [--minutes N]` what `make soak` does. They start the others themselves.
+//! `bench run --gatehouse FILE [--postgres URL] [--quick]` and `bench memory --gatehouse FILE [--orgs N] [--streams N]` are
+//! what `make bench` calls, `bench soak --gatehouse FILE [--postgres URL] [--minutes N]` what `make soak` does. They start the others themselves.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -19,6 +19,7 @@ mod calls;
 mod floor;
 mod load;
 mod machine;
+mod memory;
 mod oauth;
 mod soak;
 mod stats;
@@ -54,6 +55,10 @@ pub(crate) struct Plan {
     pub(crate) flood: usize,
     /// Minutes of the soak.
     pub(crate) minutes: f64,
+    /// Organisations whose memory is looked at.
+    pub(crate) orgs: usize,
+    /// Streams that are open at once.
+    pub(crate) streams: usize,
 }
 
 impl Plan {
@@ -67,6 +72,8 @@ impl Plan {
             tokens: 4000,
             flood: 5000,
             minutes: 60.0,
+            orgs: 50,
+            streams: 10_000,
         };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -74,7 +81,10 @@ impl Plan {
                 "--gatehouse" => plan.gatehouse = value()?.into(),
                 "--postgres" => plan.postgres = Some(value()?),
                 "--minutes" => plan.minutes = value()?.parse()?,
+                "--orgs" => plan.orgs = value()?.parse()?,
+                "--streams" => plan.streams = value()?.parse()?,
                 "--quick" => {
+                    (plan.orgs, plan.streams) = (4, 200);
                     (plan.rounds, plan.calls) = (2, [100, 400, 400]);
                     (plan.steady, plan.tokens, plan.flood) = (3, 100, 200);
                 }
@@ -105,11 +115,15 @@ async fn main() -> ExitCode {
             Ok(plan) => soak(&plan).await,
             Err(why) => Err(why),
         },
+        Some("memory") => match Plan::read(arguments) {
+            Ok(plan) => memory::memory(&plan).await,
+            Err(why) => Err(why),
+        },
         Some("run") => match Plan::read(arguments) {
             Ok(plan) => run(&plan).await,
             Err(why) => Err(why),
         },
-        _ => Err("bench run|soak --gatehouse FILE [--postgres URL] [--quick] [--minutes N]".into()),
+        _ => Err("bench run|memory|soak --gatehouse FILE [--postgres URL] [--quick] [--minutes N] [--orgs N] [--streams N]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -38,7 +38,7 @@ mod ways;
 pub use journal::clocked;
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -196,8 +196,8 @@ struct Inner {
     streams: Streams,
     room: Room,
     watchers: Arc<Watchers>,
-    /// Connectors that left the last question about all of them unanswered: the next one waits for them only briefly.
-    unwell: Mutex<HashSet<ConnectorId>>,
+    /// How long a question about all connectors waits for each of them, from what the last one took.
+    patience: Mutex<HashMap<ConnectorId, Duration>>,
     tickets: Arc<Tickets>,
     rng: Arc<dyn Rng>,
     limits: Limits,
@@ -208,6 +208,15 @@ struct Inner {
     clock: Arc<dyn Clock>,
     site: Site,
     settings: Settings,
+}
+
+/// What a gateway has open.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    /// Sessions of clients of 2025-11-25 and older.
+    pub sessions: usize,
+    /// Answers and streams that run here without a connection of their own.
+    pub tasks: usize,
 }
 
 impl Gateway {
@@ -241,7 +250,7 @@ impl Gateway {
             streams: Streams::default(),
             room: Room::default(),
             watchers: Arc::new(Watchers::new(refresh)),
-            unwell: Mutex::default(),
+            patience: Mutex::default(),
             tickets,
             rng,
             limits: Limits::new(&settings, Arc::clone(&clock), ledger),
@@ -281,6 +290,11 @@ impl Gateway {
     /// been told to the [`Meter`].
     pub async fn finished(&self) {
         self.0.streams.tasks.wait().await;
+    }
+
+    /// What is open just now, for the operator's figures.
+    pub fn open(&self) -> Open {
+        Open { sessions: self.0.sessions.count(), tasks: self.0.streams.tasks.len() }
     }
 
     /// Says that any organisation may have changed, as after news were missed.

@@ -294,6 +294,11 @@ impl Sessions {
         }
     }
 
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).sessions.len()
+    }
+
     /// A new session: its id, a sealed text of visible ASCII.
     pub(crate) fn open(&self, holder: Holder, asks: Asks, version: &'static str) -> String {
         let mut bytes = [0; 16];

@@ -188,6 +188,14 @@ impl Db {
         }
     }
 
+    /// How many connections are open.
+    pub fn connections(&self) -> u32 {
+        match &self.pools {
+            Pools::Sqlite { writer, readers } => writer.size() + readers.size(),
+            Pools::Postgres(pool) => pool.size(),
+        }
+    }
+
     /// Brings the schema to this version. Forward only; two processes at once wait for each other.
     ///
     /// # Errors

@@ -39,22 +39,37 @@ use crate::{
 /// Failed checks in a row after which a connector counts as down (UPS-15).
 const DOWN_AFTER: i64 = 3;
 
+/// What came of asking a server.
+pub(super) struct Asked {
+    /// What it is and offers.
+    pub(super) found: core::result::Result<ProbeReport, UpstreamError>,
+    /// The last that it wrote to its standard error, if it runs on this machine.
+    said: Option<String>,
+}
+
+impl Asked {
+    /// The failure for the person who entered where the server is, at the field where they did.
+    pub(super) fn refusal(&self, why: &UpstreamError, transport: Transport) -> Error {
+        let field = if transport == Transport::Stdio { local::FIELD } else { "url" };
+        let said = self.said.as_ref().map(|said| format!(" Its standard error ends with: {said}"));
+        AppError::field(field, why.word(), format!("{why}{}", said.unwrap_or_default())).into()
+    }
+}
+
 /// Asks a server what it is and offers, before anything of it is kept. `slug` is the length of what will stand before
 /// its tools' names.
-pub(super) async fn ask(
-    env: &Env,
-    org: OrgId,
-    target: &Target,
-    slug: usize,
-) -> Result<core::result::Result<ProbeReport, UpstreamError>> {
-    let upstream = match target.transport {
-        Transport::Stdio => {
-            let org = local::org_slug(&mut env.db.read().await?, org).await?;
-            Upstream::Http(env.upstreams.local(local::name(&target.url), &org, None, target.first_byte))
-        }
-        _ => client(env, target, None, None)?,
-    };
-    Ok(upstream.probe(slug + SEPARATOR.len()).await)
+pub(super) async fn ask(env: &Env, org: OrgId, target: &Target, slug: usize) -> Result<Asked> {
+    let slug = slug + SEPARATOR.len();
+    if target.transport != Transport::Stdio {
+        return Ok(Asked { found: client(env, target, None, None)?.probe(slug).await, said: None });
+    }
+    let org = local::org_slug(&mut env.db.read().await?, org).await?;
+    // Nobody's id, to hear what the process writes.
+    let trial = ConnectorId::from_uuid(env.uuid());
+    let way = env.upstreams.local(local::name(&target.url), &org, Some(trial), target.first_byte);
+    let upstream = Upstream::Http(way);
+    let found = upstream.probe(slug).await;
+    Ok(Asked { found, said: local::last_words(&env.upstreams.stdio().report(trial)) })
 }
 
 /// A client of a server. `version` is the revision that it spoke before, `standing` its OAuth tokens, where it has some.
@@ -111,10 +126,6 @@ fn summary(report: &ProbeReport) -> Probe {
         server_version: report.server_version.clone(),
         tools: u32::try_from(report.list.tools.len()).unwrap_or(u32::MAX),
     }
-}
-
-pub(super) fn at_url(why: &UpstreamError) -> Error {
-    AppError::field("url", why.word(), why.to_string()).into()
 }
 
 /// Writes what a check found that took so many milliseconds: health with hysteresis, names, tools. What

@@ -9,7 +9,18 @@ use model::{
 use store::Tx;
 
 use super::find;
-use crate::{Env, Error, OrgActor, Result};
+use crate::{Env, Error, OrgActor, Result, mcp::upstream::stdio::ProcessReport};
+
+/// The field of a form where one is chosen.
+pub(super) const FIELD: &str = "local";
+/// The most that is repeated of what a server wrote, characters.
+const LAST_WORDS: usize = 300;
+
+/// The last line that a process wrote itself.
+pub(super) fn last_words(report: &ProcessReport) -> Option<String> {
+    let line = report.log.iter().rev().find(|line| !line.own && !line.text.trim().is_empty())?;
+    Some(line.text.trim().chars().filter(|c| model::text::printable(*c)).take(LAST_WORDS).collect())
+}
 
 /// The name in what a connector has instead of a URL.
 pub(crate) fn name(url: &str) -> &str {
@@ -36,7 +47,7 @@ pub(super) async fn check_offered(env: &Env, org: OrgId, url: &str) -> Result<()
         return Ok(());
     }
     Err(AppError::field(
-        "url",
+        FIELD,
         "not_offered",
         "Choose a server that the operator of this Gatehouse offers: they list it, with its command, in the configuration file",
     )

@@ -29,7 +29,7 @@ use url::Url;
 
 pub(crate) use self::secrets::{Target, first_byte, version, whole_url};
 use self::{
-    check::{ask, at_url, may_pass, note_check},
+    check::{ask, may_pass, note_check},
     input::{Query, checked_headers, parse_patience, parse_slug, parse_url, slug_taken},
     secrets::{put_headers, put_query, sealed},
 };
@@ -127,14 +127,14 @@ pub async fn add(env: &Env, actor: &OrgActor<can::ConnectorsWrite>, new: &NewCon
         }
     }
     let began = env.now();
-    let found = ask(env, actor.org(), &target, slug.as_str().len()).await?;
+    let asked = ask(env, actor.org(), &target, slug.as_str().len()).await?;
     let took = env.now() - began;
-    if let Err(why) = &found
+    if let Err(why) = &asked.found
         && !(new.even_if_unreachable && may_pass(why))
     {
-        return Err(at_url(why));
+        return Err(asked.refusal(why, target.transport));
     }
-    insert(env, actor, new_row(env, slug, name, description, &target), &target, found, took).await
+    insert(env, actor, new_row(env, slug, name, description, &target), &target, asked.found, took).await
 }
 
 /// Where a new connector shall be: how it is reached, its address and the query of that.
@@ -178,7 +178,7 @@ pub async fn add_demo(env: &Env, actor: &OrgActor<can::ConnectorsWrite>) -> Resu
         first_byte: None,
     };
     let row = new_row(env, slug, "Demo".to_owned(), description, &target);
-    let found = ask(env, actor.org(), &target, row.slug.as_str().len()).await?;
+    let found = ask(env, actor.org(), &target, row.slug.as_str().len()).await?.found;
     insert(env, actor, row, &target, found, 0).await
 }
 
@@ -367,13 +367,13 @@ pub async fn update(
     let mut found = None;
     if new.url != old.url || query_changed || !set.is_empty() || !removed.is_empty() {
         let began = env.now();
-        let report = ask(env, org, &new, read.slug.as_str().len()).await?;
-        if let Err(why) = &report
+        let asked = ask(env, org, &new, read.slug.as_str().len()).await?;
+        if let Err(why) = &asked.found
             && !(changes.even_if_unreachable && may_pass(why))
         {
-            return Err(at_url(why));
+            return Err(asked.refusal(why, new.transport));
         }
-        found = Some((report, env.now() - began));
+        found = Some((asked.found, env.now() - began));
     }
 
     let mut change = env.change(actor).await?;

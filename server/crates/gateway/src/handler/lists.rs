@@ -4,7 +4,7 @@
 //! each connector, and its cursor says where each of them is. What does not answer is left out, and named in `_meta`.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fmt::Write as _,
     sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
@@ -33,9 +33,13 @@ use crate::{
     uris,
 };
 
-/// How long connectors have that answered last time, and that did not, counted from the last answer.
-const WELL: Duration = Duration::from_secs(15);
-const UNWELL: Duration = Duration::from_millis(900);
+/// How long the others wait for a connector, counted from the last answer: for one that never answered a list; at least,
+/// and for one that did not answer last time (UPS-09); at most, for one that is slow but there.
+const UNKNOWN: Duration = Duration::from_secs(5);
+const LEAST: Duration = Duration::from_millis(900);
+const MOST: Duration = Duration::from_secs(15);
+/// What a connector took last time, so many times, is what it is given.
+const SLOWER: u32 = 3;
 /// Names the connectors that are missing from a list.
 const UNAVAILABLE: &str = "gatehouse/unavailable";
 
@@ -227,23 +231,23 @@ impl Exchange<'_> {
         let mut parts: Vec<Option<Part>> = wanted.iter().map(|_| None).collect();
         let mut answered = vec![false; wanted.len()];
         let mut first_error = None;
-        let mut since = Instant::now();
+        let began = Instant::now();
+        let mut since = began;
         loop {
-            let well = {
-                let unwell = self.unwell();
-                let mut open = answered.iter().zip(wanted).filter(|(answered, _)| !**answered);
-                open.any(|(_, (connector, _))| !unwell.contains(&connector.plane.id))
+            let patience = {
+                let known = self.patience();
+                let open = answered.iter().zip(wanted).filter(|(answered, _)| !**answered);
+                let patience = open
+                    .map(|(_, (connector, _))| known.get(&connector.plane.id).copied().unwrap_or(UNKNOWN));
+                patience.max().unwrap_or(LEAST)
             };
-            let patience = if well { WELL } else { UNWELL };
             let Ok(Some((at, outcome))) = timeout_at(since + patience, asked.next()).await else { break };
             answered[at] = true;
             since = Instant::now();
             let connector = wanted[at].0;
-            if outcome.is_err() {
-                self.unwell().insert(connector.plane.id);
-            } else {
-                self.unwell().remove(&connector.plane.id);
-            }
+            let next_time =
+                if outcome.is_ok() { (began.elapsed() * SLOWER).clamp(LEAST, MOST) } else { LEAST };
+            self.patience().insert(connector.plane.id, next_time);
             match outcome {
                 Ok(part) => parts[at] = Some(part),
                 Err(error) => {
@@ -254,8 +258,8 @@ impl Exchange<'_> {
         drop(asked);
         for (at, _) in answered.iter().enumerate().filter(|(_, answered)| !**answered) {
             let connector = wanted[at].0;
-            self.unwell().insert(connector.plane.id);
-            first_error.get_or_insert((connector, UpstreamError::Timeout(WELL)));
+            self.patience().insert(connector.plane.id, LEAST);
+            first_error.get_or_insert((connector, UpstreamError::Timeout(began.elapsed())));
         }
         match first_error {
             Some((connector, error)) if parts.iter().all(Option::is_none) => {
@@ -265,8 +269,8 @@ impl Exchange<'_> {
         }
     }
 
-    fn unwell(&self) -> MutexGuard<'_, HashSet<ConnectorId>> {
-        self.caller.inner.unwell.lock().unwrap_or_else(PoisonError::into_inner)
+    fn patience(&self) -> MutexGuard<'_, HashMap<ConnectorId, Duration>> {
+        self.caller.inner.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn part(
