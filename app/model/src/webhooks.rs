@@ -401,11 +401,12 @@ impl DeliveryQuery {
             [("state", &self.state), ("event", &self.event), ("from", &self.from), ("to", &self.to)]
         {
             if !value.is_empty() {
-                address.push_str(&format!("&{name}={}", paths::encode(value)));
+                for part in ["&", name, "=", &paths::encode(value)] {
+                    address.push_str(part);
+                }
             }
         }
-        address.push_str(&format!("&before={before}"));
-        address
+        format!("{address}&before={before}")
     }
 
     /// The time that is asked for, Unix milliseconds: from, and before.

@@ -88,7 +88,7 @@ async fn whk_01_the_official_libraries_accept_what_is_sent() {
             }
         }
         let one = &received[0];
-        let changed = one.body.replace("mcp.created", "mcp.deleted");
+        let changed = one.body.replace(".created", ".deleted");
         for (secret, body) in [(&new.secret, &changed), (&another, &one.body)] {
             let told = verified(program, script, secret, one, body);
             assert!(told.starts_with("refused: No matching signature"), "{program}: {told}");
@@ -108,7 +108,7 @@ async fn whk_05_a_commit_wakes_the_dispatcher_and_its_end_gives_back_what_it_has
         let began = Instant::now();
         make_key(&t.env, &acme, &n.to_string()).await;
         assert!(until(Duration::from_secs(10), async || receiver.received().len() == n + 1).await);
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
     receiver.answer(Answer::Hang);
     make_key(&t.env, &acme, "hangs").await;
@@ -128,8 +128,9 @@ async fn whk_05_a_commit_wakes_the_dispatcher_and_its_end_gives_back_what_it_has
 
 /// The names of the keys that are in the database.
 async fn committed(env: &Env, org: model::OrgId) -> BTreeSet<String> {
-    let list = api_keys::list(env, &OrgActor::<can::ApiKeysRead>::operator(org)).await.unwrap();
-    list.into_iter().map(|key| key.name).collect()
+    let mut tx = env.db.read().await.unwrap();
+    let keys = store::api_keys::list(&mut tx, org).await.unwrap();
+    keys.into_iter().map(|key| key.name).collect()
 }
 
 fn writer(place: &Place, name: &str) -> Child {
@@ -179,7 +180,9 @@ async fn kill_again_and_again(place: Place, variables: &[(&str, &str)]) {
     assert!(there.len() >= 12, "those who were not killed: {there:?}");
     let arrived = || -> BTreeSet<String> {
         let received = receiver.received();
-        received.iter().map(|one| one.json()["data"]["name"].as_str().unwrap().to_owned()).collect()
+        // Who was killed may have connected and sent nothing.
+        let whole = received.iter().filter(|one| !one.body.is_empty());
+        whole.map(|one| one.json()["data"]["name"].as_str().unwrap().to_owned()).collect()
     };
     // What a killed process had is taken over when its lease ends.
     let all = until(Duration::from_secs(60), async || arrived() == there).await;
@@ -321,7 +324,7 @@ async fn by_hand(kind: Kind) {
     let page = member.get(paths::settings_webhooks()).await;
     assert!(page.status == StatusCode::FORBIDDEN && page.text.contains("webhooks:read"), "{}", page.text);
     let signed_out = app.browser().get(&own).await;
-    assert_eq!(signed_out.status, StatusCode::SEE_OTHER);
+    assert!(signed_out.status.is_redirection(), "{}", signed_out.status);
 
     // TEN-01: of another organisation, it is as if it were not there.
     let beta = app.org("beta").await;

@@ -19,7 +19,6 @@ use crate::{
 };
 
 /// The forms of these pages.
-#[derive(Clone, Copy)]
 pub(super) struct Acts {
     test: Form<TestWebhook>,
     count: Form<CountReplay>,
@@ -41,7 +40,7 @@ impl Acts {
 }
 
 /// Sends a test and shows what came of it.
-pub(super) fn test(webhook: Webhook, forms: Acts, now: i64) -> AnyView {
+pub(super) fn test(webhook: &Webhook, forms: &Acts, now: i64) -> AnyView {
     let form = forms.test;
     let (id, url) = (webhook.id, webhook.url.clone());
     let result = move || {
@@ -71,7 +70,7 @@ pub(super) fn test(webhook: Webhook, forms: Acts, now: i64) -> AnyView {
     };
     view! {
         <div class="narrow">
-            <PageHeader title="Send Test" crumbs=crumbs_of(&webhook) />
+            <PageHeader title="Send Test" crumbs=crumbs_of(webhook) />
             <div class="stack-wide">
                 <Card
                     title="Test event"
@@ -95,7 +94,7 @@ pub(super) fn test(webhook: Webhook, forms: Acts, now: i64) -> AnyView {
 }
 
 /// Sends the events of some days once more; first it tells how many.
-pub(super) fn replay(webhook: Webhook, forms: Acts) -> AnyView {
+pub(super) fn replay(webhook: &Webhook, forms: &Acts) -> AnyView {
     let (count, send) = (forms.count, forms.replay);
     let id = webhook.id;
     let confirm = move || {
@@ -133,7 +132,7 @@ pub(super) fn replay(webhook: Webhook, forms: Acts) -> AnyView {
     let kept = format!("Events of the last {KEPT_DAYS} days. Days are UTC.");
     view! {
         <div class="narrow">
-            <PageHeader title="Replay events" crumbs=crumbs_of(&webhook) />
+            <PageHeader title="Replay events" crumbs=crumbs_of(webhook) />
             <div class="stack-wide">
                 <Card title="Which" about=kept>
                     <PostForm form=count>
@@ -156,7 +155,7 @@ pub(super) fn replay(webhook: Webhook, forms: Acts) -> AnyView {
 }
 
 /// Asks before a webhook is deleted.
-pub(super) fn delete(webhook: &Webhook, forms: Acts, pin: PinAsked) -> AnyView {
+pub(super) fn delete(webhook: &Webhook, forms: &Acts, pin: PinAsked) -> AnyView {
     let waiting = (webhook.waiting > 0)
         .then(|| format!("{} that wait are not sent.", events(webhook.waiting)).into_any());
     let always = [

@@ -44,9 +44,9 @@ impl LazyRoute for WebhookPage {
                 Some("test" | "replay" | "delete") if !may_write => {
                     view! { <DeniedState permission=Some(Permission::WebhooksWrite) /> }.erase()
                 }
-                Some("test") => acts::test(webhook.clone(), forms, one.now),
-                Some("replay") => acts::replay(webhook.clone(), forms),
-                Some("delete") => acts::delete(webhook, forms, me.pin),
+                Some("test") => acts::test(webhook, &forms, one.now),
+                Some("replay") => acts::replay(webhook, &forms),
+                Some("delete") => acts::delete(webhook, &forms, me.pin),
                 _ => overview(webhook, &one, may_write, pause, resume),
             }
         })

@@ -70,7 +70,7 @@ fn table(list: &WebhookList) -> AnyView {
         .map(|webhook| {
             let about = (!webhook.description.is_empty())
                 .then(|| view! { <span class="muted">{webhook.description.clone()}</span> }.erase());
-            let last = match webhook.delivered_at {
+            let delivered = match webhook.delivered_at {
                 Some(at) => view! { <Ago at=at now=now /> }.erase(),
                 None => "Never".into_any(),
             };
@@ -85,7 +85,7 @@ fn table(list: &WebhookList) -> AnyView {
                     <td data-label="Events">{webhook.hears_of()}</td>
                     <td data-label="Status">{state(webhook)}</td>
                     <td data-label="Delivered, 24 hours">{rate(webhook)}</td>
-                    <td data-label="Last delivery">{last}</td>
+                    <td data-label="Last delivery">{delivered}</td>
                 </tr>
             }
             .erase()

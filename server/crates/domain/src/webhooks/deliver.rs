@@ -183,7 +183,7 @@ impl Courier {
         let sent = self.send(&parcel).await;
         let delivered = sent.delivered();
         let _place = self.writers.acquire().await;
-        conclude(&self.env, claimed, &parcel.delivery, sent).await?;
+        conclude(&self.env, claimed, &parcel.delivery, &sent).await?;
         Ok(delivered)
     }
 
@@ -378,18 +378,18 @@ fn judge(row: &Row, delivery: &Delivery, sent: &Sent, now: i64) -> Verdict {
 }
 
 /// Says what came of an attempt. Whoever lost their lease meanwhile changes nothing.
-async fn conclude(env: &Env, claimed: &Claimed, delivery: &Delivery, sent: Sent) -> Result<()> {
+async fn conclude(env: &Env, claimed: &Claimed, delivery: &Delivery, sent: &Sent) -> Result<()> {
     let org = claimed.org;
     let news = {
         let mut tx = env.db.read().await?;
         let row = store::webhooks::find(&mut tx, org, claimed.webhook).await?;
         row.is_some_and(|row| {
-            matches!(judge(&row, delivery, &sent, env.now()), Verdict::Warn | Verdict::Disable(_))
+            matches!(judge(&row, delivery, sent, env.now()), Verdict::Warn | Verdict::Disable(_))
         })
     };
     if !news {
         let mut tx = env.db.write().await?;
-        if write(env, &mut tx, claimed, delivery, &sent).await?.is_some() {
+        if write(env, &mut tx, claimed, delivery, sent).await?.is_some() {
             tx.commit().await?;
         }
         return Ok(());
@@ -399,7 +399,7 @@ async fn conclude(env: &Env, claimed: &Claimed, delivery: &Delivery, sent: Sent)
         Err(Error::App(gone)) if gone.kind == ErrorKind::NotFound => return Ok(()),
         change => change?,
     };
-    let Some((row, verdict)) = write(env, change.tx(), claimed, delivery, &sent).await? else {
+    let Some((row, verdict)) = write(env, change.tx(), claimed, delivery, sent).await? else {
         return Ok(());
     };
     match verdict {
