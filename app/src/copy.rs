@@ -32,6 +32,8 @@ pub fn notice(word: &str) -> Option<&'static str> {
         "joined" => "You joined the organisation.",
         "declined" => "Invitation declined.",
         "address-confirmed" => "Address confirmed.",
+        "org-deleted" => "The organisation is deleted. What is left of it is being removed now.",
+        "plan-changed" => "Plan changed.",
         "account-deleted" => "Your account is deleted.",
         "invitation-withdrawn" => "Invitation withdrawn. Its link no longer works.",
         "session-ended" => "Session ended. That browser has to log in again.",

@@ -203,6 +203,7 @@ const OF_SETTINGS: &[&str] = &[
     paths::settings_webhooks(),
     paths::settings_audit(),
     paths::settings_security(),
+    paths::settings_plan(),
 ];
 
 /// Whether a page belongs to a navigation entry.
@@ -281,6 +282,12 @@ fn side_bar(me: Me) -> AnyView {
                         label="Audit log"
                         icon="scroll-text"
                         locked=!me.can(Permission::AuditRead)
+                    />
+                    <NavLink
+                        href=paths::settings_plan()
+                        label="Plan"
+                        icon="credit-card"
+                        locked=!me.can(Permission::UsageRead)
                     />
                 </nav>
                 <div class="side-end">

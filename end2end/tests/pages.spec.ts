@@ -26,6 +26,7 @@ const PAGES: [string, string | RegExp][] = [
   ['/connectors', 'Connectors'],
   ['/connectors/new', 'Add connector'],
   ['/settings', /Settings|General/],
+  ['/settings/danger', 'Danger zone'],
   ['/settings/api-keys', 'API keys'],
   ['/settings/api-keys/new', 'New API key'],
   ['/settings/api-keys/connect', /Connect to an AI agent/],

@@ -40,6 +40,8 @@ const WRITABLE: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(5);
 /// How often it is asked whether mails are due.
 const MAILS: Duration = Duration::from_secs(1);
+/// How often it is looked whether an organisation was deleted, whose rows are to be removed (DEL-03).
+const ENDS: Duration = Duration::from_secs(2);
 /// How often old rows are cleared away.
 const CLEAN: Duration = Duration::from_hours(1);
 /// How often it is signed where the chains of the audit log end.
@@ -113,6 +115,9 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     }));
     jobs.spawn(repeated("signing keys", KEYS, |w| {
         Box::pin(async move { domain::signing::maintain(&w.env).await })
+    }));
+    jobs.spawn(repeated("deleted organisations", ENDS, |w| {
+        Box::pin(async move { domain::org_deletion::finish(&w.env).await })
     }));
     jobs.spawn(repeated("health", CHECK, |w| {
         Box::pin(async move {

@@ -80,6 +80,31 @@ pub struct Me {
     pub pin: PinAsked,
 }
 
+/// What will be deleted with an organisation, and what is asked for besides its slug and a password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrgDeletion {
+    /// Its name.
+    pub name: String,
+    /// Its slug, which has to be typed.
+    pub slug: String,
+    /// Whether the person has a second factor, so that a code is asked for.
+    pub second_factor: bool,
+    /// How many connectors.
+    pub connectors: i64,
+    /// How many API keys.
+    pub keys: i64,
+    /// How many members, with the person who asks.
+    pub members: i64,
+    /// How many connections that are not revoked.
+    pub connections: i64,
+    /// How many OAuth clients.
+    pub clients: i64,
+    /// How many invitations.
+    pub invitations: i64,
+    /// How many events in the audit log.
+    pub events: i64,
+}
+
 /// Whether a PIN is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -217,6 +217,14 @@ pub fn remove_member(user: UserId) -> String {
 pub const fn settings_security() -> &'static str {
     "/settings/security"
 }
+/// Where an organisation is deleted.
+pub const fn settings_danger() -> &'static str {
+    "/settings/danger"
+}
+/// The plan, and changing it.
+pub const fn settings_plan() -> &'static str {
+    "/settings/plan"
+}
 /// The audit log.
 pub const fn settings_audit() -> &'static str {
     "/settings/audit"

@@ -14,6 +14,7 @@ pub mod gallery;
 pub mod help;
 pub mod oauth_clients;
 pub mod overview;
+pub mod plan;
 pub mod playground;
 pub mod profile;
 pub mod security;

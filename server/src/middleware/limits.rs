@@ -22,6 +22,7 @@ const WITH_PASSWORD: &[&str] = &[
     "change_password",
     "ask_for_address",
     "delete_account",
+    "delete_org",
     "finish_sign_in",
     "confirm_identity",
     "turn_off_two_factor",

@@ -3,7 +3,10 @@
 #![expect(missing_docs, reason = "the fields that #[server] makes are the arguments")]
 
 use leptos::prelude::*;
-use model::{AppError, orgs::Org};
+use model::{
+    AppError,
+    orgs::{Org, OrgDeletion},
+};
 
 /// The organisation in view, and its endpoint URL.
 #[server(prefix = "/api", endpoint = "load_settings")]
@@ -39,5 +42,29 @@ pub async fn update_org(
         .await
         .map_err(ssr::told(&ctx))?;
     ssr::redirect(&format!("{}?notice=saved", model::paths::settings()));
+    Ok(())
+}
+
+/// What will be deleted with the organisation in view.
+#[server(prefix = "/api", endpoint = "load_org_deletion")]
+pub async fn load_org_deletion() -> Result<OrgDeletion, AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
+    domain::org_deletion::facts(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))
+}
+
+/// Deletes the organisation in view.
+#[server(prefix = "/api", endpoint = "delete_org")]
+pub async fn delete_org(
+    #[server(default)] confirm: String,
+    #[server(default)] password: String,
+    #[server(default)] code: String,
+    #[server(default)] pin: String,
+) -> Result<(), AppError> {
+    let ctx = crate::ssr::ctx()?;
+    let told = crate::ssr::told(&ctx);
+    let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(&told)?;
+    domain::org_deletion::delete(&ctx, &actor, &confirm, &password, &code).await.map_err(&told)?;
+    crate::ssr::redirect(&format!("{}?notice=org-deleted", model::paths::overview()));
     Ok(())
 }

@@ -6,7 +6,8 @@ use model::{Permission, Role, orgs::Org, paths};
 use super::api::{LoadSettings, UpdateOrg};
 use crate::{
     components::{
-        Callout, Card, CopyField, Fact, Facts, PageHeader, SubmitButton, TextArea, TextField, Tone, Unsaved,
+        Callout, Card, CopyField, Fact, Facts, LinkButton, PageHeader, SubmitButton, TextArea, TextField,
+        Tone, Unsaved,
     },
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page},
@@ -39,11 +40,21 @@ impl LazyRoute for SettingsPage {
                     <PageHeader title="General" about="What this organisation is called, and where agents find it." />
                     {general}
                     {address(org.slug.to_string(), endpoint)}
+                    {me.can(Permission::OrgDelete).then(danger)}
                 </div>
             }
             .erase()
         })
     }
+}
+
+fn danger() -> AnyView {
+    view! {
+        <Card title="Danger zone" about="Deletes the organisation with all that belongs to it. You are shown what that is, and asked, first.">
+            <LinkButton href=paths::settings_danger() label="Delete this organisation" />
+        </Card>
+    }
+    .erase()
 }
 
 fn general_form(save: Form<UpdateOrg>, org: Org) -> AnyView {

@@ -462,7 +462,7 @@ impl Planes {
             seen: Mutex::default(),
         };
         planes.look_at_lists().await?;
-        let (now, _, all) = planes.look().await?;
+        let (now, _, all, _) = planes.look().await?;
         planes
             .slugs
             .write()
@@ -479,7 +479,7 @@ impl Planes {
     /// Looks for organisations that any process changed and tells the caches of this one. Called twice a second, so that
     /// a change counts everywhere within one. It goes back to the last look that succeeded, however long ago.
     pub async fn refresh(&self) -> Result<()> {
-        let (now, whole, found) = tokio::time::timeout(PATIENCE, self.look())
+        let (now, whole, found, ended) = tokio::time::timeout(PATIENCE, self.look())
             .await
             .map_err(|_| Error::Internal("the database did not tell of changes in time".into()))??;
         if !found.is_empty() {
@@ -496,6 +496,12 @@ impl Planes {
             }
             seen.swept_at = now;
         }
+        for org in ended {
+            if seen.versions.remove(&org).is_some() {
+                self.forget(org);
+                self.env.changes.notify(org);
+            }
+        }
         for (org, slug, version) in found {
             if seen.versions.insert(org, version) != Some(version) {
                 self.remember(slug, org);
@@ -506,8 +512,8 @@ impl Planes {
         Ok(())
     }
 
-    /// The database's time, and what changed up to it; the flag says that it is everything there is.
-    async fn look(&self) -> Result<(i64, bool, Versions)> {
+    /// The database's time, what changed up to it, and what was deleted lately; the flag says that it is everything there is.
+    async fn look(&self) -> Result<(i64, bool, Versions, Vec<OrgId>)> {
         let mut tx = self.env.db.read().await?;
         // The time first: what commits meanwhile is then found by the next look.
         let now = store::orgs::now(&mut tx).await?;
@@ -516,7 +522,8 @@ impl Planes {
             Some(since) => store::orgs::list_changed(&mut tx, since).await?,
             None => store::orgs::list_versions(&mut tx).await?,
         };
-        Ok((now, since.is_none(), found))
+        let ended = store::org_ends::list(&mut tx).await?.into_iter().map(|(org, _)| org).collect();
+        Ok((now, since.is_none(), found, ended))
     }
 
     /// Which organisations keep a list of addresses; few do.

@@ -336,3 +336,29 @@ env_test!(the_operator_sets_limits_in_place_of_the_plans, |t| async {
     let security = owner.actor::<can::SecurityManage>().await;
     assert!(usage::set(&t.env, &security, false, "8", "50").await.is_err());
 });
+
+env_test!(an_owner_changes_the_plan_and_the_limits_hold_at_once, |t| async move {
+    let acme = t.org("acme").await;
+    let admin = t.member(&acme, "boss", model::Role::Admin).await;
+    let refused = domain::OrgActor::<can::BillingManage>::require(&admin.ctx).await.unwrap_err().into_app("");
+    assert_eq!(refused.kind, model::ErrorKind::Forbidden);
+    let planes = domain::dataplane::Planes::load(t.env.clone()).await.unwrap();
+    let limit = async || {
+        let plane =
+            domain::dataplane::Directory::plane(planes.as_ref(), acme.org_id()).await.unwrap().unwrap();
+        plane.policy.limits.calls_per_month
+    };
+    assert_eq!(limit().await, None);
+    let owner = acme.guarded::<can::BillingManage>().await;
+    assert!(domain::plans::change(&t.env, &owner, "platinum").await.is_err());
+    for _ in 0..2 {
+        domain::plans::change(&t.env, &owner, "free").await.unwrap();
+    }
+    assert_eq!(limit().await, Some(1000));
+    let shown = domain::plans::overview(&t.env, &admin.actor().await).await.unwrap();
+    assert_eq!((shown.plan, shown.used), (model::Plan::Free, 0));
+    let mut tx = t.env.db.read().await.unwrap();
+    let lines = store::audit::list_latest(&mut tx, acme.org_id(), 10).await.unwrap();
+    let changed: Vec<_> = lines.iter().filter(|line| line.action == "billing.plan_changed").collect();
+    assert_eq!(changed.len(), 1, "once, though asked for twice");
+});

@@ -165,10 +165,24 @@ pub async fn put_checkpoint(tx: &mut Tx, chain: Chain, checkpoint: &Checkpoint) 
     Ok(())
 }
 
+/// Lets the open transaction remove or change rows of a chain, until [`end_clearance`].
+pub(crate) async fn clear(tx: &mut Tx, chain: Chain) -> Result<()> {
+    let chain = name(chain);
+    on!(tx, |c| sqlx::query(CLEAR).bind(chain).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Takes that back.
+pub(crate) async fn end_clearance(tx: &mut Tx, chain: Chain) -> Result<()> {
+    let chain = name(chain);
+    on!(tx, |c| sqlx::query(END_CLEARANCE).bind(chain).execute(c).await.map(drop))?;
+    Ok(())
+}
+
 /// Removes the rows of an organisation up to a sequence number, and the checkpoints before it; how many rows that were.
 pub async fn delete_to(tx: &mut Tx, org: OrgId, seq: i64) -> Result<u64> {
     let chain = org.to_string();
-    on!(tx, |c| sqlx::query(CLEAR).bind(&chain).execute(c).await.map(drop))?;
+    clear(tx, Some(org)).await?;
     let rows = on!(tx, |c| sqlx::query(DELETE_TO)
         .bind(&chain)
         .bind(seq)
@@ -176,7 +190,7 @@ pub async fn delete_to(tx: &mut Tx, org: OrgId, seq: i64) -> Result<u64> {
         .await
         .map(|done| done.rows_affected()))?;
     on!(tx, |c| sqlx::query(FORGET_CHECKPOINTS).bind(&chain).bind(seq).execute(c).await.map(drop))?;
-    on!(tx, |c| sqlx::query(END_CLEARANCE).bind(&chain).execute(c).await.map(drop))?;
+    end_clearance(tx, Some(org)).await?;
     Ok(rows)
 }
 
@@ -214,8 +228,7 @@ pub async fn list_about(
 
 /// Puts rows without names in place of those with, each with the digest of what it was and a code over what it is.
 pub async fn erase(tx: &mut Tx, chain: Chain, rows: &[Row]) -> Result<()> {
-    let chain = name(chain);
-    on!(tx, |c| sqlx::query(CLEAR).bind(&chain).execute(c).await.map(drop))?;
+    clear(tx, chain).await?;
     for row in rows {
         on!(tx, |c| sqlx::query(ERASE)
             .bind(&row.id)
@@ -228,8 +241,7 @@ pub async fn erase(tx: &mut Tx, chain: Chain, rows: &[Row]) -> Result<()> {
             .await
             .map(drop))?;
     }
-    on!(tx, |c| sqlx::query(END_CLEARANCE).bind(&chain).execute(c).await.map(drop))?;
-    Ok(())
+    end_clearance(tx, chain).await
 }
 
 /// How many rows an organisation has up to a sequence number.

@@ -188,6 +188,15 @@ impl Db {
         }
     }
 
+    /// Folds the write-ahead log of `SQLite` into the file and empties it, so that what was removed is in neither. On
+    /// `PostgreSQL` that is its own business.
+    pub async fn fold(&self) -> Result<()> {
+        if let Pools::Sqlite { writer, .. } = &self.pools {
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
+        }
+        Ok(())
+    }
+
     /// How many connections are open.
     pub fn connections(&self) -> u32 {
         match &self.pools {

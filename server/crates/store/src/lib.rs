@@ -32,6 +32,7 @@ pub mod members;
 pub mod oauth_clients;
 pub mod oauth_codes;
 pub mod oauth_grants;
+pub mod org_ends;
 pub mod org_security;
 pub mod orgs;
 pub mod outbox;
@@ -77,6 +78,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     oauth_clients::STATEMENTS,
     oauth_codes::STATEMENTS,
     oauth_grants::STATEMENTS,
+    org_ends::STATEMENTS,
     org_security::STATEMENTS,
     orgs::STATEMENTS,
     outbox::STATEMENTS,

@@ -9,9 +9,9 @@ use model::{
 use crate::{Error, Kind, Result, Tx, db::parsed};
 
 statements! {
-    FIND = "SELECT id, slug, name, description, plan, key_visibility, url_keys, created_at FROM orgs WHERE id = $1";
-    FIND_BY_SLUG = "SELECT id, slug, name, description, plan, key_visibility, url_keys, created_at FROM orgs WHERE slug = $1";
-    LIST_VERSIONS = "SELECT id, slug, version FROM orgs";
+    FIND = "SELECT id, slug, name, description, plan, key_visibility, url_keys, created_at FROM orgs WHERE id = $1 AND deleted_at IS NULL";
+    FIND_BY_SLUG = "SELECT id, slug, name, description, plan, key_visibility, url_keys, created_at FROM orgs WHERE slug = $1 AND deleted_at IS NULL";
+    LIST_VERSIONS = "SELECT id, slug, version FROM orgs WHERE deleted_at IS NULL";
     LIST_OF_USER = "SELECT o.id, o.slug, o.name, o.description, o.plan, o.key_visibility, o.url_keys, o.created_at \
                     FROM orgs o JOIN members m ON m.org_id = o.id WHERE m.user_id = $1 ORDER BY o.name, o.id";
     DATA_KEY = "SELECT data_key FROM orgs WHERE id = $1";
@@ -19,15 +19,15 @@ statements! {
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $9)";
     UPDATE = "UPDATE orgs SET name = $2, description = $3, plan = $4, key_visibility = $5, url_keys = $6 WHERE id = $1";
     LOCK = "UPDATE orgs SET version = version WHERE id = $1";
-    LIST_CHANGED = "SELECT id, slug, version FROM orgs WHERE changed_at >= $1";
-    VERSION = "SELECT version FROM orgs WHERE id = $1";
+    LIST_CHANGED = "SELECT id, slug, version FROM orgs WHERE changed_at >= $1 AND deleted_at IS NULL";
+    VERSION = "SELECT version FROM orgs WHERE id = $1 AND deleted_at IS NULL";
     BURY_SLUG = "INSERT INTO slug_tombstones (slug, buried_at) VALUES ($1, $2) ON CONFLICT (slug) DO NOTHING";
     IS_BURIED = "SELECT COUNT(*) FROM slug_tombstones WHERE slug = $1";
     ONBOARDING = "SELECT onboarding_dismissed_at FROM orgs WHERE id = $1";
     DISMISS_ONBOARDING = "UPDATE orgs SET onboarding_dismissed_at = $2 WHERE id = $1";
     SUSPENDED = "SELECT suspended_at FROM orgs WHERE id = $1";
     SET_SUSPENDED = "UPDATE orgs SET suspended_at = $2 WHERE id = $1";
-    COUNT = "SELECT COUNT(*) FROM orgs";
+    COUNT = "SELECT COUNT(*) FROM orgs WHERE deleted_at IS NULL";
     OAUTH_SETTINGS = "SELECT refresh_days, reuse_policy, open_clients FROM orgs WHERE id = $1";
     SET_OAUTH_SETTINGS = "UPDATE orgs SET refresh_days = $2, reuse_policy = $3, open_clients = $4 WHERE id = $1";
 }

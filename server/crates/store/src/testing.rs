@@ -157,6 +157,22 @@ impl Db {
             .collect())
     }
 
+    /// Which columns hold a text somewhere, as `table.column`, and in how many rows.
+    pub async fn search(&self, text: &str) -> crate::Result<Vec<(String, i64)>> {
+        let (mut found, columns) = (Vec::new(), self.describe_columns().await?);
+        let mut tx = self.read().await?;
+        for Column { table, column, .. } in columns {
+            let sql = format!("SELECT COUNT(*) FROM {table} WHERE CAST(\"{column}\" AS TEXT) LIKE $1");
+            let sql = sqlx::AssertSqlSafe(sql);
+            let like = format!("%{text}%");
+            let (count,): (i64,) = on!(&mut tx, |c| sqlx::query_as(sql).bind(like).fetch_one(c).await)?;
+            if count > 0 {
+                found.push((format!("{table}.{column}"), count));
+            }
+        }
+        Ok(found)
+    }
+
     /// Every foreign key of every table.
     pub async fn describe_foreign_keys(&self) -> crate::Result<Vec<ForeignKey>> {
         let mut tx = self.read().await?;

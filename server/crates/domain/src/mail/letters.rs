@@ -283,6 +283,20 @@ pub(crate) fn account_deleted(to: &str) -> Letter {
     .to(to)
 }
 
+/// An organisation of theirs was deleted.
+pub(crate) fn org_deleted(to: &str, org: &str, by: &str) -> Letter {
+    Draft {
+        subject: format!("The organisation {org} was deleted"),
+        paragraphs: vec![
+            format!("{by} deleted the organisation {org}, with its connectors, keys, connections and logs."),
+            "Your account stays, and so do your other organisations. Clients that were connected to it are refused from now on.".to_owned(),
+        ],
+        button: None,
+        notes: Vec::new(),
+    }
+    .to(to)
+}
+
 /// The role of a member changed.
 pub(crate) fn role_changed(to: &str, org: &str, role: Role) -> Letter {
     Draft {

@@ -1,0 +1,149 @@
+//! The end of an organisation, on both databases: who may, what is asked for, what is left.
+
+use domain::{
+    Error, OrgActor,
+    dataplane::{Directory as _, Planes},
+    env_test, invitations, mfa, org_deletion, org_security, orgs,
+    pin::{self, Guarded, Old},
+    testing::{PASSWORD, TestEnv, TestMember},
+};
+use model::{AppError, ErrorKind, Role, api_keys::KeyScope, permissions::can};
+
+const PIN: &str = "483920";
+/// Stands in everything that is made here, and nowhere else.
+const CANARY: &str = "quetzalcoatlus";
+
+fn app(error: Error) -> AppError {
+    error.into_app("")
+}
+
+/// The fields at which something is missing or wrong.
+fn flaws(error: AppError) -> Vec<String> {
+    error.fields.into_iter().map(|flaw| flaw.field).collect()
+}
+
+async fn delete(member: &TestMember, slug: &str, password: &str, code: &str) -> Result<(), AppError> {
+    let actor = member.guarded::<can::OrgDelete>().await;
+    org_deletion::delete(&member.ctx, &actor, slug, password, code).await.map_err(app)
+}
+
+/// An organisation with something of everything that can be made without a server.
+async fn filled(t: &TestEnv) -> TestMember {
+    let acme = t.org("acme").await;
+    let name = format!("{CANARY} limited");
+    orgs::update(&t.env, &acme.actor().await, &name, &format!("What {CANARY} does")).await.unwrap();
+    let new = domain::api_keys::NewKey {
+        name: format!("{CANARY} key"),
+        scope: KeyScope::All,
+        expires_at: None,
+        url_key: false,
+    };
+    domain::api_keys::create(&t.env, &acme.actor().await, &new).await.unwrap();
+    invitations::invite(&t.env, &acme.actor().await, "guest@elsewhere.example", Role::Viewer).await.unwrap();
+    t.member(&acme, "dev", Role::Admin).await;
+    t.grant(&acme, "gth_client_x", "mcp:call").await;
+    t.machine(&acme, "gth_client_m", "mcp:call").await;
+    acme
+}
+
+env_test!(del_01_an_owner_types_the_slug_and_proves_who_they_are, |t| async move {
+    let acme = filled(&t).await;
+    let admin = t.member(&acme, "boss", Role::Admin).await;
+    let refused = app(OrgActor::<can::OrgDelete>::require(&admin.ctx).await.unwrap_err());
+    assert_eq!(refused.kind, ErrorKind::Forbidden);
+    t.enrol(&acme.ctx).await;
+    let code = async || mfa::code_now(&t.env, acme.user).await.expect("there is an app");
+    assert_eq!(flaws(delete(&acme, "acm", "", "").await.unwrap_err()), ["confirm", "password", "code"]);
+    let now = code().await;
+    assert_eq!(flaws(delete(&acme, "acme", "not the password", &now).await.unwrap_err()), ["password"]);
+    assert_eq!(delete(&acme, "acme", PASSWORD, "000000").await.unwrap_err().code, "wrong_code");
+
+    let proven = t.prove(&acme.ctx).await;
+    let security = acme.guarded::<can::SecurityManage>().await;
+    org_security::set_pin_protection(&t.env, &security, &proven, true).await.unwrap();
+    let without = app(Guarded::<can::OrgDelete>::require(&acme.ctx, "").await.unwrap_err());
+    assert_eq!((without.kind, without.code.as_str()), (ErrorKind::Forbidden, "pin_required"));
+    pin::set(&acme.ctx, &proven, Old::Pin(""), PIN, PIN).await.unwrap();
+    assert!(Guarded::<can::OrgDelete>::require(&acme.ctx, "111222").await.is_err());
+
+    // Nothing of that deleted anything.
+    let facts = org_deletion::facts(&t.env, &acme.actor().await).await.unwrap();
+    assert_eq!((facts.keys, facts.members, facts.invitations, facts.clients), (1, 3, 1, 1));
+    assert!(facts.second_factor && facts.connections == 1 && facts.events > 4, "{facts:?}");
+
+    t.clock.advance(30_000);
+    let shown = Guarded::<can::OrgDelete>::require(&acme.ctx, PIN).await.unwrap();
+    let now = code().await;
+    org_deletion::delete(&acme.ctx, &shown, "acme", PASSWORD, &now).await.unwrap();
+    let again = org_deletion::delete(&acme.ctx, &shown, "acme", PASSWORD, &now).await.map_err(app);
+    assert_eq!(again.unwrap_err().kind, ErrorKind::NotFound);
+});
+
+env_test!(del_02_nothing_works_any_more_at_once_and_on_other_nodes, |t| async move {
+    let acme = filled(&t).await;
+    let other = t.org("other").await;
+    let node = Planes::load(t.env.clone()).await.unwrap();
+    let plane = node.plane(acme.org_id()).await.unwrap().unwrap();
+    assert_eq!(plane.grants.len(), 1);
+    delete(&acme, "acme", PASSWORD, "").await.unwrap();
+    node.refresh().await.unwrap();
+    assert!(node.plane(acme.org_id()).await.unwrap().is_none());
+    assert!(node.lookup("acme").is_none() && node.lookup("other").is_some());
+    let gone = app(OrgActor::<can::ConnectorsRead>::require(&acme.ctx).await.unwrap_err());
+    assert_eq!(gone.kind, ErrorKind::NotFound);
+    assert!(other.actor::<can::ConnectorsWrite>().await.org() == other.org_id());
+    let slug = app(orgs::create(&other.ctx, "Again", "acme").await.unwrap_err());
+    assert_eq!(flaws(slug), ["slug"]);
+    // Whoever belonged to it hears of it.
+    let mails = t.mails().await;
+    let told: Vec<_> = mails.iter().filter(|mail| mail.subject.ends_with("was deleted")).collect();
+    assert_eq!(told.len(), 2, "{mails:?}");
+});
+
+env_test!(del_03_within_a_minute_nothing_is_left_of_it, |t| async move {
+    let acme = filled(&t).await;
+    t.org("other").await;
+    let id = acme.org_id().to_string();
+    let before = t.env.db.search(&id).await.unwrap();
+    assert!(before.len() > 12, "there was something to remove: {before:?}");
+    assert!(!t.env.db.search(CANARY).await.unwrap().is_empty());
+    delete(&acme, "acme", PASSWORD, "").await.unwrap();
+    t.mails().await;
+    // The long tables go first; the row waits until every node has seen that it is gone. An interruption does no harm.
+    org_deletion::finish(&t.env).await.unwrap();
+    let tables: Vec<_> = t.env.db.search(&id).await.unwrap().into_iter().map(|(place, _)| place).collect();
+    assert!(
+        tables.contains(&"orgs.id".to_owned()) && !tables.contains(&"audit_events.org_id".to_owned()),
+        "{tables:?}"
+    );
+    t.clock.advance(60_000);
+    for _ in 0..2 {
+        org_deletion::finish(&t.env).await.unwrap();
+        assert_eq!(t.env.db.search(&id).await.unwrap(), []);
+        assert_eq!(t.env.db.search(CANARY).await.unwrap(), []);
+    }
+    // What the platform keeps: that the slug was taken, by whom it was buried, and which organisation it was, as a digest.
+    assert_eq!(
+        t.env
+            .db
+            .search("acme")
+            .await
+            .unwrap()
+            .iter()
+            .filter(|(place, _)| place == "slug_tombstones.slug")
+            .count(),
+        1
+    );
+    let by = t.env.db.search(&acme.user.to_string()).await.unwrap();
+    assert!(by.iter().any(|(place, _)| place == "slug_tombstones.buried_by"), "{by:?}");
+    for report in domain::audit::verify_all(&t.env, None).await.unwrap() {
+        assert_eq!(report.broken, None);
+    }
+    // Nor is it in the files of SQLite, where a row that was deleted is overwritten.
+    if let Some(path) = t.db.url.strip_prefix("sqlite://") {
+        for file in [path.to_owned(), format!("{path}-wal")] {
+            let bytes = std::fs::read(&file).unwrap_or_default();
+            assert!(!bytes.windows(CANARY.len()).any(|part| part == CANARY.as_bytes()), "{file}");
+        }
+    }
+});

@@ -1,0 +1,116 @@
+//! Organisations that were deleted (DEL-01 to DEL-03): what goes at once, what goes in portions, and what is left.
+
+use model::OrgId;
+
+use crate::{Result, Tx, audit_chain, db::parsed};
+
+statements! {
+    MARK = "UPDATE orgs SET deleted_at = $2, data_key = $3, name = '', description = '' WHERE id = $1 AND deleted_at IS NULL";
+    BURY = "INSERT INTO slug_tombstones (slug, buried_at, org_digest, buried_by) \
+            SELECT slug, $2, $3, $4 FROM orgs WHERE id = $1 ON CONFLICT (slug) DO NOTHING";
+    LEAVE_SESSIONS = "UPDATE sessions SET in_view = NULL WHERE in_view = $1";
+    LEAVE_USERS = "UPDATE users SET last_org_id = NULL WHERE last_org_id = $1";
+    MEMBERS = "DELETE FROM members WHERE org_id = $1";
+    INVITATIONS = "DELETE FROM invitations WHERE org_id = $1";
+    API_KEYS = "DELETE FROM api_keys WHERE org_id = $1";
+    CODES = "DELETE FROM oauth_codes WHERE org_id = $1";
+    TOKENS = "DELETE FROM refresh_tokens WHERE org_id = $1";
+    GRANTS = "DELETE FROM oauth_grants WHERE org_id = $1";
+    CONNECTIONS = "DELETE FROM connections WHERE org_id = $1";
+    CLIENTS = "DELETE FROM oauth_clients WHERE org_id = $1";
+    PROVIDERS = "DELETE FROM identity_providers WHERE org_id = $1";
+    CONNECTORS = "DELETE FROM connectors WHERE org_id = $1";
+    MAILS = "DELETE FROM mails WHERE org_id = $1";
+    OUTBOX = "DELETE FROM outbox WHERE org_id = $1";
+    LIST = "SELECT id, deleted_at FROM orgs WHERE deleted_at IS NOT NULL ORDER BY deleted_at, id";
+    SOME_REQUESTS = "DELETE FROM request_log WHERE id IN (SELECT id FROM request_log WHERE org_id = $1 LIMIT $2)";
+    SOME_EVENTS = "DELETE FROM audit_events WHERE id IN (SELECT id FROM audit_events WHERE org_id = $1 LIMIT $2)";
+    THROTTLES = "DELETE FROM sign_in_failures WHERE bucket LIKE '%' || $1 || '%'";
+    END = "DELETE FROM orgs WHERE id = $1 AND deleted_at IS NOT NULL";
+    COUNTS = "SELECT (SELECT COUNT(*) FROM connectors WHERE org_id = $1), \
+              (SELECT COUNT(*) FROM api_keys WHERE org_id = $1), \
+              (SELECT COUNT(*) FROM members WHERE org_id = $1), \
+              (SELECT COUNT(*) FROM connections WHERE org_id = $1 AND revoked_at IS NULL), \
+              (SELECT COUNT(*) FROM oauth_clients WHERE org_id = $1), \
+              (SELECT COUNT(*) FROM invitations WHERE org_id = $1), \
+              (SELECT COUNT(*) FROM audit_events WHERE org_id = $1)";
+}
+
+/// What lets somebody in, or acts by itself. The rest is only kept, and goes in portions.
+const AT_ONCE: &[&str] = &[
+    LEAVE_SESSIONS,
+    LEAVE_USERS,
+    MEMBERS,
+    INVITATIONS,
+    API_KEYS,
+    CODES,
+    TOKENS,
+    GRANTS,
+    CONNECTIONS,
+    CLIENTS,
+    PROVIDERS,
+    CONNECTORS,
+    MAILS,
+    OUTBOX,
+];
+
+/// How much there is of an organisation, in the order of the page that tells of it: connectors, keys, members, live
+/// connections, OAuth clients, invitations, audit events.
+pub async fn counts(tx: &mut Tx, org: OrgId) -> Result<[i64; 7]> {
+    type Row = (i64, i64, i64, i64, i64, i64, i64);
+    let org = org.to_string();
+    let row: Row = on!(tx, |c| sqlx::query_as(COUNTS).bind(org).fetch_one(c).await)?;
+    Ok(row.into())
+}
+
+/// Takes everything from an organisation that works, destroys its data key, and keeps its slug from being issued again. `by`
+/// is the id of whoever did it, `digest` stands for the organisation from now on. Whether it was there.
+pub async fn begin(tx: &mut Tx, org: OrgId, at: i64, digest: &str, by: &str) -> Result<bool> {
+    let org = org.to_string();
+    on!(tx, |c| sqlx::query(BURY).bind(&org).bind(at).bind(digest).bind(by).execute(c).await.map(drop))?;
+    let none: &[u8] = &[];
+    let marked = on!(tx, |c| sqlx::query(MARK)
+        .bind(&org)
+        .bind(at)
+        .bind(none)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?;
+    for sql in AT_ONCE {
+        on!(tx, |c| sqlx::query(*sql).bind(&org).execute(c).await.map(drop))?;
+    }
+    Ok(marked > 0)
+}
+
+/// Those on their way out, and since when, the oldest first.
+pub async fn list(tx: &mut Tx) -> Result<Vec<(OrgId, i64)>> {
+    let rows: Vec<(String, i64)> = on!(tx, |c| sqlx::query_as(LIST).fetch_all(c).await)?;
+    rows.into_iter().map(|(id, at)| Ok((parsed(&id, "orgs", "id", &id)?, at))).collect()
+}
+
+/// Removes at most so many rows of each of the long tables; how many went.
+pub async fn remove_some(tx: &mut Tx, org: OrgId, most: i64) -> Result<u64> {
+    audit_chain::clear(tx, Some(org)).await?;
+    let id = org.to_string();
+    let mut gone = 0;
+    for sql in [SOME_REQUESTS, SOME_EVENTS] {
+        gone += on!(tx, |c| sqlx::query(sql)
+            .bind(&id)
+            .bind(most)
+            .execute(c)
+            .await
+            .map(|done| done.rows_affected()))?;
+    }
+    audit_chain::end_clearance(tx, Some(org)).await?;
+    Ok(gone)
+}
+
+/// Removes the organisation's row and, by that, all that still belongs to it.
+pub async fn end(tx: &mut Tx, org: OrgId) -> Result<()> {
+    audit_chain::clear(tx, Some(org)).await?;
+    let id = org.to_string();
+    for sql in [THROTTLES, END] {
+        on!(tx, |c| sqlx::query(sql).bind(&id).execute(c).await.map(drop))?;
+    }
+    audit_chain::end_clearance(tx, Some(org)).await
+}
