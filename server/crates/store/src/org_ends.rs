@@ -21,6 +21,7 @@ statements! {
     PROVIDERS = "DELETE FROM identity_providers WHERE org_id = $1";
     CONNECTORS = "DELETE FROM connectors WHERE org_id = $1";
     MAILS = "DELETE FROM mails WHERE org_id = $1";
+    WEBHOOKS = "DELETE FROM webhooks WHERE org_id = $1";
     OUTBOX = "DELETE FROM outbox WHERE org_id = $1";
     LIST = "SELECT id, deleted_at FROM orgs WHERE deleted_at IS NOT NULL ORDER BY deleted_at, id";
     SOME_REQUESTS = "DELETE FROM request_log WHERE id IN (SELECT id FROM request_log WHERE org_id = $1 LIMIT $2)";
@@ -51,6 +52,7 @@ const AT_ONCE: &[&str] = &[
     PROVIDERS,
     CONNECTORS,
     MAILS,
+    WEBHOOKS,
     OUTBOX,
 ];
 

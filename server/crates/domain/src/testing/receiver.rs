@@ -112,7 +112,10 @@ impl Receiver {
         let mut stream = BufReader::new(stream);
         let mut headers = BTreeMap::new();
         let mut line = String::new();
-        stream.read_line(&mut line).await?;
+        if stream.read_line(&mut line).await? == 0 {
+            // Whoever connected was gone before it sent anything.
+            return Ok(());
+        }
         loop {
             line.clear();
             stream.read_line(&mut line).await?;
