@@ -22,19 +22,6 @@ macro_rules! deliveries {
     };
 }
 
-/// Takes what is due of one webhook, the longest waiting first.
-macro_rules! claim {
-    ($lock:literal) => {
-        concat!(
-            "UPDATE webhook_deliveries SET lease = $4, due_at = $3 WHERE webhook_id = $1 AND outbox_id IN \
-             (SELECT outbox_id FROM webhook_deliveries WHERE webhook_id = $1 AND due_at <= $2 \
-             ORDER BY due_at, outbox_id LIMIT $5",
-            $lock,
-            ") RETURNING outbox_id"
-        )
-    };
-}
-
 statements! {
     ENQUEUE = "INSERT INTO webhook_deliveries (webhook_id, outbox_id, org_id, event, created_at, state, cause, tries, attempts, due_at) \
                SELECT id, CAST($2 AS TEXT), org_id, CAST($3 AS TEXT), CAST($4 AS BIGINT), 'pending', 'event', 0, 0, CAST($4 AS BIGINT) \
@@ -91,8 +78,15 @@ const LOCK_POSTGRES: &str = "SELECT id FROM webhooks WHERE id = $1 FOR NO KEY UP
 const TRY_LOCK_SQLITE: &str = "SELECT id FROM webhooks WHERE id = $1 AND state = 'active'";
 const TRY_LOCK_POSTGRES: &str =
     "SELECT id FROM webhooks WHERE id = $1 AND state = 'active' FOR NO KEY UPDATE SKIP LOCKED";
-const CLAIM_SQLITE: &str = claim!("");
-const CLAIM_POSTGRES: &str = claim!(" FOR UPDATE SKIP LOCKED");
+/// Takes what is due of one webhook, the longest waiting first.
+const CLAIM_SQLITE: &str = "UPDATE webhook_deliveries SET lease = $4, due_at = $3 WHERE webhook_id = $1 AND outbox_id IN \
+    (SELECT outbox_id FROM webhook_deliveries WHERE webhook_id = $1 AND due_at <= $2 \
+    ORDER BY due_at, outbox_id LIMIT $5) RETURNING outbox_id";
+/// An array is made once. Behind `IN`, `PostgreSQL` may ask again for every row, which skips those just taken and so takes more
+/// than the limit.
+const CLAIM_POSTGRES: &str = "UPDATE webhook_deliveries SET lease = $4, due_at = $3 WHERE webhook_id = $1 AND outbox_id = ANY(ARRAY\
+    (SELECT outbox_id FROM webhook_deliveries WHERE webhook_id = $1 AND due_at <= $2 \
+    ORDER BY due_at, outbox_id LIMIT $5 FOR UPDATE SKIP LOCKED)) RETURNING outbox_id";
 
 /// The statements that differ: `SQLite` has one writer and locks nothing else.
 pub const LOCKS: &[Statement] = &[
