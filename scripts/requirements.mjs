@@ -87,7 +87,7 @@ const LIST = [
   ['SSR-08', 'refusals tell nothing about the network'],
   ['SSR-09', 'TLS is verified'],
   ['SSR-10', 'OAuth towards upstream servers'],
-  ...range('WHK', 9).map((id) => [id, 'webhooks', EVENTS]),
+  ...range('WHK', 9).map((id) => [id, 'webhooks']),
   ...range('RLM', 6).map((id) => [id, 'rate limits and quotas']),
   ['REQ-01', 'size of bodies'],
   ['REQ-02', 'depth and size of JSON'],

@@ -95,6 +95,12 @@ pub fn notice(word: &str) -> Option<&'static str> {
         "pin-set" => "PIN set. It counts from now on.",
         "pin-removed" => "PIN removed.",
         "setup-done" => "This instance is set up.",
+        "webhook-saved" => "Webhook saved.",
+        "webhook-paused" => "Webhook paused. Events wait.",
+        "webhook-resumed" => "Webhook resumed. It hears of events again.",
+        "webhook-deleted" => "Webhook deleted with its log.",
+        "event-replayed" => "The event is sent once more.",
+        "events-replayed" => "The events are sent once more.",
         "steps-closed" => "First steps closed for everybody in this organisation.",
         _ => return None,
     })

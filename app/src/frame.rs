@@ -200,6 +200,7 @@ const OF_SETTINGS: &[&str] = &[
     paths::settings_oauth_clients(),
     paths::settings_connections(),
     paths::settings_sso(),
+    paths::settings_webhooks(),
     paths::settings_audit(),
     paths::settings_security(),
     paths::settings_plan(),
@@ -263,6 +264,12 @@ fn side_bar(me: Me) -> AnyView {
                         label="Single sign-on"
                         icon="shield-check"
                         locked=!me.can(Permission::SsoRead)
+                    />
+                    <NavLink
+                        href=paths::settings_webhooks()
+                        label="Webhooks"
+                        icon="webhook"
+                        locked=!me.can(Permission::WebhooksRead)
                     />
                     <NavLink
                         href=paths::settings_security()

@@ -1,5 +1,5 @@
-//! What happens in the background: news of other processes, last-used times, health of connectors, old sessions, and
-//! whether the database can be written to.
+//! What happens in the background: news of other processes, deliveries of webhooks, last-used times, health of connectors,
+//! old sessions, and whether the database can be written to.
 
 use std::{
     future::Future,
@@ -14,10 +14,11 @@ use std::{
 use domain::{Env, dataplane::Planes, doctor::Journal, throttle};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gateway::Gateway;
+use model::webhooks::KEPT_DAYS;
 use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{middleware::client::panic_text, usage::UsageMeter};
+use crate::{middleware::client::panic_text, usage::UsageMeter, webhooks};
 
 /// How often changes of other processes are looked for: a change counts within a second.
 const NEWS: Duration = Duration::from_millis(400);
@@ -101,6 +102,8 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     let mut jobs = JoinSet::new();
     let (w, s) = (work.clone(), stop.clone());
     jobs.spawn(supervised("changes", stop.clone(), move || forward_changes(w.clone(), s.clone())));
+    let (w, s) = (work.clone(), stop.clone());
+    jobs.spawn(supervised("webhooks", stop.clone(), move || webhooks::run(w.env.clone(), s.clone())));
     let repeated = |name, pause, round: fn(Work) -> Round| {
         let (work, stop) = (work.clone(), stop.clone());
         supervised(name, stop.clone(), move || {
@@ -238,7 +241,8 @@ async fn forward_changes(work: Work, stop: CancellationToken) {
     }
 }
 
-/// Removes sessions that ended, failures that no longer count, and outbox rows that nobody can have subscribed to.
+/// Removes sessions that ended, failures that no longer count, and events that are too old to be sent once more, with the
+/// log of their deliveries (WHK-06).
 pub async fn clean(env: &Env) -> domain::Result<()> {
     Journal::clean(env).await?;
     domain::usage::clean(env).await?;
@@ -246,7 +250,8 @@ pub async fn clean(env: &Env) -> domain::Result<()> {
     let mut tx = env.db.write().await?;
     store::sessions::delete_expired(&mut tx, now, now - env.settings.session_idle_ms).await?;
     store::sign_in_failures::delete_stale(&mut tx, now - throttle::FORGOTTEN_AFTER).await?;
-    store::outbox::delete_before(&mut tx, now - 30 * DAY).await?;
+    store::outbox::delete_before(&mut tx, now - KEPT_DAYS * DAY).await?;
+    store::webhooks::delete_expired_secrets(&mut tx, now).await?;
     store::account_links::delete_expired(&mut tx, now).await?;
     store::invitations::delete_before(&mut tx, now - 90 * DAY).await?;
     tx.commit().await?;

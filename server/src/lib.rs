@@ -23,3 +23,4 @@ pub mod site;
 pub mod usage;
 pub mod verify_audit;
 pub mod watch;
+pub mod webhooks;

@@ -1,7 +1,7 @@
 //! `/metrics` for Prometheus, on a listener of its own (ERR-03): figures of this process, by no label that a tenant
 //! chooses (ERR-04).
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use domain::usage::{CLASSES, Record};
@@ -12,7 +12,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::jobs::Work;
@@ -84,6 +84,8 @@ struct Gauges {
     waiting: Gauge,
     left_out: Family<WhyLabel, Gauge>,
     database: Gauge,
+    webhooks_due: Gauge,
+    webhooks_age: Gauge,
     resident: Gauge,
     files: Gauge,
 }
@@ -126,6 +128,17 @@ impl Metrics {
             g.left_out.clone(),
         );
         registry.register("database_connections", "Open connections to the database", g.database.clone());
+        registry.register(
+            "webhook_deliveries_due",
+            "Deliveries to active webhooks whose time has come and that nobody sends yet",
+            g.webhooks_due.clone(),
+        );
+        registry.register_with_unit(
+            "webhook_oldest_due",
+            "For how long the first of them waits",
+            Unit::Seconds,
+            g.webhooks_age.clone(),
+        );
         registry.register_with_unit("resident_memory", "Memory in use", Unit::Bytes, g.resident.clone());
         registry.register("open_files", "Files and sockets that are open", g.files.clone());
         Self { registry: Arc::new(registry), gauges, work }
@@ -172,7 +185,15 @@ pub fn router(work: Work) -> Router {
     Router::new().route("/metrics", get(answer)).with_state(Metrics::new(work))
 }
 
+/// How long the queue of webhooks may be looked for: a database that is away must not keep the other figures back.
+const LOOK: Duration = Duration::from_secs(2);
+
 async fn answer(State(metrics): State<Metrics>) -> impl IntoResponse {
+    // What is not known keeps its last figure.
+    if let Ok(Ok((due, age))) = timeout(LOOK, domain::webhooks::log::backlog(&metrics.work.env)).await {
+        metrics.gauges.webhooks_due.set(due);
+        metrics.gauges.webhooks_age.set(age / 1000);
+    }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.text())
 }
 

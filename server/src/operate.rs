@@ -37,6 +37,7 @@ pub async fn doctor(config: &Config) -> Result<ExitCode, String> {
             say("clock", clock(&env));
             say("names", names(&env).await);
             say("request log", request_log(&env).await);
+            say("webhooks", webhooks(&env).await);
             env.db.close().await;
         }
     }
@@ -94,6 +95,15 @@ async fn request_log(env: &Env) -> Result<String, String> {
         )
     });
     Ok(told.collect::<Vec<_>>().join("; "))
+}
+
+/// How long the queue of webhooks is. Receivers that are away are tried later and are not in it.
+async fn webhooks(env: &Env) -> Result<String, String> {
+    let (due, waits) = domain::webhooks::log::backlog(env).await.map_err(|why| why.to_string())?;
+    Ok(match due {
+        0 => "nothing waits to be sent".to_owned(),
+        _ => format!("{due} deliveries wait to be sent, the first for {} seconds", waits / 1000),
+    })
 }
 
 /// Copies the database to a new file.

@@ -119,20 +119,28 @@ impl AuditQuery {
         address
     }
 
-    /// The time that is asked for, Unix milliseconds: from, and before.
+    /// The time that is asked for, as [`range`] has it.
     ///
     /// # Errors
-    /// A sentence for a person when a day is none of the calendar, or the range is upside down.
+    /// As [`range`].
     pub fn range(&self) -> Result<(Option<i64>, Option<i64>), &'static str> {
-        let from = day(&self.from)?;
-        let to = day(&self.to)?.map(|start| start + DAY);
-        if let (Some(from), Some(to)) = (from, to)
-            && from >= to
-        {
-            return Err("The first day comes after the last one. Swap them");
-        }
-        Ok((from, to))
+        range(&self.from, &self.to)
     }
+}
+
+/// The time from a first day to a last one, both whole, in Unix milliseconds: from, and before.
+///
+/// # Errors
+/// A sentence for a person when a day is none of the calendar, or the range is upside down.
+pub fn range(from: &str, to: &str) -> Result<(Option<i64>, Option<i64>), &'static str> {
+    let from = day(from)?;
+    let to = day(to)?.map(|start| start + DAY);
+    if let (Some(from), Some(to)) = (from, to)
+        && from >= to
+    {
+        return Err("The first day comes after the last one. Swap them");
+    }
+    Ok((from, to))
 }
 
 /// The start of a day in Unix milliseconds, after Howard Hinnant's `days_from_civil`.

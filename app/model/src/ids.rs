@@ -165,6 +165,9 @@ define_id!(
 define_id!(
     /// One row of the transactional outbox; the `webhook-id` of its deliveries.
     OutboxId, "msg");
+define_id!(
+    /// A webhook: where an organisation wants to hear of events.
+    WebhookId, "wh");
 
 #[cfg(test)]
 mod tests {

@@ -31,12 +31,13 @@ pub mod sso;
 pub mod sso_login;
 pub mod team;
 pub mod text;
+pub mod webhooks;
 
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
     ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, PasskeyId,
-    SessionId, SsoDomainId, TrustedBrowserId, UserId,
+    SessionId, SsoDomainId, TrustedBrowserId, UserId, WebhookId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};

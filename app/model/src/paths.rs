@@ -1,6 +1,8 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, OrgId, UserId};
+use crate::{
+    ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, OrgId, OutboxId, UserId, WebhookId,
+};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -316,6 +318,46 @@ pub const fn authorization_server_metadata() -> &'static str {
 /// The same under the name of `OpenID` Connect Discovery, which some clients try first.
 pub const fn openid_configuration() -> &'static str {
     "/.well-known/openid-configuration"
+}
+/// Webhooks.
+pub const fn settings_webhooks() -> &'static str {
+    "/settings/webhooks"
+}
+/// Add a webhook.
+pub const fn new_webhook() -> &'static str {
+    "/settings/webhooks/new"
+}
+/// One webhook: its state and what became of events.
+pub fn webhook(id: WebhookId) -> String {
+    format!("/settings/webhooks/{id}")
+}
+/// A webhook's settings: URL, events, secret.
+pub fn edit_webhook(id: WebhookId) -> String {
+    format!("/settings/webhooks/{id}/edit")
+}
+/// Ask before a webhook is deleted.
+pub fn delete_webhook(id: WebhookId) -> String {
+    format!("/settings/webhooks/{id}/delete")
+}
+/// Try a webhook out.
+pub fn test_webhook(id: WebhookId) -> String {
+    format!("/settings/webhooks/{id}/test")
+}
+/// Send the events of some days once more.
+pub fn replay_webhook(id: WebhookId) -> String {
+    format!("/settings/webhooks/{id}/replay")
+}
+/// What became of events on their way to a webhook; what follows `&` chooses among them.
+pub fn webhook_deliveries(id: WebhookId) -> String {
+    format!("/settings/webhooks/deliveries?webhook={id}")
+}
+/// One event on its way to a webhook.
+pub fn webhook_delivery(id: WebhookId, event: OutboxId) -> String {
+    format!("/settings/webhooks/delivery?webhook={id}&id={event}")
+}
+/// Built-in help: webhooks and their signatures.
+pub const fn help_webhooks() -> &'static str {
+    "/help/webhooks"
 }
 /// Built-in help: connect Claude.ai, step by step.
 pub const fn help_claude_ai() -> &'static str {

@@ -22,3 +22,4 @@ pub mod security;
 pub mod settings;
 pub mod sso;
 pub mod team;
+pub mod webhooks;

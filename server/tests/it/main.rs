@@ -30,3 +30,4 @@ mod support;
 mod tokens;
 mod upstream_oauth;
 mod upstream_pages;
+mod webhooks;

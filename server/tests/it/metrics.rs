@@ -26,6 +26,24 @@ fn figure(text: &str, name: &str) -> f64 {
 }
 
 #[tokio::test]
+async fn whk_05_the_queue_of_webhooks_is_a_figure() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let wanted = domain::webhooks::Wanted {
+        url: "http://127.0.0.1:9/".into(),
+        description: String::new(),
+        all: true,
+        events: Vec::new(),
+    };
+    domain::webhooks::create(&app.test.env, &member.actor().await, &wanted).await.unwrap();
+    app.key(&member, KeyScope::All).await;
+    app.test.clock.advance(7_000);
+    let text = figures(&app).await;
+    assert!((figure(&text, "gatehouse_webhook_deliveries_due") - 1.0).abs() < 0.5, "{text}");
+    assert!((figure(&text, "gatehouse_webhook_oldest_due_seconds") - 7.0).abs() < 0.5, "{text}");
+}
+
+#[tokio::test]
 async fn err_03_figures_are_on_a_listener_of_their_own_and_name_no_tenant() {
     let app = TestApp::new(Kind::Sqlite).await;
     let member = app.org("acme").await;

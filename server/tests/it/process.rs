@@ -32,7 +32,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatehouse"));
         command
             .args(arguments)
@@ -166,7 +166,7 @@ pub(crate) fn reqwest_client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-async fn until(deadline: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
+pub(crate) async fn until(deadline: Duration, mut holds: impl AsyncFnMut() -> bool) -> bool {
     let end = Instant::now() + deadline;
     while Instant::now() < end {
         if holds().await {

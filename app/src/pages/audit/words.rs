@@ -86,6 +86,16 @@ fn did(action: &str) -> Option<&'static str> {
         "team.member_left" => "left the organisation",
         "team.member_removed" => "removed member",
         "team.role_changed" => "changed the role of",
+        "webhook.created" => "added webhook",
+        "webhook.deleted" => "deleted webhook",
+        "webhook.disabled" => "disabled webhook",
+        "webhook.failing" => "noticed that no event reaches webhook",
+        "webhook.paused" => "paused webhook",
+        "webhook.replayed" => "sent events once more to webhook",
+        "webhook.resumed" => "resumed webhook",
+        "webhook.secret_rotated" => "made a new secret for webhook",
+        "webhook.tested" => "tried out webhook",
+        "webhook.updated" => "changed webhook",
         _ => return None,
     })
 }

@@ -2,6 +2,8 @@
 
 mod claude_ai;
 mod page;
+mod webhooks;
 
 pub use claude_ai::ClaudeAiHelpPage;
 pub use page::{AuthenticationHelpPage, QuickstartPage};
+pub use webhooks::WebhooksHelpPage;

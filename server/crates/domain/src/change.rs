@@ -1,6 +1,6 @@
 //! How a change becomes lasting: with its audit event and its outbox row, in one transaction, or not at all (AUD-03, WHK-02).
 
-use model::{AuditEventId, OrgId, OutboxId, audit::category_of, permissions::Grant};
+use model::{AuditEventId, OrgId, OutboxId, audit::category_of, permissions::Grant, webhooks::is_topic};
 use serde_json::{Map, Value, json};
 use store::Tx;
 
@@ -8,6 +8,7 @@ use crate::{
     Env, OrgActor, Result, audit,
     authz::Principal,
     request::{AuthMethod, Origin},
+    webhooks::payload,
 };
 
 /// What happened, for the audit log and, where somebody may subscribe to it, for webhooks.
@@ -161,7 +162,10 @@ impl Change {
         audit::append(&self.env, &mut self.tx, line).await?;
         if let Some((name, data)) = &event.outbox {
             let id = OutboxId::from_uuid(self.env.uuid());
-            store::outbox::insert(&mut self.tx, id, self.org, name, &data.to_string(), now / 1000).await?;
+            store::outbox::insert(&mut self.tx, id, self.org, name, &payload::fit(data), now / 1000).await?;
+            if is_topic(name) {
+                store::webhook_deliveries::enqueue(&mut self.tx, self.org, id, name, now / 1000).await?;
+            }
         }
         Ok(())
     }

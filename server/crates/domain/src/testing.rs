@@ -1,6 +1,7 @@
 //! A whole environment for tests: a throwaway database, a clock that is moved, seeded randomness, cheap passwords.
 
 mod authenticator;
+pub mod receiver;
 
 use std::{
     sync::{

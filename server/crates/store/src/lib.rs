@@ -52,6 +52,8 @@ pub mod trusted_browsers;
 pub mod upstream_credentials;
 pub mod usage;
 pub mod users;
+pub mod webhook_deliveries;
+pub mod webhooks;
 
 pub use db::{Db, Kind, Tx};
 pub use error::Error;
@@ -100,4 +102,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     usage::STATEMENTS,
     upstream_credentials::STATEMENTS,
     users::STATEMENTS,
+    webhooks::STATEMENTS,
+    webhook_deliveries::STATEMENTS,
+    webhook_deliveries::LOCKS,
 ];

@@ -28,6 +28,7 @@ statements! {
     LOG_IN_DOMAINS = "DELETE FROM sso_domains WHERE org_id = $1";
     LOG_IN_PROVIDERS = "DELETE FROM sso_providers WHERE org_id = $1";
     MAILS = "DELETE FROM mails WHERE org_id = $1";
+    WEBHOOKS = "DELETE FROM webhooks WHERE org_id = $1";
     OUTBOX = "DELETE FROM outbox WHERE org_id = $1";
     LIST = "SELECT id, deleted_at FROM orgs WHERE deleted_at IS NOT NULL ORDER BY deleted_at, id";
     SOME_REQUESTS = "DELETE FROM request_log WHERE id IN (SELECT id FROM request_log WHERE org_id = $1 LIMIT $2)";
@@ -65,6 +66,7 @@ const AT_ONCE: &[&str] = &[
     LOG_IN_DOMAINS,
     LOG_IN_PROVIDERS,
     MAILS,
+    WEBHOOKS,
     OUTBOX,
 ];
 

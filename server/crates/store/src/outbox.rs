@@ -7,6 +7,7 @@ use crate::{Result, Tx};
 statements! {
     INSERT = "INSERT INTO outbox (id, org_id, event, payload, created_at) VALUES ($1, $2, $3, $4, $5)";
     LIST = "SELECT event, payload FROM outbox WHERE org_id = $1 ORDER BY created_at, id";
+    FIND = "SELECT event, payload, created_at FROM outbox WHERE org_id = $1 AND id = $2";
     DELETE_BEFORE = "DELETE FROM outbox WHERE created_at < $1";
 }
 
@@ -38,7 +39,13 @@ pub async fn list(tx: &mut Tx, org: OrgId) -> Result<Vec<(String, String)>> {
     Ok(on!(tx, |c| sqlx::query_as(LIST).bind(org).fetch_all(c).await)?)
 }
 
-/// Removes events older than a time. Nothing is subscribed to events of before a webhook existed.
+/// Name, payload and time (Unix milliseconds) of one event.
+pub async fn find(tx: &mut Tx, org: OrgId, id: OutboxId) -> Result<Option<(String, String, i64)>> {
+    let (org, id) = (org.to_string(), id.to_string());
+    Ok(on!(tx, |c| sqlx::query_as(FIND).bind(org).bind(id).fetch_optional(c).await)?)
+}
+
+/// Removes events older than a time, and with them their deliveries and what came of these.
 pub async fn delete_before(tx: &mut Tx, before: i64) -> Result<u64> {
     Ok(on!(tx, |c| sqlx::query(DELETE_BEFORE)
         .bind(before)

@@ -59,20 +59,25 @@ fn check_header(name: &str, value: &SecretString) -> core::result::Result<String
 }
 
 /// What somebody wants of a URL's query.
-pub(super) enum Query {
+pub(crate) enum Query {
     /// The hidden one stays.
     Keep,
     /// This, or none.
     Set(Option<SecretString>),
 }
 
-/// A URL without its query, and the query. Where one is hidden in the form ([`HIDDEN_QUERY`]) it may stay.
-pub(super) fn parse_url(input: &str) -> core::result::Result<(Url, Query), AppError> {
+/// A URL without its query, and the query. Where one is hidden in the form ([`HIDDEN_QUERY`]) it may stay. `whose` is
+/// "the server's", `example` a URL that would do.
+pub(crate) fn parse_url(
+    input: &str,
+    whose: &str,
+    example: &str,
+) -> core::result::Result<(Url, Query), AppError> {
     let field = |message: &str| AppError::field("url", "url", message);
     let input = input.trim();
     let (input, keep) = input.strip_suffix(HIDDEN_QUERY).map_or((input, false), |input| (input, true));
     if input.is_empty() {
-        return Err(field("Enter the server's URL, such as https://mcp.example.com/mcp"));
+        return Err(field(&format!("Enter {whose} URL, such as {example}")));
     }
     if input.len() > 2048 {
         return Err(field("Use a URL of at most 2048 characters"));
@@ -80,8 +85,7 @@ pub(super) fn parse_url(input: &str) -> core::result::Result<(Url, Query), AppEr
     if input.contains('•') || keep && input.contains('?') {
         return Err(field("Leave the dots after ? as they are, or type all that stands after ? anew"));
     }
-    let mut url =
-        Url::parse(input).map_err(|_| field("Enter a whole URL, such as https://mcp.example.com/mcp"))?;
+    let mut url = Url::parse(input).map_err(|_| field(&format!("Enter a whole URL, such as {example}")))?;
     if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
         return Err(field("Enter a URL that begins with https://"));
     }
@@ -177,11 +181,19 @@ mod tests {
 
     #[test]
     fn urls_are_whole_and_hold_no_credentials() {
-        let (url, query) = parse_url(" https://mcp.example.com/mcp?x=1 ").unwrap();
+        let (url, query) =
+            parse_url(" https://mcp.example.com/mcp?x=1 ", "the server\'s", "https://mcp.example.com/mcp")
+                .unwrap();
         assert_eq!(url.as_str(), "https://mcp.example.com/mcp");
         assert!(matches!(query, Query::Set(Some(query)) if query.expose_secret() == "x=1"));
-        assert!(matches!(parse_url("https://x.y/?").unwrap().1, Query::Set(None)));
-        assert!(matches!(parse_url("https://x.y/?••••••").unwrap().1, Query::Keep));
+        assert!(matches!(
+            parse_url("https://x.y/?", "the server\'s", "https://mcp.example.com/mcp").unwrap().1,
+            Query::Set(None)
+        ));
+        assert!(matches!(
+            parse_url("https://x.y/?••••••", "the server\'s", "https://mcp.example.com/mcp").unwrap().1,
+            Query::Keep
+        ));
         for bad in [
             "",
             "mcp.example.com",
@@ -193,7 +205,7 @@ mod tests {
             "https://x.y/?••••••&a=1",
             "https://x.y/?a?••••••",
         ] {
-            assert!(parse_url(bad).is_err(), "{bad}");
+            assert!(parse_url(bad, "the server\'s", "https://mcp.example.com/mcp").is_err(), "{bad}");
         }
     }
 }

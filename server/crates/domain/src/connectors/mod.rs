@@ -3,7 +3,7 @@
 mod check;
 mod definition;
 mod history;
-mod input;
+pub(crate) mod input;
 mod local;
 mod names;
 mod policy;
@@ -59,6 +59,8 @@ use crate::{
 
 /// The URL under which the built-in demo server is listed. It is never dialled.
 pub const DEMO_URL: &str = "gatehouse:demo";
+/// A URL that would do.
+const EXAMPLE: &str = "https://mcp.example.com/mcp";
 /// The most connectors an organisation may have.
 const MOST_CONNECTORS: usize = 200;
 /// What a new connector shall be.
@@ -140,7 +142,7 @@ fn where_it_is(url: &str) -> Result<(Transport, String, Option<SecretString>)> {
     if url.trim().starts_with(STDIO) {
         return Ok((Transport::Stdio, url.trim().to_owned(), None));
     }
-    let (url, query) = parse_url(url)?;
+    let (url, query) = parse_url(url, "the server's", EXAMPLE)?;
     let Query::Set(query) = query else {
         return Err(AppError::field("url", "url", "Type what stands after ? in the URL").into());
     };
@@ -453,7 +455,7 @@ fn changed_target(
             (old.url.clone(), Query::Keep)
         }
         Transport::Http | Transport::Sse => {
-            let (url, query) = parse_url(url)?;
+            let (url, query) = parse_url(url, "the server's", EXAMPLE)?;
             let kept = old.headers.iter().map(|(name, _)| name.as_str());
             let kept = kept.filter(|name| !has(set, name) && !removed.iter().any(|other| other == name));
             let query_kept = old.query.is_some() && matches!(query, Query::Keep);

@@ -1,7 +1,8 @@
 //! The mails that Gatehouse writes. Every link is made of the configured public URL (PWD-08), and every name in them is
 //! text of somebody else (HDR-04).
 
-use model::Role;
+use model::{Role, webhooks::DisabledFor};
+use store::webhooks::Webhook;
 
 use super::Letter;
 use crate::env::Settings;
@@ -346,6 +347,48 @@ pub(crate) fn removed(to: &str, org: &str) -> Letter {
         )],
         button: None,
         notes: Vec::new(),
+    }
+    .to(to)
+}
+
+/// A webhook has taken no delivery for a day (WHK-04).
+pub(crate) fn webhook_failing(settings: &Settings, to: &str, org: &str, webhook: &Webhook) -> Letter {
+    Draft {
+        subject: format!("A webhook of {org} takes no events"),
+        paragraphs: vec![
+            format!(
+                "The webhook {} of the organisation {org} has taken no event for a day. Gatehouse goes on trying.",
+                webhook.url
+            ),
+            "If it takes none within the next four days, Gatehouse disables it.".to_owned(),
+        ],
+        button: Some(("Look at the deliveries", settings.absolute(&model::paths::webhook(webhook.id)))),
+        notes: vec!["You get this because you administer the organisation.".to_owned()],
+    }
+    .to(to)
+}
+
+/// Gatehouse disabled a webhook (WHK-04).
+pub(crate) fn webhook_disabled(
+    settings: &Settings,
+    to: &str,
+    org: &str,
+    webhook: &Webhook,
+    reason: DisabledFor,
+) -> Letter {
+    let why = match reason {
+        DisabledFor::Failing => "it has taken no event for five days",
+        DisabledFor::Gone => "its receiver answered that it is gone for good (410)",
+    };
+    Draft {
+        subject: format!("A webhook of {org} was disabled"),
+        paragraphs: vec![
+            format!("Gatehouse disabled the webhook {} of the organisation {org}: {why}.", webhook.url),
+            "Nothing is sent to it now. Events wait for 30 days; when it is resumed they are sent."
+                .to_owned(),
+        ],
+        button: Some(("Look at the webhook", settings.absolute(&model::paths::webhook(webhook.id)))),
+        notes: vec!["You get this because you administer the organisation.".to_owned()],
     }
     .to(to)
 }

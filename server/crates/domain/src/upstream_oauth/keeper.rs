@@ -586,7 +586,7 @@ async fn lose(env: &Env, holder: &Holder, generation: i64, why: &str) -> Result<
         .with("personal", holder.personal)
         .with("reason", why)
         .publish(
-            "mcp.authorization_lost",
+            "mcp.needs_reauth",
             json!({"mcp_id": holder.connector, "name": name, "personal": holder.personal, "reason": why, "url": holder.page}),
         );
     change.commit(event).await
