@@ -14,8 +14,9 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
+use axum::{body::Body, extract::Request, response::Response};
 use bytes::Bytes;
+use futures_util::TryFutureExt as _;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -29,7 +30,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 
 use crate::middleware::client::{Peer, is_trusted, unmapped};
 
@@ -70,7 +71,14 @@ pub struct Stop {
 }
 
 /// Serves until it is told to stop, then finishes what is being answered.
-pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: Stop) {
+pub async fn serve<A>(listener: TcpListener, app: A, limits: Limits, stop: Stop)
+where
+    A: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -105,14 +113,12 @@ pub async fn serve(listener: TcpListener, app: Router, limits: Limits, stop: Sto
         let _ = stream.set_nodelay(true);
         let (app, activity) = (app.clone(), Arc::new(Activity::default()));
         let noted = activity.clone();
-        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            let (app, running) = (app.clone(), Running::new(noted.clone()));
-            async move {
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(Peer(peer));
-                let response = app.oneshot(request).await?;
-                Ok::<_, Infallible>(response.map(|inner| Answering { inner, _running: running }))
-            }
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let running = Running::new(noted.clone());
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Peer(peer));
+            let answer = app.clone().oneshot(request);
+            answer.map_ok(|response| response.map(|inner| Answering { inner, _running: running }))
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let (drain, cut) = (drain.clone(), stop.answering.clone());
@@ -345,7 +351,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::{Router, routing::get};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;

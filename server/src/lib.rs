@@ -9,6 +9,7 @@ pub mod admin;
 pub mod audit_export;
 pub mod cli;
 pub mod config;
+pub mod front;
 pub mod jobs;
 pub mod keys;
 pub mod metrics;

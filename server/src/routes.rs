@@ -20,17 +20,13 @@ use ipnet::IpNet;
 use leptos::prelude::{provide_context, use_context};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
+use tower_http::compression::CompressionLayer;
 
 use crate::{
     audit_export,
+    front::Front,
     jobs::WritePath,
-    middleware::{
-        body,
-        client::{self, Edge},
-        context, csrf, headers, limits,
-        problem::problem,
-    },
+    middleware::{client::Edge, context, csrf, headers, limits, problem::problem},
     session, site, watch,
 };
 
@@ -50,21 +46,18 @@ pub struct RouteParts {
 }
 
 /// The whole server.
-pub fn router(parts: RouteParts) -> Router {
+pub fn front(parts: RouteParts) -> Front {
     let RouteParts { env, gateway, trusted_proxies, stopping, write_path } = parts;
     let plane: Arc<dyn Playground> = Arc::new(gateway.clone());
     let watching = watch::router(env.clone(), stopping.now.clone());
     let edge = Edge { env: env.clone(), trusted: trusted_proxies };
-    Router::new()
+    let routes = Router::new()
         .merge(pages(&env, watching, plane))
         .merge(oauth(&env))
-        .merge(gateway::router(gateway))
+        .merge(gateway::router(gateway.clone()))
         .merge(site::router())
-        .merge(probes(Probed { env: env.clone(), stopping, write_path }))
-        .layer(CatchPanicLayer::custom(client::panicked))
-        .layer(from_fn(body::pace))
-        .layer(from_fn_with_state(env, headers::secure))
-        .layer(from_fn_with_state(edge, client::identify))
+        .merge(probes(Probed { env, stopping, write_path }));
+    Front::new(edge, gateway, routes)
 }
 
 /// The dashboard: pages, their forms, server functions.

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accept,
     config::{Config, sqlite_path},
+    front::Front,
     jobs::{self, Work, WritePath},
     keys,
     routes::{self, RouteParts, Stopping},
@@ -124,8 +125,8 @@ fn mailer(config: &Config) -> Result<Option<Arc<dyn Mailer>>, String> {
 
 /// A server that is ready to accept: its routes and the work behind them.
 pub struct Ready {
-    /// The routes.
-    pub router: axum::Router,
+    /// What answers requests.
+    pub front: Front,
     /// What the jobs work on.
     pub work: Work,
 }
@@ -158,7 +159,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: Stopping) -> Result<R
         settings,
     });
     let write_path = WritePath::default();
-    let router = routes::router(RouteParts {
+    let front = routes::front(RouteParts {
         env: env.clone(),
         gateway: gateway.clone(),
         trusted_proxies: config.trusted_proxies.clone().into(),
@@ -166,7 +167,7 @@ pub async fn assemble(env: Env, config: &Config, stopping: Stopping) -> Result<R
         write_path: write_path.clone(),
     });
     let health_interval = i64::from(config.health_interval) * 1000;
-    Ok(Ready { router, work: Work { env, planes, gateway, meter, health_interval, write_path } })
+    Ok(Ready { front, work: Work { env, planes, gateway, meter, health_interval, write_path } })
 }
 
 /// Runs until the process is told to stop.
@@ -195,7 +196,7 @@ pub async fn run(config: Config) -> Result<(), String> {
         connections: config.max_connections,
         trusted: config.trusted_proxies.clone().into(),
     };
-    let accept = tokio::spawn(accept::serve(listener, ready.router, limits, stop.clone()));
+    let accept = tokio::spawn(accept::serve(listener, ready.front, limits, stop.clone()));
     told_to_stop().await;
     tracing::info!("stopping");
     let hurry = CancellationToken::new();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{body::Body, extract::Request, http::Response, middleware::Next};
+use axum::{body::Body, extract::Request};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -68,14 +68,13 @@ impl core::fmt::Display for TooSlow {
 
 impl core::error::Error for TooSlow {}
 
-/// Gives every body that is not there yet a pace to keep.
-pub async fn pace(request: Request, next: Next) -> Response<Body> {
+/// Gives a body that is not there yet a pace to keep.
+pub fn paced(request: Request) -> Request {
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return request;
     }
     let started = Instant::now();
-    let paced = request.map(|inner| {
+    request.map(|inner| {
         Body::new(Paced { inner, started, read: 0, deadline: Box::pin(sleep_until(started + GRACE)) })
-    });
-    next.run(paced).await
+    })
 }

@@ -7,9 +7,8 @@ use std::{
 
 use axum::{
     body::Body,
-    extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode},
-    middleware::Next,
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
     response::Response,
 };
 use domain::{
@@ -28,7 +27,7 @@ pub struct Peer(pub SocketAddr);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardedHttps(pub bool);
 
-/// What the layer needs.
+/// What is known of the outside.
 #[derive(Clone)]
 pub struct Edge {
     /// Clock and randomness for ids.
@@ -38,19 +37,26 @@ pub struct Edge {
 }
 
 const LONGEST_URL: usize = 8 * 1024;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Where the log has a line for each request.
+const LOG: &str = "server::access";
 
-/// Gives the request its id and the client's address, refuses over-long URLs, and logs one line when it is answered.
-pub async fn identify(State(edge): State<Edge>, mut request: Request, next: Next) -> Response<Body> {
+/// A request that has come in.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its id.
+    pub id: String,
+    /// What the line in the log says of it, where anybody reads that log.
+    told: Option<(Method, String)>,
+    started: i64,
+}
+
+/// Gives the request its id and the client's address.
+pub fn identify(edge: &Edge, request: &mut Request) -> Arrival {
     let id = edge.env.uuid().simple().to_string();
-    let method = request.method().clone();
-    // The query may hold a credential, so it stays out of the log (APK-09).
-    let path = match request.uri().path() {
-        // The rest of it is a secret.
-        path if path.starts_with("/setup/") => "/setup/…".to_owned(),
-        path => path.to_owned(),
-    };
-    let started = edge.env.clock.now_micros();
-    let too_long = request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > LONGEST_URL);
+    let told = tracing::enabled!(target: LOG, tracing::Level::DEBUG)
+        .then(|| (request.method().clone(), shown(request.uri().path())));
+    let arrival = Arrival { id, told, started: edge.env.clock.now_micros() };
 
     let peer = request.extensions().get::<Peer>().map(|peer| unmapped(peer.0.ip()));
     if let Some(peer) = peer {
@@ -64,25 +70,40 @@ pub async fn identify(State(edge): State<Edge>, mut request: Request, next: Next
             request.extensions_mut().insert(ForwardedHttps(https));
         }
     }
-    request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(RequestId(arrival.id.clone()));
+    arrival
+}
 
-    let mut response = if too_long {
-        problem(StatusCode::URI_TOO_LONG, "url_too_long", "The URL is longer than 8 KiB.", &id)
-    } else {
-        next.run(request).await
-    };
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert("x-request-id", value);
+/// The answer to a request whose URL is too long.
+pub fn refuse_long(request: &Request, id: &str) -> Option<Response<Body>> {
+    let too_long = request.uri().path_and_query().is_some_and(|uri| uri.as_str().len() > LONGEST_URL);
+    too_long.then(|| problem(StatusCode::URI_TOO_LONG, "url_too_long", "The URL is longer than 8 KiB.", id))
+}
+
+/// A path as the log has it. The query may hold a credential, so it stays out (APK-09).
+fn shown(path: &str) -> String {
+    // The rest of it is a secret.
+    if path.starts_with("/setup/") { "/setup/…".to_owned() } else { path.escape_debug().to_string() }
+}
+
+impl Arrival {
+    /// Tells the request's id with its answer, and logs one line.
+    pub fn leave(self, edge: &Edge, mut response: Response<Body>) -> Response<Body> {
+        if let Some((method, path)) = &self.told {
+            let micros = edge.env.clock.now_micros() - self.started;
+            let (status, id) = (response.status().as_u16(), &self.id);
+            tracing::debug!(target: LOG, %method, path, status, micros, request_id = id, "answered");
+        }
+        if let Ok(value) = HeaderValue::try_from(self.id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        response
     }
-    let micros = edge.env.clock.now_micros() - started;
-    let status = response.status().as_u16();
-    tracing::debug!(target: "server::access", %method, path = %path.escape_debug(), status, micros, request_id = %id, "answered");
-    response
 }
 
 /// Turns a panic into an answer that tells nothing but the request's id (ERR-01).
-pub fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
-    tracing::error!(panic = panic_text(panic.as_ref()), "a request panicked");
+pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Response<Body> {
+    tracing::error!(panic = panic_text(panic), "a request panicked");
     problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Gatehouse could not answer this request.", "")
 }
 

@@ -3,7 +3,7 @@
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header},
     middleware::Next,
 };
 use domain::{Env, request::RequestId};
@@ -13,53 +13,55 @@ use crate::{config::is_loopback, session::is_https};
 
 /// Added unless the answer has its own. The content security policy of pages carries a nonce, so pages set theirs; this
 /// one is for everything that is no page.
-const DEFAULTS: &[(&str, &str)] = &[
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "same-origin"),
-    ("permissions-policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
-    ("cross-origin-opener-policy", "same-origin"),
-    ("cross-origin-resource-policy", "same-origin"),
-    ("x-frame-options", "DENY"),
+const DEFAULTS: [(HeaderName, HeaderValue); 7] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
     (
-        "content-security-policy",
-        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+    ),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        ),
     ),
 ];
 
 /// Sets the headers of every answer.
-pub async fn secure(State(env): State<Env>, request: Request, next: Next) -> Response<Body> {
-    let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-    let plain = is_https(&env) && request.extensions().get() == Some(&ForwardedHttps(false));
-    let mut response = if plain { refuse_plain(&env, &request, &id) } else { next.run(request).await };
-    let headers = response.headers_mut();
+pub fn secure(env: &Env, headers: &mut HeaderMap) {
+    headers.reserve(DEFAULTS.len() + 1);
     for (name, value) in DEFAULTS {
-        let name = HeaderName::from_static(name);
-        if !headers.contains_key(&name) {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
+        headers.entry(name).or_insert(value);
     }
-    if is_https(&env) {
+    if is_https(env) {
         headers.insert(
             header::STRICT_TRANSPORT_SECURITY,
             HeaderValue::from_static("max-age=63072000; includeSubDomains"),
         );
     }
     headers.remove(header::SERVER);
-    response
 }
 
-/// People are led to https; programs are refused, because a credential that was sent in the clear must not seem to work.
-fn refuse_plain(env: &Env, request: &Request, id: &str) -> Response<Body> {
+/// What came in the clear where the instance is on https, as proxies say. People are led to https; programs are refused,
+/// because a credential that was sent in the clear must not seem to work.
+pub fn refuse_plain(env: &Env, request: &Request, id: &str) -> Option<Response<Body>> {
+    if !is_https(env) || request.extensions().get() != Some(&ForwardedHttps(false)) {
+        return None;
+    }
     let path = request.uri().path();
     let for_people = request.method() == Method::GET
         && !["/mcp", "/oauth", "/v1", "/api", "/.well-known"].iter().any(|prefix| path.starts_with(prefix));
     if !for_people {
-        return problem(
+        return Some(problem(
             StatusCode::FORBIDDEN,
             "https_required",
             "Use https. Nothing was done; change a key that was sent in the clear.",
             id,
-        );
+        ));
     }
     let target = env.settings.absolute(request.uri().path_and_query().map_or("/", |rest| rest.as_str()));
     let mut response = Response::new(Body::empty());
@@ -67,7 +69,7 @@ fn refuse_plain(env: &Env, request: &Request, id: &str) -> Response<Body> {
     if let Ok(value) = HeaderValue::from_str(&target) {
         response.headers_mut().insert(header::LOCATION, value);
     }
-    response
+    Some(response)
 }
 
 /// Refuses a `Host` that is not this instance's, so that no answer is made for a name an attacker points here (RSV-10).

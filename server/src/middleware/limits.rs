@@ -128,7 +128,11 @@ fn takes_password(request: &Request) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use axum::{Router, middleware::from_fn, routing::post};
+    use axum::{
+        Router,
+        middleware::{from_fn, map_request},
+        routing::post,
+    };
     use futures_util::stream;
     use tower::ServiceExt as _;
 
@@ -139,7 +143,7 @@ mod tests {
         let router = Router::new()
             .route("/", post(|form: String| async move { form.len().to_string() }))
             .layer(from_fn(forms))
-            .layer(from_fn(crate::middleware::body::pace));
+            .layer(map_request(async |request| crate::middleware::body::paced(request)));
         let body = Body::from_stream(stream::unfold(0, move |sent| async move {
             tokio::time::sleep(Duration::from_secs(pause)).await;
             (sent < pieces).then(|| (Ok::<_, std::io::Error>(piece), sent + 1))

@@ -80,7 +80,7 @@ impl Listening {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let app = TestApp::with(kind, &[("GATEHOUSE_PUBLIC_URL", &base)]).await;
         let stop = accept::Stop::default();
-        tokio::spawn(accept::serve(listener, app.router.clone(), accept::Limits::default(), stop.clone()));
+        tokio::spawn(accept::serve(listener, app.front.clone(), accept::Limits::default(), stop.clone()));
         Self { app, base, stop }
     }
 }

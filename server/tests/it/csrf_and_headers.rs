@@ -303,7 +303,7 @@ async fn err_01_pages_stand_many_readers_at_once() {
         let path = ["/", "/connectors", "/settings", "/settings/api-keys", "/profile/sessions"][n % 5];
         let request =
             Request::get(path).header(header::HOST, HOST).header(header::COOKIE, &cookie).body(Body::empty());
-        let router = app.router.clone();
+        let router = app.front.clone();
         asking.spawn(async move {
             use tower::ServiceExt as _;
             let response = router.oneshot(request.unwrap()).await.unwrap();

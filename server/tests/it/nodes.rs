@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     body::Body,
     http::{Request, StatusCode, header},
 };
@@ -14,7 +13,7 @@ use domain::{
 };
 use model::{Role, permissions::can};
 use serde_json::json;
-use server::{config, jobs::Work, routes::Stopping, serve};
+use server::{config, front::Front, jobs::Work, routes::Stopping, serve};
 use store::Kind;
 use tower::ServiceExt as _;
 
@@ -25,7 +24,7 @@ use crate::{
 
 /// A second process on the database of a [`TestApp`], with nothing in memory that the first one has.
 pub(crate) struct Node {
-    router: Router,
+    front: Front,
     work: Work,
     heard: tokio::sync::broadcast::Receiver<model::OrgId>,
 }
@@ -44,7 +43,7 @@ impl Node {
             config::load([("GATEHOUSE_PUBLIC_URL".to_owned(), format!("http://{HOST}"))].into()).unwrap();
         let heard = env.changes.subscribe();
         let ready = serve::assemble(env, &config, Stopping::default()).await.unwrap();
-        Self { router: ready.router, work: ready.work, heard }
+        Self { front: ready.front, work: ready.work, heard }
     }
 
     /// One look for news, as the job does it, and what comes of it.
@@ -56,7 +55,7 @@ impl Node {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> axum::response::Response {
-        self.router.clone().oneshot(request).await.unwrap()
+        self.front.clone().oneshot(request).await.unwrap()
     }
 
     async fn answers(&self, token: &str) -> StatusCode {
@@ -67,7 +66,7 @@ impl Node {
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .body(Body::from(body.to_string()))
             .unwrap();
-        self.router.clone().oneshot(request).await.unwrap().status()
+        self.front.clone().oneshot(request).await.unwrap().status()
     }
 }
 

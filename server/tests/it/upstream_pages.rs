@@ -224,7 +224,7 @@ impl Behind {
         connectors::add_demo(&app.test.env, &owner.actor().await).await.unwrap();
         app.settle().await;
         let stop = accept::Stop::default();
-        tokio::spawn(accept::serve(listener, app.router.clone(), accept::Limits::default(), stop.clone()));
+        tokio::spawn(accept::serve(listener, app.front.clone(), accept::Limits::default(), stop.clone()));
         Self { url: format!("{base}/mcp/beta"), app, owner, stop }
     }
 

@@ -46,6 +46,8 @@ use std::{
 
 use axum::{
     Router,
+    extract::Request,
+    response::Response,
     routing::{any, get, post},
 };
 use domain::{
@@ -268,6 +270,16 @@ impl Gateway {
             site: Site::new(&settings.public_url),
             settings,
         }))
+    }
+
+    /// Whether a request is so plainly a message to an endpoint that [`Gateway::answer`] can answer it, as [`router`] would.
+    pub fn is_message(request: &Request) -> bool {
+        handler::is_message(request)
+    }
+
+    /// Answers a message to an endpoint without the router.
+    pub fn answer(&self, request: Request) -> impl Future<Output = Response> + Send + use<> {
+        handler::answer(self.clone(), request)
     }
 
     /// Says that an organisation changed: the next request sees the change, running streams within

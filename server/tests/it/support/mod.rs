@@ -7,7 +7,6 @@ pub(crate) mod upstream;
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Router,
     body::{Body, to_bytes},
     http::{HeaderMap, Request, Response, StatusCode, header},
 };
@@ -17,7 +16,7 @@ use domain::{
 };
 use model::api_keys::{KeyScope, NewApiKey};
 use serde_json::{Value, json};
-use server::{config, jobs::Work, middleware::client::Peer, routes::Stopping, serve};
+use server::{config, front::Front, jobs::Work, middleware::client::Peer, routes::Stopping, serve};
 use store::Kind;
 use tower::ServiceExt as _;
 
@@ -26,7 +25,7 @@ pub(crate) const HOST: &str = "localhost:3000";
 
 pub(crate) struct TestApp {
     pub(crate) test: TestEnv,
-    pub(crate) router: Router,
+    pub(crate) front: Front,
     pub(crate) work: Work,
     /// What browsers send as `Host`.
     pub(crate) host: String,
@@ -61,7 +60,7 @@ impl TestApp {
         settings.native_schemes.clone_from(&config.native_schemes);
         let ready = serve::assemble(test.env.clone(), &config, Stopping::default()).await.expect("a server");
         let host = config.public_url.authority().to_owned();
-        Self { test, router: ready.router, work: ready.work, host }
+        Self { test, front: ready.front, work: ready.work, host }
     }
 
     /// What the jobs do by themselves in a running server: hear of changes, forward them.
@@ -88,7 +87,7 @@ impl TestApp {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        let response = self.front.clone().oneshot(request).await.expect("an answer");
         Answer::read(response).await
     }
 

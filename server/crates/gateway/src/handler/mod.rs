@@ -52,6 +52,33 @@ const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-versi
 /// What is advertised. It is the same whatever the connectors offer: a list of what none of them has is empty.
 const CAPABILITIES: &str = r#"{"tools":{"listChanged":true},"prompts":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},"completions":{},"logging":{}}"#;
 
+/// The organisation and the connector that a path is the endpoint of, if it is so plain that nothing of it has to be
+/// decoded. What is not is the router's to judge, and so is the older transport's `sse`.
+fn endpoint_of(path: &str) -> Option<(&str, Option<&str>)> {
+    let rest = path.strip_prefix("/mcp/").filter(|rest| !rest.contains('%'))?;
+    match rest.split_once('/') {
+        None => (!rest.is_empty()).then_some((rest, None)),
+        Some((slug, connector)) => {
+            let plain = !slug.is_empty() && !connector.is_empty() && !connector.contains('/');
+            (plain && connector != "sse").then_some((slug, Some(connector)))
+        }
+    }
+}
+
+/// Whether a request is so plainly a message to an endpoint that the router need not be asked.
+pub(crate) fn is_message(request: &Request) -> bool {
+    *request.method() == Method::POST && endpoint_of(request.uri().path()).is_some()
+}
+
+/// Answers what [`is_message`] says is a message to an endpoint.
+pub(crate) async fn answer(gateway: Gateway, request: Request) -> Response {
+    let uri = request.uri().clone();
+    match endpoint_of(uri.path()) {
+        Some((slug, connector)) => guarded(&gateway, slug, connector, request, streamable()).await,
+        None => not_found().respond(None),
+    }
+}
+
 pub(crate) async fn org(
     State(gateway): State<Gateway>,
     Path(slug): Path<String>,
@@ -418,6 +445,33 @@ impl Exchange<'_> {
             message.json(status)
         } else {
             reply::events(Body::from(message.event()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_paths_go_past_the_router() {
+        assert_eq!(endpoint_of("/mcp/acme"), Some(("acme", None)));
+        assert_eq!(endpoint_of("/mcp/acme/git"), Some(("acme", Some("git"))));
+        for others in [
+            "/",
+            "/mcp",
+            "/mcp/",
+            "/mcp//git",
+            "/mcp/acme/",
+            "/mcp/acme/git/",
+            "/mcp/acme/git/sse",
+            "/mcp/acme/sse",
+            "/mcp/%61cme",
+            "/mcp/acme/%73se",
+            "/MCP/acme",
+            "/v1/mcp/invoke",
+        ] {
+            assert_eq!(endpoint_of(others), None, "{others}");
         }
     }
 }
