@@ -166,6 +166,17 @@ pub const FUNCTIONS: &[Function] = &[
     org("put_audit_stream", &["audit_stream.created", "audit_stream.updated"]),
     org("test_audit_stream", &["audit_stream.tested"]),
     org("delete_audit_stream", &["audit_stream.deleted"]),
+    // Webhooks.
+    org("create_webhook", &["webhook.created"]),
+    org("update_webhook", &["webhook.updated"]),
+    org("rotate_webhook", &["webhook.secret_rotated"]),
+    org("pause_webhook", &["webhook.paused"]),
+    org("resume_webhook", &["webhook.resumed"]),
+    guarded("delete_webhook", &["webhook.deleted"]),
+    org("test_webhook", &["webhook.tested"]),
+    org("replay_delivery", &["webhook.replayed"]),
+    nothing("count_replay", "it only counts"),
+    org("replay_events", &["webhook.replayed"]),
     // Identity provider.
     org("put_idp", &["sso.configured", "sso.updated"]),
     org("set_idp_enabled", &["sso.disabled", "sso.enabled"]),

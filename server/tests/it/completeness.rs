@@ -42,6 +42,15 @@ const ELSEWHERE: &[&str] = &[
     "finish_with_passkey",
     "distrust_browser",
     "ask_another_invitation",
+    "create_webhook",
+    "update_webhook",
+    "rotate_webhook",
+    "pause_webhook",
+    "resume_webhook",
+    "delete_webhook",
+    "test_webhook",
+    "replay_delivery",
+    "replay_events",
 ];
 
 /// A second good password.
