@@ -282,12 +282,11 @@ fn asked_to_wait(status: u16, headers: &HeaderMap, now: i64) -> Option<i64> {
         return None;
     }
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<u32>() {
-        Ok(seconds) => i64::from(seconds) * SECOND,
-        Err(_) => {
-            let at: OffsetDateTime = PrimitiveDateTime::parse(text, IMF_FIXDATE).ok()?.assume_utc();
-            at.unix_timestamp() * SECOND - now
-        }
+    let wait = if let Ok(seconds) = text.parse::<u32>() {
+        i64::from(seconds) * SECOND
+    } else {
+        let at: OffsetDateTime = PrimitiveDateTime::parse(text, IMF_FIXDATE).ok()?.assume_utc();
+        at.unix_timestamp() * SECOND - now
     };
     Some(wait.clamp(0, LONGEST_ASKED))
 }
