@@ -28,6 +28,7 @@ statements! {
     LOG_IN_DOMAINS = "DELETE FROM sso_domains WHERE org_id = $1";
     LOG_IN_PROVIDERS = "DELETE FROM sso_providers WHERE org_id = $1";
     MAILS = "DELETE FROM mails WHERE org_id = $1";
+    STREAMS = "DELETE FROM audit_streams WHERE org_id = $1";
     WEBHOOKS = "DELETE FROM webhooks WHERE org_id = $1";
     OUTBOX = "DELETE FROM outbox WHERE org_id = $1";
     LIST = "SELECT id, deleted_at FROM orgs WHERE deleted_at IS NOT NULL ORDER BY deleted_at, id";
@@ -66,6 +67,7 @@ const AT_ONCE: &[&str] = &[
     LOG_IN_DOMAINS,
     LOG_IN_PROVIDERS,
     MAILS,
+    STREAMS,
     WEBHOOKS,
     OUTBOX,
 ];
