@@ -439,7 +439,7 @@ async fn account(walk: &mut Walk<'_>, member: &TestMember) {
     let mut elsewhere = app.browser();
     elsewhere.log_in(email, PASSWORD).await;
     let listed = own.post("/api/load_sessions", &[]).await;
-    let other = listed.json()[0].as_array().expect("sessions").iter().find_map(|session: &Value| {
+    let other = listed.json()["sessions"].as_array().expect("sessions").iter().find_map(|session: &Value| {
         (session["current"] == false).then(|| session["id"].as_str().unwrap_or_default().to_owned())
     });
     walk.well(&mut own, "revoke_session", &[("id", &other.expect("another session"))]).await;

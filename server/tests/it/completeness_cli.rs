@@ -92,6 +92,7 @@ fn aud_02_every_step_of_the_operator_is_an_event() {
     );
     walk.step("admin api-key create", &of(&["--name", "ci"]), 1);
     walk.step("admin oauth-client create", &of(&["--name", "robot"]), 1);
+    walk.step("admin org rename", &["--org", "beta", "--to", "gamma"], 1);
     walk.step("admin org suspend", &acme, 1);
     walk.step("admin org resume", &acme, 1);
     walk.step("keys rotate", &[], 1);

@@ -221,6 +221,8 @@ async fn pin_04_protected_acts_ask_for_the_pin_through_every_path() {
         let mut tx = app.test.env.db.read().await.unwrap();
         store::oauth_grants::find(&mut tx, member.org_id(), grant.grant).await.unwrap().unwrap().connection
     };
+    let webhook = crate::webhooks::add(&app.test.env, member.org_id(), "https://127.0.0.1:9/hook").await;
+    let webhook = webhook.webhook.id.to_string();
     let (key_id, dev_id, demo_id, connection) =
         (key.key.id.to_string(), dev.user.to_string(), demo.id.to_string(), connection.to_string());
     let acts: Vec<Act<'_>> = vec![
@@ -243,6 +245,7 @@ async fn pin_04_protected_acts_ask_for_the_pin_through_every_path() {
         ("turn_off_allowlist", "/settings/security/allowlist".into(), vec![]),
         ("remove_pin", PIN.into(), vec![]),
         ("change_plan", "/settings/plan".into(), vec![("plan", "team")]),
+        ("delete_webhook", format!("/settings/webhooks/{webhook}/delete"), vec![("id", &webhook)]),
         ("delete_org", "/settings/danger".into(), vec![("confirm", "acme"), ("password", PASSWORD)]),
     ];
     // Those that say of themselves that they ask for it, and no other.

@@ -35,7 +35,7 @@ use crate::{
     support::TestApp,
 };
 
-async fn add(env: &Env, org: model::OrgId, url: &str) -> ShownWebhook {
+pub(crate) async fn add(env: &Env, org: model::OrgId, url: &str) -> ShownWebhook {
     let wanted = Wanted { url: url.to_owned(), description: String::new(), all: true, events: Vec::new() };
     webhooks::create(env, &OrgActor::<can::WebhooksWrite>::operator(org), &wanted).await.unwrap()
 }
