@@ -12,7 +12,8 @@ use crate::{
 
 /// The way out to another host. It is taken at once; the link is for browsers that do not.
 pub(crate) fn leaving(url: String, host: &str) -> AnyView {
-    let refresh = format!("0;url={url}");
+    // A page that is made anew on the way must not send the browser again: what it brings back counts once.
+    let refresh = if leaves_now(&url) { format!("0;url={url}") } else { String::new() };
     let (title, label) = (format!("On the way to {host}"), format!("Continue to {host}"));
     view! {
         <div role="status">
@@ -24,6 +25,20 @@ pub(crate) fn leaving(url: String, host: &str) -> AnyView {
         </div>
     }
     .erase()
+}
+
+/// Whether the browser is not on its way there yet; from now on it is.
+fn leaves_now(url: &str) -> bool {
+    #[cfg(feature = "hydrate")]
+    if let Some(root) = document().document_element() {
+        const MARK: &str = "data-leaving";
+        if root.get_attribute(MARK).as_deref() == Some(url) {
+            return false;
+        }
+        _ = root.set_attribute(MARK, url);
+    }
+    _ = url;
+    true
 }
 
 /// Asks for the address; `asked` is where to go afterwards.

@@ -39,7 +39,7 @@ statements! {
     END_CLEARANCE = "DELETE FROM audit_clearances WHERE chain = $1";
     DELETE_TO = "DELETE FROM audit_events WHERE org_id = $1 AND seq <= $2";
     FIRST_KEPT = "SELECT MIN(seq) FROM audit_events WHERE org_id = $1 AND occurred_at >= $2";
-    LIST_DAYS = "SELECT id, plan, audit_days FROM orgs ORDER BY id";
+    LIST_DAYS = "SELECT id, plan, audit_days FROM orgs WHERE deleted_at IS NULL ORDER BY id";
     DAYS = "SELECT audit_days FROM orgs WHERE id = $1";
     SET_DAYS = "UPDATE orgs SET audit_days = $2 WHERE id = $1";
 }
