@@ -50,6 +50,7 @@ const ELSEWHERE: &[&str] = &[
     "delete_webhook",
     "test_webhook",
     "replay_delivery",
+    "count_replay",
     "replay_events",
 ];
 

@@ -150,7 +150,7 @@ fn published(forms: &Forms, vendor: &Vendor, list: &List, may: bool) -> AnyView 
     let missing = vendor.ranges.iter().any(|range| list.ranges.iter().all(|known| known.range != *range));
     let add = (may && missing).then(|| {
         view! {
-            <ButtonForm form=form label="Add these" icon="plus" name=format!("Add the ranges of {name}")>
+            <ButtonForm form=form label="Add these" icon="plus" name=format!("Add these: the ranges of {name}")>
                 <input type="hidden" name="vendor" value=id />
             </ButtonForm>
         }
