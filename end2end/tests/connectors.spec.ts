@@ -52,7 +52,7 @@ test('tools are reviewed, renamed and held back, and health is shown', async ({ 
   await hydrated(page);
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
 
   await page.goto(`${gatehouse.url}/connectors/new`);

@@ -29,7 +29,7 @@ test('an organisation is deleted, and nothing of it works any more', async ({ pa
   await open(page, '/sign-in');
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
   await open(page, '/settings');
   await page.getByRole('link', { name: 'Delete this organisation' }).click();

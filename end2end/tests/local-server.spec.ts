@@ -46,7 +46,7 @@ test('a server of the machine is added and called, and its standard error is on 
   await open(page, '/sign-in');
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
 
   await open(page, '/connectors/new');

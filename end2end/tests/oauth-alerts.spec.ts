@@ -55,7 +55,7 @@ test('a replayed refresh token is told to both sides', async ({ page, freshGateh
   await open(page, gatehouse, '/sign-in');
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
   await replayed(page, gatehouse, 'Copied client');
   await replayed(page, gatehouse, 'Other client');

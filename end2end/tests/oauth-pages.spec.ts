@@ -41,7 +41,7 @@ async function logIn(page: Page, gatehouse: Gatehouse, email: string) {
 async function fillIn(page: Page, email: string) {
   await page.getByLabel('Email').fill(email);
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
 }
 
 /** A client that registers itself, and the address at which it asks for access. */

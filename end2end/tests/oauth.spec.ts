@@ -90,7 +90,7 @@ async function signIn(page: Page, gatehouse: Gatehouse) {
   await hydrated(page);
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
   await settled(page, 'Overview');
 }
 
@@ -120,7 +120,7 @@ test.describe('clients that sign in', () => {
       await expect(page.getByText('Claude Desktop').first()).toBeVisible();
       await page.getByLabel('Email').fill('ada@example.com');
       await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-      await page.getByRole('button', { name: 'Log in' }).click();
+      await page.getByRole('button', { name: 'Log in', exact: true }).click();
       await settled(page, /Claude Desktop/);
       await expect(page.getByText('127.0.0.1').first()).toBeVisible();
       await expect(page.getByText(/Unverified/).first()).toBeVisible();

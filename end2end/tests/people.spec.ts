@@ -40,7 +40,7 @@ async function logIn(page: Page, email: string, password = PASSWORD) {
   await open(page, '/sign-in');
   await page.getByLabel('Email').fill(email);
   await page.getByLabel('Password', { exact: true }).fill(password);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
 }
 
 const heading = (page: Page, name: string | RegExp) => expect(page.getByRole('heading', { level: 1, name })).toBeVisible();
@@ -118,7 +118,7 @@ test('somebody with an account joins a second organisation, switches and leaves 
   await hydrated(guest);
   await guest.getByLabel('Email').fill('dev@example.com');
   await guest.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await guest.getByRole('button', { name: 'Log in' }).click();
+  await guest.getByRole('button', { name: 'Log in', exact: true }).click();
   await heading(guest, 'Join Second');
   await hydrated(guest);
   await guest.getByRole('button', { name: 'Join Second' }).click();
@@ -158,7 +158,7 @@ test('a forgotten password is set anew', async ({ page }) => {
   await hydrated(page);
   await page.getByLabel('Email').fill('dev@example.com');
   await page.getByLabel('Password', { exact: true }).fill(NEW);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
   await heading(page, 'Overview');
   await mailbox.take('dev@example.com');
 });

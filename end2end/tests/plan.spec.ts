@@ -10,7 +10,7 @@ test('an owner changes the plan, and its limits hold', async ({ page, freshGateh
   await hydrated(page);
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
   await page.goto(`${gatehouse.url}/settings/plan`);
   await hydrated(page);

@@ -9,7 +9,7 @@ test('what is being typed outlives the reload after a change', async ({ page, fr
   await hydrated(page);
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
   await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();
   await page.goto(`${freshGatehouse.url}/profile/security/two-factor`);
   await hydrated(page);

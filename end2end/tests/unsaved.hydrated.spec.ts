@@ -9,7 +9,7 @@ test('changes that are not saved are not lost by a click', async ({ page, freshG
   await hydrated(page);
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
   const name = page.getByLabel('Name', { exact: true });
   const unsaved = page.getByText('Unsaved changes').and(page.locator('.unsaved > *'));
   await expect(name).toHaveValue('Acme');
@@ -47,7 +47,7 @@ test('of two tabs the second says what the first changed', async ({ page, contex
   await hydrated(page);
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
   const name = page.getByLabel('Name', { exact: true });
   await expect(name).toHaveValue('Acme');
   await hydrated(page);

@@ -28,7 +28,7 @@ type Page = import('@playwright/test').Page;
 async function logIn(page: Page) {
   await page.getByLabel('Email').fill('ada@example.com');
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.getByRole('button', { name: 'Log in', exact: true }).click();
 }
 
 /** What a tool call with a key comes to. */
