@@ -89,7 +89,7 @@ pub(crate) async fn memory(plan: &Plan) -> Done {
 async fn make(plan: &Plan, place: &Place, upstream: &Started) -> Done<Vec<Org>> {
     let keys = plan.streams.div_ceil(plan.orgs).div_ceil(STREAMS_PER_KEY).max(1);
     let mut orgs: Vec<Org> = Vec::new();
-    let mut waiting = (0..plan.orgs).map(|number| format!("o{number}"));
+    let mut waiting = (0..plan.orgs).map(|number| format!("org-{number}"));
     let mut running = JoinSet::new();
     loop {
         while running.len() < STEPS
