@@ -53,6 +53,7 @@ test: setup-test lint native sizes build end2end conformance ## everything
 lint:
 	cargo fmt --all --check
 	node scripts/requirements.mjs --check
+	node scripts/features.mjs
 	cargo clippy --workspace --exclude frontend --all-targets -- -D warnings
 	cargo clippy -p frontend --target wasm32-unknown-unknown -- -D warnings
 

@@ -213,7 +213,7 @@ fn within(path: &str, href: &str) -> bool {
 
 fn side_bar(me: Me) -> AnyView {
     view! {
-        <header class="side">
+        <header class="side" data-live=paths::live()>
             <div class="phone-bar">
                 <button class="button quiet" type="button" popovertarget="side-nav" aria-label="Open navigation">
                     <Icon name="menu" />

@@ -153,6 +153,8 @@ pub fn App() -> impl IntoView {
     #[cfg(feature = "hydrate")]
     {
         _ = server_fn::redirect::set_redirect_hook(move |to| refresh.redirect.set(Some(to.to_owned())));
+        // boot.js hears that somebody has changed what this page shows, and says when nobody is disturbed by it.
+        window_event_listener_untyped("stale", move |_| refresh.after_change());
     }
     provide_context(MeResource(page::load_me()));
     let (routing, set_routing) = signal(false);

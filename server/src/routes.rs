@@ -49,7 +49,7 @@ pub struct RouteParts {
 pub fn front(parts: RouteParts) -> Front {
     let RouteParts { env, gateway, trusted_proxies, stopping, write_path } = parts;
     let plane: Arc<dyn Playground> = Arc::new(gateway.clone());
-    let watching = watch::router(env.clone(), stopping.now.clone());
+    let watching = watch::router(stopping.now.clone());
     let edge = Edge { env: env.clone(), trusted: trusted_proxies };
     let routes = Router::new()
         .merge(pages(&env, watching, plane))

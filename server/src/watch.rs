@@ -1,5 +1,5 @@
-//! Server-sent events for pages that are watched: they tell that there is something new, not what it is, and the page then
-//! asks for it as it always does.
+//! Server-sent events for pages that somebody looks at: they tell that there is something new, not what it is, and the page
+//! then asks for it as it always does. The request log has a stream of its own, since requests are no changes.
 
 use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 
@@ -7,11 +7,17 @@ use axum::{
     Extension, Router,
     body::{Body, Bytes},
     extract::RawQuery,
-    http::{Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+    response::IntoResponse as _,
     routing::get,
 };
-use domain::{Env, OrgActor, request::RequestContext, sessions, usage};
-use futures_util::stream;
+use domain::{
+    OrgActor,
+    live::{Watched, Watcher},
+    request::RequestContext,
+    sessions, usage,
+};
+use futures_util::{StreamExt as _, stream};
 use model::{LogEntryId, activity::LogSearch, paths, permissions::can};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -34,13 +40,42 @@ const BACK: i64 = 10_000;
 /// The most pages of a process that are watched at once.
 const MOST: usize = 256;
 
-struct Watching {
-    ctx: RequestContext,
-    looks: u32,
+/// New requests of the log.
+struct Requests {
     actor: OrgActor<can::LogsRead>,
     search: LogSearch,
     since: i64,
     told: HashSet<LogEntryId>,
+}
+
+impl Requests {
+    async fn is_allowed(&mut self, ctx: &RequestContext) -> bool {
+        let Ok(actor) = OrgActor::require(ctx).await else { return false };
+        let same = actor.org() == self.actor.org();
+        self.actor = actor;
+        same
+    }
+
+    /// How many are new.
+    async fn look(&mut self, ctx: &RequestContext) -> domain::Result<usize> {
+        let since = self.since.max(ctx.env.now() - BACK);
+        let lines = usage::newer(&ctx.env, &self.actor, &self.search, since).await?;
+        let fresh = lines.iter().filter(|line| !self.told.contains(&line.id)).count();
+        self.told = lines.into_iter().map(|line| line.id).collect();
+        Ok(fresh)
+    }
+}
+
+/// What is looked at.
+enum What {
+    Requests(Requests),
+    Page(Watcher),
+}
+
+struct Watching {
+    ctx: RequestContext,
+    what: What,
+    looks: u32,
     until: Instant,
     said_at: Instant,
     stopping: CancellationToken,
@@ -51,10 +86,24 @@ impl Watching {
     /// Looking does not keep a session alive, so its end is noticed here.
     async fn still_allowed(&mut self) -> bool {
         let sessions = sessions::list(&self.ctx).await;
-        let Ok(actor) = OrgActor::require(&self.ctx).await else { return false };
-        let same = actor.org() == self.actor.org();
-        self.actor = actor;
-        same && sessions.is_ok_and(|sessions| sessions.iter().any(|session| session.current))
+        let allowed = match &mut self.what {
+            What::Requests(requests) => requests.is_allowed(&self.ctx).await,
+            What::Page(watcher) => watcher.is_allowed(&self.ctx).await,
+        };
+        allowed && sessions.is_ok_and(|sessions| sessions.iter().any(|session| session.current))
+    }
+
+    async fn look(&mut self) -> domain::Result<Option<Bytes>> {
+        Ok(match &mut self.what {
+            What::Requests(requests) => match requests.look(&self.ctx).await? {
+                0 => None,
+                fresh => Some(Bytes::from(format!("event: new\ndata: {fresh}\n\n"))),
+            },
+            What::Page(watcher) => {
+                let stale = watcher.look(&self.ctx).await?;
+                stale.then(|| Bytes::from(format!("event: stale\nid: {}\ndata: 1\n\n", watcher.seen())))
+            }
+        })
     }
 
     /// What to say next; nothing when it is over.
@@ -67,73 +116,118 @@ impl Watching {
             if Instant::now() >= self.until {
                 return None;
             }
-            let since = self.since.max(self.ctx.env.now() - BACK);
             self.looks += 1;
             if self.looks.is_multiple_of(RECHECK) && !self.still_allowed().await {
                 return None;
             }
             // When the database is away the browser tries again.
-            let lines = usage::newer(&self.ctx.env, &self.actor, &self.search, since).await.ok()?;
-            let fresh = lines.iter().filter(|line| !self.told.contains(&line.id)).count();
-            self.told = lines.into_iter().map(|line| line.id).collect();
-            if fresh > 0 {
+            let news = self.look().await.ok()?;
+            if news.is_some() || self.said_at.elapsed() >= HEARTBEAT {
                 self.said_at = Instant::now();
-                return Some((Ok(Bytes::from(format!("event: new\ndata: {fresh}\n\n"))), self));
-            }
-            if self.said_at.elapsed() >= HEARTBEAT {
-                self.said_at = Instant::now();
-                return Some((Ok(Bytes::from_static(b": nothing new\n\n")), self));
+                let said = news.unwrap_or(Bytes::from_static(b": nothing new\n\n"));
+                return Some((Ok(said), self));
             }
         }
     }
 }
 
-/// The events of the request log.
-pub fn router(env: Env, stopping: CancellationToken) -> Router {
-    let places = Arc::new(Semaphore::new(MOST));
-    let activity = move |Extension(ctx): Extension<RequestContext>, RawQuery(query): RawQuery| {
-        let (env, stopping, places) = (env.clone(), stopping.clone(), Arc::clone(&places));
-        async move {
-            let request_id = ctx.origin.request_id.clone();
-            let actor = match OrgActor::require(&ctx).await {
-                Ok(actor) => actor,
-                Err(error) => {
-                    let error = error.into_app(&request_id);
-                    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
-                    return problem(status, &error.code, &error.message, &request_id);
-                }
-            };
-            let Ok(place) = places.try_acquire_owned() else {
-                let detail = "Too many pages are being watched. Reload the page to see what is new.";
-                return problem(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail, &request_id);
-            };
-            let mut search = LogSearch::default();
-            for (name, value) in app::ssr::parse_form(query.unwrap_or_default().as_bytes()) {
-                search.set(&name, value);
-            }
-            let now = Instant::now();
-            let watching = Watching {
-                // What ended while the browser was on its way counts too.
-                since: env.now() - 2_000,
-                told: HashSet::new(),
-                until: now + LONGEST,
-                said_at: now,
-                ctx,
-                looks: 0,
-                actor,
-                search,
-                stopping,
-                _place: place,
-            };
-            let hello = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"retry: 1000\n\n"))]);
-            let events = stream::unfold(watching, Watching::next);
-            let mut response =
-                Response::new(Body::from_stream(futures_util::StreamExt::chain(hello, events)));
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
-            headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));
-            response
-        }
+/// Where the streams have their places.
+#[derive(Clone)]
+struct Places {
+    places: Arc<Semaphore>,
+    stopping: CancellationToken,
+}
+
+impl Places {
+    /// The stream of somebody who may see this.
+    fn watch(self, ctx: RequestContext, what: What) -> Response<Body> {
+        let Ok(place) = self.places.try_acquire_owned() else {
+            let detail = "Too many pages are being watched. Reload the page to see what is new.";
+            let id = &ctx.origin.request_id;
+            return problem(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", detail, id);
+        };
+        let now = Instant::now();
+        let watching = Watching {
+            ctx,
+            what,
+            looks: 0,
+            until: now + LONGEST,
+            said_at: now,
+            stopping: self.stopping,
+            _place: place,
+        };
+        let hello = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"retry: 1000\n\n"))]);
+        let events = hello.chain(stream::unfold(watching, Watching::next));
+        let mut response = Response::new(Body::from_stream(events));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        response
+    }
+}
+
+fn refused(ctx: &RequestContext, error: domain::Error) -> Response<Body> {
+    let request_id = &ctx.origin.request_id;
+    let error = error.into_app(request_id);
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::FORBIDDEN);
+    problem(status, &error.code, &error.message, request_id)
+}
+
+/// What the query says.
+fn pairs(query: Option<String>) -> Vec<(String, String)> {
+    app::ssr::parse_form(query.unwrap_or_default().as_bytes())
+}
+
+async fn requests(places: Places, ctx: RequestContext, query: Option<String>) -> Response<Body> {
+    let actor = match OrgActor::require(&ctx).await {
+        Ok(actor) => actor,
+        Err(error) => return refused(&ctx, error),
     };
-    Router::new().route(paths::activity_events(), get(activity))
+    let mut search = LogSearch::default();
+    for (name, value) in pairs(query) {
+        search.set(&name, value);
+    }
+    // What ended while the browser was on its way counts too.
+    let since = ctx.env.now() - 2_000;
+    places.watch(ctx, What::Requests(Requests { actor, search, since, told: HashSet::new() }))
+}
+
+async fn page(
+    places: Places,
+    ctx: RequestContext,
+    query: Option<String>,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let at = pairs(query).into_iter().find(|(name, _)| name == "at").map(|(_, at)| at).unwrap_or_default();
+    // No content: an `EventSource` does not come again then (HTML, server-sent events).
+    let Some(watched) = Watched::on_page(&at) else { return StatusCode::NO_CONTENT.into_response() };
+    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+    match Watcher::require(&ctx, watched, seen).await {
+        Ok(watcher) => places.watch(ctx, What::Page(watcher)),
+        Err(error) => refused(&ctx, error),
+    }
+}
+
+/// The streams for pages.
+pub fn router(stopping: CancellationToken) -> Router {
+    let places = Places { places: Arc::new(Semaphore::new(MOST)), stopping };
+    let of_page = places.clone();
+    Router::new()
+        .route(
+            paths::activity_events(),
+            get(move |Extension(ctx): Extension<RequestContext>, RawQuery(query): RawQuery| {
+                requests(places.clone(), ctx, query)
+            }),
+        )
+        .route(
+            paths::live(),
+            get(
+                move |Extension(ctx): Extension<RequestContext>,
+                      RawQuery(query): RawQuery,
+                      headers: HeaderMap| {
+                    let places = of_page.clone();
+                    async move { page(places, ctx, query, &headers).await }
+                },
+            ),
+        )
 }

@@ -164,29 +164,53 @@
       delete form.dataset.dirty;
     }
   });
-  // A list that is watched: the server tells how much is new, and its Refresh button loads it, unless somebody is busy there.
+  // What others change meanwhile: the server tells that there is news, and the page loads it when nobody is disturbed by it.
+  // The request log tells how much is new, and its Refresh button loads it.
   let source = null;
   let fresh = 0;
-  const load = () => {
-    const el = d.querySelector('[data-watch]');
-    if (!fresh || !el) return;
-    const busy = d.querySelector('.table tbody:hover, .filters :focus');
-    el.querySelector('[data-watch-state]').textContent = busy ? `${fresh} new` : 'Live';
-    if (busy || !('hydrated' in d.documentElement.dataset)) return;
+  let pill = null;
+  let left = null;
+  const show = () => {
     fresh = 0;
-    el.querySelector('form').requestSubmit();
+    pill?.remove();
+    const form = d.querySelector('[data-watch] form');
+    if (form) form.requestSubmit();
+    else dispatchEvent(new Event('stale'));
+  };
+  const load = () => {
+    if (!fresh || !('hydrated' in d.documentElement.dataset)) return;
+    const el = d.querySelector('[data-watch]');
+    const busy = el ? d.querySelector('.table tbody:hover, .filters :focus')
+      : d.querySelector('dialog[open], details.menu[open], form[data-dirty], main :focus:not(h1)') || typed.size;
+    if (el) el.querySelector('[data-watch-state]').textContent = busy ? `${fresh} new` : 'Live';
+    else if (busy && !pill?.isConnected) {
+      pill = d.createElement('button');
+      pill.className = 'button news';
+      pill.textContent = 'Something has changed: show it';
+      pill.onclick = show;
+      d.body.append(pill);
+      say('Something has changed on this page');
+    }
+    if (!busy) show();
   };
   setInterval(() => {
-    const el = d.hidden ? null : d.querySelector('[data-watch]');
-    const url = el && el.dataset.watch + location.search;
+    const el = d.hidden ? null : d.querySelector('[data-watch]') || d.querySelector('[data-live]');
+    const url = el && (el.dataset.live ? `${el.dataset.live}?at=${location.pathname}` : el.dataset.watch + location.search);
     if (source && (!url || !source.url.endsWith(url))) {
       source.close();
+      // Whoever comes back to a page has missed what happened meanwhile.
+      left = d.hidden && source.url;
       source = null;
       fresh = 0;
+      pill?.remove();
     }
     if (url && !source) {
       source = new EventSource(url);
-      source.addEventListener('new', (event) => { fresh += +event.data; load(); });
+      if (source.url === left) fresh = 1;
+      left = null;
+      const heard = (event) => { fresh += +event.data; load(); };
+      source.addEventListener('new', heard);
+      source.addEventListener('stale', heard);
       source.onopen = () => {
         const state = d.querySelector('[data-watch-state]');
         if (state && !state.textContent) state.textContent = 'Live';

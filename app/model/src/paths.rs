@@ -77,6 +77,10 @@ pub const fn activity_settings() -> &'static str {
 pub const fn activity_events() -> &'static str {
     "/activity/events"
 }
+/// Tells a page that somebody has changed what it shows (server-sent events); `?at=` says which page.
+pub const fn live() -> &'static str {
+    "/live"
+}
 /// Call a tool from the dashboard.
 pub const fn playground() -> &'static str {
     "/playground"

@@ -14,6 +14,7 @@ mod exhaustion;
 mod factors;
 mod idp;
 mod limits;
+mod live;
 mod local_servers;
 mod mails;
 mod mcp;

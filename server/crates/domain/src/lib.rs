@@ -23,6 +23,7 @@ pub mod idp;
 pub mod install;
 pub mod invitations;
 pub mod key_format;
+pub mod live;
 pub mod mail;
 pub mod mcp;
 pub mod mfa;

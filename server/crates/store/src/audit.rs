@@ -27,6 +27,7 @@ statements! {
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
     LIST_LATEST = "SELECT occurred_at, action, result, actor_name, detail FROM audit_events \
                    WHERE org_id = $1 ORDER BY seq DESC LIMIT $2";
+    CATEGORIES_OF_OTHERS = "SELECT DISTINCT category FROM audit_events WHERE org_id = $1 AND seq > $2 AND actor_id <> $3";
     LIST_ACTIONS = "SELECT action, result FROM audit_events WHERE org_id = $1 ORDER BY seq";
     LIST_INSTANCE_ACTIONS = "SELECT action, result FROM audit_events WHERE org_id IS NULL ORDER BY seq, occurred_at, id";
     FIND = "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag, version, auth_method, key_id \
@@ -198,6 +199,18 @@ pub async fn insert(tx: &mut Tx, event: &NewEvent<'_>, mac: &[u8]) -> Result<()>
 pub async fn list_latest(tx: &mut Tx, org: OrgId, limit: i64) -> Result<Vec<Line>> {
     let org = org.to_string();
     Ok(on!(tx, |c| sqlx::query_as(LIST_LATEST).bind(org).bind(limit).fetch_all(c).await)?)
+}
+
+/// The categories of what others than this actor did after a sequence number.
+pub async fn categories_of_others(tx: &mut Tx, org: OrgId, after: i64, actor: &str) -> Result<Vec<String>> {
+    let org = org.to_string();
+    let rows: Vec<(String,)> = on!(tx, |c| sqlx::query_as(CATEGORIES_OF_OTHERS)
+        .bind(org)
+        .bind(after)
+        .bind(actor)
+        .fetch_all(c)
+        .await)?;
+    Ok(rows.into_iter().map(|(category,)| category).collect())
 }
 
 /// Action and result of every event of an organisation in order, or of the instance.
