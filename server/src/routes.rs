@@ -50,7 +50,7 @@ pub fn front(parts: RouteParts) -> Front {
     let RouteParts { env, gateway, trusted_proxies, stopping, write_path } = parts;
     let plane: Arc<dyn Playground> = Arc::new(gateway.clone());
     let watching = watch::router(stopping.now.clone());
-    let edge = Edge { env: env.clone(), trusted: trusted_proxies };
+    let edge = Edge { env: env.clone(), ids: Arc::default(), trusted: trusted_proxies };
     let routes = Router::new()
         .merge(pages(&env, watching, plane))
         .merge(oauth(&env))

@@ -1,8 +1,13 @@
 //! Who connects: the request's id, the client's address behind trusted proxies, the line in the log.
 
 use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher as _,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use axum::{
@@ -16,6 +21,7 @@ use domain::{
     request::{ClientIp, RequestId},
 };
 use ipnet::IpNet;
+use uuid::Uuid;
 
 use super::problem::problem;
 
@@ -30,10 +36,33 @@ pub struct ForwardedHttps(pub bool);
 /// What is known of the outside.
 #[derive(Clone)]
 pub struct Edge {
-    /// Clock and randomness for ids.
+    /// Clock and settings.
     pub env: Env,
+    /// Ids of requests.
+    pub ids: Arc<RequestIds>,
     /// Proxies whose word counts.
     pub trusted: Arc<[IpNet]>,
+}
+
+/// Makes ids of requests: UUIDs that begin with the time (RFC 9562 §5.7). They tell requests apart and are no secret, so they are
+/// made without asking the operating system for each; and they do not tell how many requests others make.
+#[derive(Debug, Default)]
+pub struct RequestIds {
+    /// Keys of a hash, random for each process.
+    keys: RandomState,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Another id, at this Unix time in milliseconds.
+    fn another(&self, now: i64) -> Uuid {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let [a, b] = [number, !number].map(|number| self.keys.hash_one(number).to_be_bytes());
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&a);
+        random[8..].copy_from_slice(&b[..2]);
+        uuid::Builder::from_unix_timestamp_millis(u64::try_from(now).unwrap_or(0), &random).into_uuid()
+    }
 }
 
 const LONGEST_URL: usize = 8 * 1024;
@@ -53,7 +82,7 @@ pub struct Arrival {
 
 /// Gives the request its id and the client's address.
 pub fn identify(edge: &Edge, request: &mut Request) -> Arrival {
-    let id = edge.env.uuid().simple().to_string();
+    let id = edge.ids.another(edge.env.clock.now()).simple().to_string();
     let told = tracing::enabled!(target: LOG, tracing::Level::DEBUG)
         .then(|| (request.method().clone(), shown(request.uri().path())));
     let arrival = Arrival { id, told, started: edge.env.clock.now_micros() };
@@ -153,6 +182,8 @@ fn entry_address(entry: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn headers(lines: &[&str]) -> HeaderMap {
@@ -161,6 +192,16 @@ mod tests {
             headers.append("x-forwarded-for", line.parse().unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn ids_of_requests_tell_them_apart_and_begin_with_the_time() {
+        let ids = RequestIds::default();
+        let made: HashSet<Uuid> = (0..1000).map(|_| ids.another(1_700_000_000_000)).collect();
+        assert_eq!(made.len(), 1000);
+        assert!(made.iter().all(|id| id.get_version_num() == 7));
+        assert!(made.iter().max() < Some(&ids.another(1_700_000_000_001)));
+        assert!(!made.contains(&RequestIds::default().another(1_700_000_000_000)));
     }
 
     #[test]

@@ -1,49 +1,35 @@
 use crate::erase::Erase as _;
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, api_keys::ApiKey, orgs::Me, paths};
 
 use super::{
-    api::{DeleteApiKey, LoadApiKey, OneKey, SetApiKeyEnabled},
+    api::{DeleteApiKey, OneKey, SetApiKeyEnabled},
     card::last_used,
 };
 use crate::{
     components::{Callout, Crumb, DeniedState, Tone, relative},
     form::{Form, use_form},
-    page::{Loaded, load_by, page},
+    page::{Loaded, page},
     pages::deletion::{self, Confirm, Deletion, disable_instead},
 };
 
 /// Asks before a key is deleted.
-pub struct DeleteApiKeyPage {
-    key: Loaded<OneKey>,
-}
-
-#[lazy_route]
-impl LazyRoute for DeleteApiKeyPage {
-    fn data() -> Self {
-        Self { key: load_by("id", |id| LoadApiKey { id }) }
-    }
-
-    fn view(this: Self) -> AnyView {
-        let delete = use_form::<DeleteApiKey>();
-        let disable = use_form::<SetApiKeyEnabled>();
-        let key = this.key;
-        // It was used since the page was drawn: draw it again, with the warning.
-        Effect::new(move |_| {
-            if delete.error().with(|error| error.as_ref().is_some_and(|error| error.code == "recently_used"))
-            {
-                key.refetch();
-            }
-        });
-        page(key, move |one, me| {
-            if me.can(Permission::ApiKeysRevoke) {
-                question(&one.key, one.now, &me, delete, disable)
-            } else {
-                view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.erase()
-            }
-        })
-    }
+pub(super) fn view(key: Loaded<OneKey>) -> AnyView {
+    let delete = use_form::<DeleteApiKey>();
+    let disable = use_form::<SetApiKeyEnabled>();
+    // It was used since the page was drawn: draw it again, with the warning.
+    Effect::new(move |_| {
+        if delete.error().with(|error| error.as_ref().is_some_and(|error| error.code == "recently_used")) {
+            key.refetch();
+        }
+    });
+    page(key, move |one, me| {
+        if me.can(Permission::ApiKeysRevoke) {
+            question(&one.key, one.now, &me, delete, disable)
+        } else {
+            view! { <DeniedState permission=Some(Permission::ApiKeysRevoke) /> }.erase()
+        }
+    })
 }
 
 fn question(

@@ -1,10 +1,11 @@
 use crate::erase::Erase as _;
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, lazy_route};
+use leptos_router::{LazyRoute, hooks::use_location, lazy_route};
 use model::{Permission, api_keys::MAX_NAME, paths};
 
 use super::{
     api::{LoadApiKey, OneKey, UpdateApiKey},
+    delete,
     fields::{Limits, limits},
 };
 use crate::{
@@ -13,18 +14,21 @@ use crate::{
     page::{Loaded, load_by, page},
 };
 
-/// Rename a key, or change its connectors and its end.
-pub struct EditApiKeyPage {
+/// Rename a key, change its connectors and its end, or delete it: one part of the wasm for both.
+pub struct ApiKeyPage {
     key: Loaded<OneKey>,
 }
 
 #[lazy_route]
-impl LazyRoute for EditApiKeyPage {
+impl LazyRoute for ApiKeyPage {
     fn data() -> Self {
         Self { key: load_by("id", |id| LoadApiKey { id }) }
     }
 
     fn view(this: Self) -> AnyView {
+        if use_location().pathname.get_untracked().ends_with("/delete") {
+            return delete::view(this.key);
+        }
         let save = use_form::<UpdateApiKey>();
         page(this.key, move |one, me| {
             if me.can(Permission::ApiKeysUpdate) {

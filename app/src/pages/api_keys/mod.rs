@@ -11,8 +11,7 @@ mod methods;
 mod new;
 mod settings;
 
-pub use delete::DeleteApiKeyPage;
-pub use edit::EditApiKeyPage;
+pub use edit::ApiKeyPage;
 pub use helper::ConnectAgentPage;
 pub use list::ApiKeysPage;
 pub(crate) use methods::oauth_way;

@@ -1,7 +1,7 @@
 //! The questions before a connection is revoked, or gets a new key.
 
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, lazy_route};
+use leptos_router::{LazyRoute, hooks::use_location, lazy_route};
 use model::{Permission, oauth::Connection, orgs::Me, paths};
 
 use super::{
@@ -34,20 +34,20 @@ const REGENERATED: [&str; 2] = [
     "Nobody has to sign in again.",
 ];
 
-/// Asks before a connection is revoked.
-pub struct RevokeConnectionPage {
+/// Asks before a connection is revoked, or gets a new key: one part of the wasm for both.
+pub struct AskConnectionPage {
     connection: Loaded<(Connection, i64)>,
 }
 
 #[lazy_route]
-impl LazyRoute for RevokeConnectionPage {
+impl LazyRoute for AskConnectionPage {
     fn data() -> Self {
         Self { connection: load_by("id", |id| LoadConnection { id }) }
     }
 
     fn view(this: Self) -> AnyView {
-        let form = use_form::<RevokeConnection>();
-        page(this.connection, move |(connection, now), me| {
+        let (form, question): (FormCore, _) = if use_location().pathname.get_untracked().ends_with("/revoke")
+        {
             let question = Question {
                 title: "Revoke",
                 words: REVOKE,
@@ -57,25 +57,8 @@ impl LazyRoute for RevokeConnectionPage {
                 kind: ButtonKind::Danger,
                 names_key: false,
             };
-            ask(form.into(), connection, now, &me, question)
-        })
-    }
-}
-
-/// Asks before a connection gets a new key.
-pub struct RegenerateConnectionPage {
-    connection: Loaded<(Connection, i64)>,
-}
-
-#[lazy_route]
-impl LazyRoute for RegenerateConnectionPage {
-    fn data() -> Self {
-        Self { connection: load_by("id", |id| LoadConnection { id }) }
-    }
-
-    fn view(this: Self) -> AnyView {
-        let form = use_form::<RegenerateConnection>();
-        page(this.connection, move |(connection, now), me| {
+            (use_form::<RevokeConnection>().into(), question)
+        } else {
             let question = Question {
                 title: "Regenerate the key of",
                 words: REGENERATE,
@@ -85,8 +68,9 @@ impl LazyRoute for RegenerateConnectionPage {
                 kind: ButtonKind::Primary,
                 names_key: true,
             };
-            ask(form.into(), connection, now, &me, question)
-        })
+            (use_form::<RegenerateConnection>().into(), question)
+        };
+        page(this.connection, move |(connection, now), me| ask(form, connection, now, &me, question))
     }
 }
 

@@ -7,7 +7,7 @@ mod how_to;
 mod list;
 mod own;
 
-pub use ask::{RegenerateConnectionPage, RevokeConnectionPage};
+pub use ask::AskConnectionPage;
 pub use how_to::HowToConnectPage;
 pub use list::ConnectionsPage;
 pub use own::OwnConnectionsPage;

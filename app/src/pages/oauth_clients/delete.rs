@@ -1,39 +1,27 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, lazy_route};
 use model::{Permission, orgs::Me, paths};
 
 use super::{
-    api::{DeleteOauthClient, LoadOauthClient, OneClient},
+    api::{DeleteOauthClient, OneClient},
     fields::{connections, crumbs, cut},
 };
 use crate::{
     components::{ButtonKind, Card, DeniedState, PageHeader, SubmitButton, TextField},
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
-    page::{Loaded, load_by, page},
+    page::{Loaded, page},
 };
 
 /// Asks before an OAuth client is deleted, or cut off.
-pub struct DeleteOauthClientPage {
-    client: Loaded<OneClient>,
-}
-
-#[lazy_route]
-impl LazyRoute for DeleteOauthClientPage {
-    fn data() -> Self {
-        Self { client: load_by("id", |id| LoadOauthClient { id }) }
-    }
-
-    fn view(this: Self) -> AnyView {
-        let delete = use_form::<DeleteOauthClient>();
-        page(this.client, move |one, me| {
-            if me.can(Permission::OauthClientsWrite) {
-                question(delete, &one, &me)
-            } else {
-                view! { <DeniedState permission=Some(Permission::OauthClientsWrite) /> }.erase()
-            }
-        })
-    }
+pub(super) fn view(client: Loaded<OneClient>) -> AnyView {
+    let delete = use_form::<DeleteOauthClient>();
+    page(client, move |one, me| {
+        if me.can(Permission::OauthClientsWrite) {
+            question(delete, &one, &me)
+        } else {
+            view! { <DeniedState permission=Some(Permission::OauthClientsWrite) /> }.erase()
+        }
+    })
 }
 
 fn question(delete: Form<DeleteOauthClient>, one: &OneClient, me: &Me) -> AnyView {

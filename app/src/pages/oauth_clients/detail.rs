@@ -1,5 +1,5 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, lazy_route};
+use leptos_router::{LazyRoute, hooks::use_location, lazy_route};
 use model::{
     Permission,
     oauth::{ClientKind, ClientSecret, MAX_CLIENT_NAME, OauthClient, Overlap},
@@ -9,6 +9,7 @@ use model::{
 
 use super::{
     api::{LoadOauthClient, OneClient, RotateOauthClient, UpdateOauthClient},
+    delete,
     fields::{access, connections, crumbs, redirect_uris, shown},
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     page::{Loaded, load_by, page},
 };
 
-/// One OAuth client.
+/// One OAuth client, or the question before it is deleted: one part of the wasm for both.
 pub struct OauthClientPage {
     client: Loaded<OneClient>,
 }
@@ -33,6 +34,9 @@ impl LazyRoute for OauthClientPage {
     }
 
     fn view(this: Self) -> AnyView {
+        if use_location().pathname.get_untracked().ends_with("/delete") {
+            return delete::view(this.client);
+        }
         let save = use_form::<UpdateOauthClient>();
         let rotate = use_form::<RotateOauthClient>();
         page(this.client, move |one, me| {

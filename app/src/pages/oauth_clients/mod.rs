@@ -7,7 +7,6 @@ mod fields;
 mod list;
 mod new;
 
-pub use delete::DeleteOauthClientPage;
 pub use detail::OauthClientPage;
 pub use list::OauthClientsPage;
 pub use new::NewOauthClientPage;

@@ -345,6 +345,8 @@ async fn shapes(plan: &Plan, all: Contestants<'_>) -> Done {
 
 /// Failed authentications of one address in a minute before it has to wait.
 const FAILURES: usize = 3000;
+/// Those of all addresses before everybody has to.
+const FAILURES_EVERYWHERE: usize = 30_000;
 
 /// A credential that is none.
 #[derive(Clone, Copy)]
@@ -385,13 +387,18 @@ pub(crate) async fn bad_keys(plan: &Plan, all: Contestants<'_>) -> Done {
     let (mut beside_one, mut beside_all) = (Sum::default(), Sum::default());
     let calls = plan.calls[0];
     let asked = seen(upstream).await?[0];
-    // A flood that lasts: from here on its address is over its limit.
+    // What a refusal costs, as long as it is given at once.
+    let refusals = FAILURES_EVERYWHERE / 2 / plan.rounds;
+    for _ in 0..plan.rounds {
+        flood.add(closed_loop(&gate.address, Arc::clone(&bad), 8, refusals, gate).await?);
+        least.add(closed_loop(&work.address, Arc::clone(&bad), 8, refusals, work).await?);
+    }
+    // A flood that lasts: from here on its address, or everybody, is over the limit.
     closed_loop(&gate.address, Arc::new(Bad::FromOne), 8, FAILURES, gate).await?;
+    closed_loop(&gate.address, Arc::clone(&bad), 8, FAILURES_EVERYWHERE / 2, gate).await?;
     for _ in 0..plan.rounds {
         quiet.add(closed_loop(&gate.address, Arc::clone(&good), 1, calls, gate).await?);
         quiet_at_work.add(closed_loop(&work.address, Arc::clone(&good_at_work), 1, calls, work).await?);
-        flood.add(closed_loop(&gate.address, Arc::clone(&bad), 8, plan.calls[1], gate).await?);
-        least.add(closed_loop(&work.address, Arc::clone(&bad), 8, plan.calls[1], work).await?);
         beside_all.add(beside(gate, &good, Bad::FromEverywhere, calls).await?);
         beside_at_work.add(beside(work, &good_at_work, Bad::FromEverywhere, calls).await?);
         beside_one.add(beside(gate, &good, Bad::FromOne, calls).await?);

@@ -113,7 +113,9 @@ pub struct Settings {
     pub calls_per_connector: usize,
     /// Authentications from one address that may fail in a minute (RLM-03). No key can be guessed; this is about load.
     pub failures_per_address: u32,
-    /// For how long a refusal is held back of an address that is over it.
+    /// The same from all addresses together, whose refusals are held back beyond it: a flood need not come from one address.
+    pub failures_everywhere: u32,
+    /// For how long a refusal is held back.
     pub refusal_held: Duration,
     /// Refusals that are held back at once; more are given at once.
     pub refusals_held: usize,
@@ -149,6 +151,7 @@ impl Settings {
             calls_per_org: 1024,
             calls_per_connector: 256,
             failures_per_address: 3000,
+            failures_everywhere: 30_000,
             refusal_held: Duration::from_millis(500),
             refusals_held: 1024,
             waiting_per_key: 256,

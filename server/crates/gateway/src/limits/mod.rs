@@ -82,6 +82,8 @@ pub(crate) struct Limits {
     // Sharded: a flood of failures comes from many at once.
     addresses: [Mutex<HashMap<u128, Arc<Rate>>>; SHARDS],
     hasher: RandomState,
+    /// Failures of all addresses.
+    failures: Rate,
     /// Refusals that may be held back.
     held_back: Semaphore,
     ledger: Arc<dyn Ledger>,
@@ -135,6 +137,7 @@ impl Limits {
             orgs: RwLock::default(),
             addresses: core::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
+            failures: Rate::default(),
             held_back: Semaphore::new(settings.refusals_held),
             ledger,
             clock,
@@ -365,13 +368,15 @@ impl Limits {
 
     /// Counts an authentication from this address that failed. Good credentials from it go on working, and no
     /// organisation's limits are touched (RLM-03). Of an address that has failed too often the refusal is held back for a
-    /// moment, so that a flood from there waits instead of the calls of others.
+    /// moment, and that of anybody while failures come from everywhere, so that a flood waits instead of the calls of others.
     ///
     /// # Errors
     /// How the address stands when it has failed too often.
     pub(crate) async fn failed(&self, address: IpAddr) -> Result<(), Standing> {
         let counted = self.count_failure(address);
-        if counted.is_err()
+        let (everywhere, now) = (self.settings.failures_everywhere, self.clock.now_micros());
+        let flooded = self.failures.take_here(Policy::Address, everywhere, now).is_err();
+        if (flooded || counted.is_err())
             && let Ok(_place) = self.held_back.try_acquire()
         {
             tokio::time::sleep(self.settings.refusal_held).await;

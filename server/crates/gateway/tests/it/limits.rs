@@ -319,6 +319,29 @@ async fn rlm_03_an_address_that_failed_too_often_waits_for_its_refusals() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rlm_03_a_flood_from_everywhere_waits_for_its_refusals() {
+    let bench = Bench::with(Speaks::Modern, |settings| settings.failures_everywhere = 3);
+    let asked = |number: u64, address: u8| {
+        let mut request = post("/mcp/acme").key(number).json(&list());
+        request.extensions_mut().insert(ClientIp([192, 0, 2, address].into()));
+        let bench = &bench;
+        async move {
+            let began = tokio::time::Instant::now();
+            let status = bench.send(request).await.status;
+            (status, began.elapsed().as_millis())
+        }
+    };
+    for address in 1..=3 {
+        assert_eq!(asked(99, address).await, (401, 0));
+    }
+    // Nobody is refused with another status for what others do, and good credentials do not wait.
+    assert_eq!(asked(99, 4).await, (401, 500));
+    assert_eq!(asked(1, 5).await, (200, 0));
+    bench.clock.advance(20_000);
+    assert_eq!(asked(99, 6).await, (401, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn rlm_06_too_many_calls_of_one_connector_are_429() {
     let bench = Bench::with(Speaks::Modern, |settings| settings.calls_per_connector = 3);
     let slow = rpc(1, "tools/call", call_params("alpha__slow", "m"));
