@@ -23,6 +23,7 @@ pub mod paths;
 pub mod permissions;
 pub mod plan;
 pub mod playground;
+pub mod roles;
 pub mod scope;
 pub mod slug;
 pub mod sso;
@@ -33,10 +34,11 @@ pub mod text;
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
-    ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, SessionId,
-    SsoDomainId, UserId,
+    ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, RoleId,
+    SessionId, SsoDomainId, UserId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};
+pub use roles::{MemberRole, Rights, RoleKey};
 pub use scope::{InvalidScope, Scope};
 pub use slug::{ConnectorSlug, OrgSlug};

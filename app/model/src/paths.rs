@@ -1,6 +1,6 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
-use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, OrgId, UserId};
+use crate::{ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, OrgId, RoleId, UserId};
 
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
@@ -182,6 +182,14 @@ pub const fn team() -> &'static str {
 /// What each role may do.
 pub const fn team_roles() -> &'static str {
     "/team/roles"
+}
+/// Make a role.
+pub const fn new_role() -> &'static str {
+    "/team/roles/new"
+}
+/// One role that the organisation made.
+pub fn team_role(id: RoleId) -> String {
+    format!("/team/roles/{id}")
 }
 /// Invitations: the open ones, and inviting.
 pub const fn team_invitations() -> &'static str {

@@ -39,6 +39,7 @@ pub mod pin;
 pub mod playground;
 pub mod recovery;
 pub mod request;
+pub mod roles;
 pub mod sealer;
 pub mod sessions;
 pub mod sign_up;

@@ -36,6 +36,7 @@ pub mod org_security;
 pub mod orgs;
 pub mod outbox;
 pub mod request_log;
+pub mod roles;
 pub mod sessions;
 pub mod setup_links;
 pub mod sign_in_failures;
@@ -82,6 +83,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     outbox::STATEMENTS,
     request_log::STATEMENTS,
     request_log::BULK,
+    roles::STATEMENTS,
     sessions::STATEMENTS,
     setup_links::STATEMENTS,
     sign_in_failures::STATEMENTS,

@@ -1,7 +1,7 @@
 //! What an organisation configures: the provider, whether members may or have to use it, what newcomers become.
 
 use model::{
-    AppError, ErrorKind, IdentityProviderId, Role,
+    AppError, ErrorKind, IdentityProviderId, MemberRole, Role, RoleKey,
     permissions::can,
     sso_login::{LoginProvider, MAX_CLIENT, SsoLoginPage, SsoMode},
 };
@@ -65,12 +65,14 @@ pub async fn page(env: &Env, actor: &OrgActor<can::SsoRead>) -> Result<SsoLoginP
         store::orgs::find(&mut tx, actor.org()).await?.ok_or_else(|| Error::not_found("organisation"))?;
     let row = store::sso::find(&mut tx, org.id).await?;
     let rows = store::sso_domains::list(&mut tx, org.id).await?;
-    let roles = Role::ALL.iter().filter(|role| **role != Role::Owner);
+    let built = Role::ALL.iter().filter(|role| **role != Role::Owner).map(|role| MemberRole::from(*role));
+    let custom = store::roles::list(&mut tx, org.id).await?;
+    let roles = built.chain(custom.iter().map(store::roles::Role::held));
     Ok(SsoLoginPage {
         plan: org.plan,
         provider: row.map(listed),
         domains: rows.into_iter().map(domains::listed).collect(),
-        roles: roles.map(|role| (role.as_str().to_owned(), role.as_str().to_owned())).collect(),
+        roles: roles.map(|role| (role.key.to_string(), role.name)).collect(),
         callback: flow::callback(env),
         now: env.now(),
     })
@@ -214,7 +216,11 @@ async fn checked_role(
     if text.is_empty() {
         return Ok(None);
     }
-    let role = Role::parse(text).ok_or_else(|| refuse("role", "Choose a role"))?;
+    let role = match RoleKey::parse(text) {
+        Some(key) => store::roles::find_held(change.tx(), actor.org(), key).await?,
+        None => None,
+    };
+    let role = role.ok_or_else(|| refuse("role", "Choose a role"))?;
     // What stands there already was chosen by somebody who might.
     if old.is_some_and(|old| old.default_role.as_deref() == Some(text)) {
         return Ok(Some(text.to_owned()));
@@ -223,7 +229,7 @@ async fn checked_role(
         Principal::User { id, .. } => store::members::find_role(change.tx(), actor.org(), *id).await?,
         Principal::Operator | Principal::System => None,
     };
-    if role == Role::Owner || !may_give(by, role) {
+    if role == Role::Owner || !may_give(by.as_ref(), &role) {
         return Err(refuse(
             "role_above_own",
             "Choose a role that holds no more rights than your own, and not owner",
