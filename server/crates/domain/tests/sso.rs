@@ -275,7 +275,8 @@ fn refused(result: domain::Result<impl core::fmt::Debug>) -> AppError {
 
 async fn role(t: &TestEnv, member: &TestMember, user: UserId) -> Option<Role> {
     let mut tx = t.env.db.read().await.unwrap();
-    store::members::find_role(&mut tx, member.org_id(), user).await.unwrap()
+    let role = store::members::find_role(&mut tx, member.org_id(), user).await.unwrap();
+    role.and_then(|role| Role::parse(role.as_str()))
 }
 
 async fn has_account(t: &TestEnv, email: &str) -> bool {
