@@ -80,6 +80,8 @@ pub fn notice(word: &str) -> Option<&'static str> {
         "sso-domain-added" => "Domain added. Prove it with the record below.",
         "sso-domain-removed" => "Domain removed.",
         "activity-saved" => "Saved. It applies to requests from now on.",
+        "role-saved" => "Role saved. It counts with the next request.",
+        "role-deleted" => "Role deleted.",
         "role-changed" => "Role changed. It counts with the next request.",
         "member-removed" => "Member removed. Their sessions ended and their connections are revoked.",
         "org-left" => "You left the organisation.",

@@ -103,6 +103,8 @@ pub const FUNCTIONS: &[Function] = &[
     person("revoke_other_sessions", &["auth.sessions_revoked"]),
     // Team.
     org("set_member_role", &["team.role_changed"]),
+    org("put_role", &["role.created", "role.updated"]),
+    org("delete_role", &["role.deleted"]),
     guarded("remove_member", &["team.member_removed"]),
     person("leave_org", &["team.member_left"]),
     org("invite_members", &["invitation.created"]),

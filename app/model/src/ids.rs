@@ -145,6 +145,9 @@ define_id!(
     /// An identity provider that an organisation brought for its MCP endpoint.
     IdentityProviderId, "idp");
 define_id!(
+    /// A role that an organisation made.
+    RoleId, "role");
+define_id!(
     /// A domain whose people log in at their organisation's provider.
     SsoDomainId, "sdom");
 define_id!(

@@ -25,6 +25,7 @@ pub mod paths;
 pub mod permissions;
 pub mod plan;
 pub mod playground;
+pub mod roles;
 pub mod scope;
 pub mod slug;
 pub mod sso;
@@ -37,9 +38,10 @@ pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
     ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, PasskeyId,
-    SessionId, SsoDomainId, TrustedBrowserId, UserId, WebhookId,
+    RoleId, SessionId, SsoDomainId, TrustedBrowserId, UserId, WebhookId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};
+pub use roles::{MemberRole, Rights, RoleKey};
 pub use scope::{InvalidScope, Scope};
 pub use slug::{ConnectorSlug, OrgSlug};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InvitationId, OrgId, Role};
+use crate::{InvitationId, MemberRole, OrgId};
 
 /// What whoever opened an invitation's link can do with it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct Invited {
     /// Who invited.
     pub inviter: String,
     /// As what.
-    pub role: Role,
+    pub role: MemberRole,
     /// Whom: the address that it was sent to.
     pub email: String,
     /// Until when the link works, Unix milliseconds.
@@ -108,7 +108,7 @@ pub struct Invitation {
     /// Whom.
     pub email: String,
     /// As what.
-    pub role: Role,
+    pub role: MemberRole,
     /// Who invited.
     pub inviter: String,
     /// What became of its mail.
@@ -151,7 +151,7 @@ pub struct Invitations {
     /// The open ones, the newest first.
     pub open: Vec<Invitation>,
     /// The roles that whoever looks may give.
-    pub roles: Vec<Role>,
+    pub roles: Vec<MemberRole>,
     /// Whether this instance sends mail.
     pub mails: bool,
     /// The server's time, Unix milliseconds.
@@ -181,7 +181,7 @@ pub struct OwnOrg {
     /// Its slug.
     pub slug: String,
     /// The person's role.
-    pub role: Role,
+    pub role: MemberRole,
     /// Whether no other member is an owner.
     pub last_owner: bool,
     /// Live connections of the person that lead there.

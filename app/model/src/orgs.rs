@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{OrgId, OrgSlug, Permission, Plan, Role, UserId};
+use crate::{MemberRole, OrgId, OrgSlug, Permission, Plan, UserId};
 
 /// Whether API keys can be read again after they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub struct Membership {
     /// Its name.
     pub name: String,
     /// The person's role in it.
-    pub role: Role,
+    pub role: MemberRole,
 }
 
 /// Who is signed in, and where: what the shell of every signed-in page needs.

@@ -1,7 +1,7 @@
 //! Every URL of Gatehouse, built by a function: used by the router, links, redirects and tests. No other place spells one.
 
 use crate::{
-    ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, OrgId, OutboxId, UserId, WebhookId,
+    ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, OrgId, OutboxId, RoleId, UserId, WebhookId,
 };
 
 /// The overview, and where a signed-in person lands.
@@ -188,6 +188,14 @@ pub const fn team() -> &'static str {
 /// What each role may do.
 pub const fn team_roles() -> &'static str {
     "/team/roles"
+}
+/// Make a role.
+pub const fn new_role() -> &'static str {
+    "/team/roles/new"
+}
+/// One role that the organisation made.
+pub fn team_role(id: RoleId) -> String {
+    format!("/team/roles/{id}")
 }
 /// Invitations: the open ones, and inviting.
 pub const fn team_invitations() -> &'static str {

@@ -107,6 +107,11 @@ permissions! {
 }
 
 impl Permission {
+    /// The permission with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|permission| permission.as_str() == name)
+    }
+
     /// Whether this permission only reads.
     pub fn reads(self) -> bool {
         self.as_str().ends_with(":read")

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiKeyId, Role, UserId};
+use crate::{ApiKeyId, MemberRole, UserId};
 
 /// A member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub struct TeamMember {
     /// Their name.
     pub name: String,
     /// Their role.
-    pub role: Role,
+    pub role: MemberRole,
     /// Whether it is whoever looks.
     pub you: bool,
     /// Whether no other member is an owner: then they stay one.

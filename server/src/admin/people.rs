@@ -1,7 +1,9 @@
 //! The steps about people: accounts, sessions, members, invitations, and organisations that must not work.
 
-use domain::{Env, Error, OrgActor, accounts, invitations, orgs, own_account, recovery, suspension, team};
-use model::{Role, links::Outcome, permissions::can};
+use domain::{
+    Env, Error, OrgActor, accounts, invitations, orgs, own_account, recovery, roles, suspension, team,
+};
+use model::{links::Outcome, permissions::can};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
@@ -63,15 +65,11 @@ pub(super) async fn suspend(env: &Env, slug: &str, on: bool, output: Output) -> 
     Ok((answer, output))
 }
 
-fn role(name: &str) -> Result<Role, Error> {
-    Role::parse(name).ok_or_else(|| refused("--role must be owner, admin, developer, member or viewer"))
-}
-
 pub(super) async fn member(env: &Env, command: MemberCommand) -> Done {
     match command {
         MemberCommand::Add { org, email, role: name, output } => {
-            let role = role(&name)?;
             let found = orgs::find_by_slug(env, &org).await?;
+            let role = roles::named(env, found.id, &name).await?;
             let user = orgs::put_member(env, &OrgActor::operator(found.id), &email, role).await?;
             Ok((json!({"org_id": found.id, "user_id": user, "email": email, "role": role}), output))
         }
@@ -87,8 +85,8 @@ pub(super) async fn member(env: &Env, command: MemberCommand) -> Done {
 pub(super) async fn invite(env: &Env, command: InviteCommand) -> Done {
     let (org, email, outcome, output) = match command {
         InviteCommand::Create { org, email, role: name, output } => {
-            let role = role(&name)?;
             let actor = OrgActor::<can::TeamInvite>::operator(orgs::find_by_slug(env, &org).await?.id);
+            let role = roles::named(env, actor.org(), &name).await?;
             let sent = invitations::invite(env, &actor, &email, role).await?;
             let outcome = sent.lines.into_iter().next().map(|(_, outcome)| outcome);
             (org, email, outcome.unwrap_or(Outcome::NoAddress), output)

@@ -100,7 +100,7 @@ pub enum MemberCommand {
         /// The user's address.
         #[arg(long)]
         email: String,
-        /// owner, admin, developer, member or viewer.
+        /// owner, admin, developer, member, viewer, or the name of a role that the organisation made.
         #[arg(long)]
         role: String,
         /// How to answer.
@@ -132,7 +132,7 @@ pub enum InviteCommand {
         /// Whom.
         #[arg(long)]
         email: String,
-        /// owner, admin, developer, member or viewer.
+        /// owner, admin, developer, member, viewer, or the name of a role that the organisation made.
         #[arg(long)]
         role: String,
         /// How to answer.

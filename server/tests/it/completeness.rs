@@ -382,6 +382,11 @@ async fn team(walk: &mut Walk<'_>, owner: &mut Browser<'_>, member: &TestMember)
     let app = walk.app;
     let dev = app.test.member(member, "dev", Role::Developer).await.user.to_string();
     walk.call(owner, "set_member_role", &[("id", &dev), ("role", "member")]).await;
+    walk.call(owner, "put_role", &[("name", "Scouts"), ("permissions[0]", "team:invite")]).await;
+    let listed = owner.post("/api/load_roles", &[]).await;
+    let role = listed.json()["custom"][0]["role"]["key"].as_str().expect("its key").to_owned();
+    walk.well(owner, "put_role", &[("id", &role), ("name", "Scouts"), ("permissions[0]", "team:read")]).await;
+    walk.call(owner, "delete_role", &[("id", &role)]).await;
     walk.call(owner, "remove_member", &[("id", &dev)]).await;
     let open = |email: &'static str| [("emails", email), ("role", "viewer")];
     walk.call(owner, "invite_members", &open("one@x.example")).await;

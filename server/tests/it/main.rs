@@ -24,6 +24,7 @@ mod oauth;
 mod passkeys;
 mod people;
 mod process;
+mod roles;
 mod sessions;
 mod set_up;
 mod stopping;

@@ -159,6 +159,21 @@ async fn what_one_node_ends_the_other_refuses(kind: Kind) {
         orgs::put_member(env, &roles, "dev@acme.example", Role::Viewer).await.unwrap();
     });
     ended(&mut node, "a member without the role for it", &token, &end).await;
+
+    let by = OrgActor::<can::TeamRoles>::operator(owner.org_id());
+    let rights = |permission: &str| domain::roles::Input {
+        name: "Callers".to_owned(),
+        description: String::new(),
+        permissions: vec![permission.to_owned()],
+    };
+    let role = domain::roles::create(env, &by, &rights("playground:use")).await.unwrap();
+    let caller = app.test.member(&owner, "caller", role).await;
+    let grant = app.test.grant(&caller, "lesser", "mcp:call").await;
+    let token = mint(&app, &caller, "lesser", Some(grant)).await;
+    let end = end_by(async || {
+        domain::roles::update(env, &by, role, &rights("logs:read")).await.unwrap();
+    });
+    ended(&mut node, "a role that lost the right to it", &token, &end).await;
 }
 
 /// What ends a token: an asynchronous closure behind a pointer.

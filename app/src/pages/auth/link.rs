@@ -119,7 +119,7 @@ fn invitation(forms: &Forms, hidden: &Hidden, invited: &Invited, now: i64) -> An
     let facts = view! {
         <dl class="facts">
             <div><dt>"Invited by"</dt><dd>{invited.inviter.clone()}</dd></div>
-            <div><dt>"Your role"</dt><dd>{invited.role.as_str()}</dd></div>
+            <div><dt>"Your role"</dt><dd>{invited.role.name.clone()}</dd></div>
             <div><dt>"For"</dt><dd>{invited.email.clone()}</dd></div>
             <div><dt>"Works until"</dt><dd><Time at=invited.expires_at now=now /></dd></div>
         </dl>

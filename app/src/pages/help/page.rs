@@ -150,6 +150,19 @@ fn authentication(endpoint: Endpoint) -> AnyView {
                 <a href=paths::settings_connections()>"Settings, MCP connections"</a> "."
             </p>
 
+            <h2>"What a person may do"</h2>
+            <p>
+                "That is up to their role in the organisation. Five are built in: owner, admin, developer, member and viewer. \
+                 Under " <a href=paths::team_roles()>"Team, Roles"</a> " somebody with the permission "
+                <code>"team:roles"</code> " makes further ones of single permissions."
+            </p>
+            <ul>
+                <li>"Nobody gives more than they hold: not by giving a role, inviting to it, or changing one."</li>
+                <li>"Deleting the organisation, its plan, and making owners stay with owners."</li>
+                <li>"A change counts with the next request. Without " <code>"playground:use"</code> " a person's own connections stop, too."</li>
+                <li>"Before a role goes that somebody has, it is chosen what they get instead."</li>
+            </ul>
+
             <h2>"OAuth client credentials"</h2>
             <p>
                 "For programs that act on their own and should hold no lasting key. Make a client under "

@@ -112,6 +112,9 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "security.allowlist_reverted" => {
             ("took back a change of the IP allowlist that nobody kept, of", true)
         }
+        "role.created" => ("made the role", true),
+        "role.deleted" => ("deleted the role", true),
+        "role.updated" => ("changed the role", true),
         "settings.activity_updated" => ("changed what the request log keeps", false),
         "settings.limits_updated" => ("changed the limits of", true),
         "settings.security_updated" => ("changed the security settings of", true),

@@ -191,7 +191,7 @@ fn orgs(account: &OwnAccount) -> AnyView {
                             <span class="fine mono">{org.slug.clone()}</span>
                         </span>
                     </th>
-                    <td data-label="Your role">{org.role.as_str()}</td>
+                    <td data-label="Your role">{org.role.name.clone()}</td>
                     <td><div class="row-actions">{act}</div></td>
                 </tr>
             }

@@ -5,16 +5,18 @@
 use leptos::prelude::*;
 use model::{
     AppError, OrgId, UserId,
+    roles::Roles,
     team::{Leaving, TeamMember},
 };
 
-/// All members, and the server's time in Unix milliseconds.
+/// All members, all roles with that of whoever looks, and the server's time in Unix milliseconds.
 #[server(prefix = "/api", endpoint = "load_team")]
-pub async fn load_team() -> Result<(Vec<TeamMember>, i64), AppError> {
+pub async fn load_team() -> Result<(Vec<TeamMember>, Roles, i64), AppError> {
     let ctx = crate::ssr::ctx()?;
     let told = crate::ssr::told(&ctx);
     let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
-    Ok((domain::team::list(&ctx.env, &actor).await.map_err(&told)?, ctx.env.now()))
+    let roles = domain::roles::list(&ctx.env, &actor).await.map_err(&told)?;
+    Ok((domain::team::list(&ctx.env, &actor).await.map_err(&told)?, roles, ctx.env.now()))
 }
 
 /// What happens when a member goes, and the server's time in Unix milliseconds.
@@ -33,7 +35,7 @@ pub async fn set_member_role(id: UserId, role: String) -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
     let told = crate::ssr::told(&ctx);
     let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
-    let role = model::Role::parse(&role)
+    let role = model::RoleKey::parse(&role)
         .ok_or_else(|| AppError::field("role", "role", "Choose one of the roles in the list"))?;
     domain::team::set_role(&ctx.env, &actor, id, role).await.map_err(&told)?;
     crate::ssr::redirect(&format!("{}?notice=role-changed", model::paths::team()));

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
-    Role,
+    MemberRole, Role, RoleKey,
     links::{Delivery, Invitation, Invitations, Outcome, Sent},
     paths,
 };
@@ -85,21 +85,22 @@ fn view_of(forms: &Forms, data: Invitations) -> AnyView {
     .erase()
 }
 
-fn described(role: Role) -> String {
-    let what = match role {
-        Role::Owner => "everything",
-        Role::Admin => "all settings and people",
-        Role::Developer => "connectors, keys and clients",
-        Role::Member => "connectors, playground, own connections",
-        Role::Viewer => "reads",
+fn described(role: &MemberRole) -> String {
+    let what = match role.key {
+        RoleKey::Built(Role::Owner) => "everything",
+        RoleKey::Built(Role::Admin) => "all settings and people",
+        RoleKey::Built(Role::Developer) => "connectors, keys and clients",
+        RoleKey::Built(Role::Member) => "connectors, playground, own connections",
+        RoleKey::Built(Role::Viewer) => "reads",
+        RoleKey::Custom(_) => "a role of this organisation",
     };
     format!("{role} — {what}")
 }
 
-fn invite_form(form: Form<InviteMembers>, roles: Vec<Role>, mails: bool) -> AnyView {
-    let preset = if roles.contains(&Role::Member) { Role::Member.as_str() } else { "" };
+fn invite_form(form: Form<InviteMembers>, roles: Vec<MemberRole>, mails: bool) -> AnyView {
+    let preset = if roles.iter().any(|role| *role == Role::Member) { Role::Member.as_str() } else { "" };
     let choices =
-        roles.into_iter().map(|role| Choice::new(role.as_str(), described(role))).collect::<Vec<_>>();
+        roles.iter().map(|role| Choice::new(role.key.to_string(), described(role))).collect::<Vec<_>>();
     let about = if mails {
         "Each gets a mail with a link that works once, within seven days, for that address only."
     } else {
@@ -218,7 +219,7 @@ fn row(one: &Invitation, forms: &Forms, may: bool, mails: bool, now: i64) -> Any
     view! {
         <tr>
             <th scope="row" data-label="Invited"><span class="break">{one.email.clone()}</span></th>
-            <td data-label="Role">{one.role.as_str()}</td>
+            <td data-label="Role">{one.role.name.clone()}</td>
             <td data-label="Invited by">{one.inviter.clone()}</td>
             <td data-label="Mail">{delivery(one, now)}</td>
             <td data-label="Link works until"><Time at=one.expires_at now=now /></td>

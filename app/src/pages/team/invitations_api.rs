@@ -23,7 +23,7 @@ pub async fn invite_members(emails: String, role: String) -> Result<Sent, AppErr
     let ctx = crate::ssr::ctx()?;
     let told = crate::ssr::told(&ctx);
     let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
-    let role = model::Role::parse(&role)
+    let role = model::RoleKey::parse(&role)
         .ok_or_else(|| AppError::field("role", "role", "Choose one of the roles in the list"))?;
     domain::invitations::invite(&ctx.env, &actor, &emails, role).await.map_err(&told)
 }

@@ -1,6 +1,6 @@
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
-use model::{Permission, Role, orgs::Me, paths, team::TeamMember};
+use model::{MemberRole, Permission, orgs::Me, paths, roles::Roles, team::TeamMember};
 
 use super::api::{LoadTeam, SetMemberRole};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 
 /// The members.
 pub struct TeamPage {
-    team: Loaded<(Vec<TeamMember>, i64)>,
+    team: Loaded<(Vec<TeamMember>, Roles, i64)>,
 }
 
 #[lazy_route]
@@ -24,13 +24,13 @@ impl LazyRoute for TeamPage {
     fn view(this: Self) -> AnyView {
         // Without scripts, somebody who is gone already has no row any more to say so.
         let gone = use_form::<SetMemberRole>();
-        page(this.team, move |(team, now), me| view_of(gone, &team, &me, now))
+        page(this.team, move |(team, roles, now), me| view_of(gone, &team, &roles, &me, now))
     }
 }
 
-fn view_of(gone: Form<SetMemberRole>, team: &[TeamMember], me: &Me, now: i64) -> AnyView {
+fn view_of(gone: Form<SetMemberRole>, team: &[TeamMember], roles: &Roles, me: &Me, now: i64) -> AnyView {
     let may_set = me.can(Permission::TeamRoles);
-    let owner = me.org.as_ref().is_some_and(|org| org.role == Role::Owner);
+    let all: Vec<MemberRole> = roles.all().into_iter().filter(|role| roles.own.covers(role)).collect();
     let s = if team.len() == 1 { "" } else { "s" };
     let about = format!("{} member{s}. A change of a role counts with the next request.", team.len());
     let gone = gone
@@ -41,11 +41,11 @@ fn view_of(gone: Form<SetMemberRole>, team: &[TeamMember], me: &Me, now: i64) ->
         .iter()
         .map(|member| {
             let form = use_form_for::<SetMemberRole>("id", member.user);
-            // Owners are dealt with by owners alone.
-            let settable = may_set && !member.last_owner && (owner || member.role != Role::Owner);
-            let removable =
-                me.can(Permission::TeamRemove) && !member.last_owner && (owner || member.role != Role::Owner);
-            (row(member, form, settable, owner, removable, now), view! { <ErrorSummary form=form /> }.erase())
+            // Nobody deals with a member whose role reaches further than their own.
+            let within = !member.last_owner && roles.own.covers(&member.role);
+            let settable = (may_set && within).then_some(all.as_slice());
+            let removable = me.can(Permission::TeamRemove) && within;
+            (row(member, form, settable, removable, now), view! { <ErrorSummary form=form /> }.erase())
         })
         .unzip();
     let invite = me.can(Permission::TeamInvite).then(|| {
@@ -68,11 +68,25 @@ fn view_of(gone: Form<SetMemberRole>, team: &[TeamMember], me: &Me, now: i64) ->
     .erase()
 }
 
+/// What somebody may do, one by one.
+fn rights(role: &MemberRole) -> AnyView {
+    let title = format!("{} of {} rights", role.rights.count(), Permission::ALL.len());
+    let all =
+        role.rights.iter().map(|permission| view! { <li><code>{permission.as_str()}</code></li> }.erase());
+    let all = all.collect_view();
+    view! {
+        <details class="member-rights">
+            <summary>{title}</summary>
+            <ul>{all}</ul>
+        </details>
+    }
+    .erase()
+}
+
 fn row(
     member: &TeamMember,
     form: Form<SetMemberRole>,
-    settable: bool,
-    owner: bool,
+    settable: Option<&[MemberRole]>,
     removable: bool,
     now: i64,
 ) -> AnyView {
@@ -81,13 +95,13 @@ fn row(
         Some(at) => view! { <Time at=at now=now /> }.erase(),
         None => "Logged out".into_any(),
     };
-    let role = if settable {
-        let options = Role::ALL
+    let role = if let Some(roles) = settable {
+        let options = roles
             .iter()
-            .filter(|role| owner || **role != Role::Owner)
             .map(|role| {
-                let selected = *role == member.role;
-                view! { <option value=role.as_str() selected=selected>{role.as_str()}</option> }.erase()
+                let selected = role.key == member.role.key;
+                view! { <option value=role.key.to_string() selected=selected>{role.name.clone()}</option> }
+                    .erase()
             })
             .collect_view();
         let label = format!("Role of {}", member.name);
@@ -103,7 +117,7 @@ fn row(
         let why = member.last_owner.then(|| {
             view! { <span class="fine">"The last owner stays one. Make another member an owner first."</span> }.erase()
         });
-        view! { <span class="two-lines"><span>{member.role.as_str()}</span>{why}</span> }.erase()
+        view! { <span class="two-lines"><span>{member.role.name.clone()}</span>{why}</span> }.erase()
     };
     let remove = (removable || (member.you && !member.last_owner)).then(|| {
         let (label, name) = if member.you {
@@ -127,7 +141,7 @@ fn row(
                     <span class="fine">{member.email.clone()}</span>
                 </span>
             </th>
-            <td data-label="Role">{role}</td>
+            <td data-label="Role"><div class="member-role">{role} {rights(&member.role)}</div></td>
             <td data-label="2FA">{if member.second_factor { "On" } else { "Off" }}</td>
             <td data-label="Joined"><Day at=member.joined_at /></td>
             <td data-label="Last active">{seen}</td>

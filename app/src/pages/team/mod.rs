@@ -6,8 +6,11 @@ pub mod invitations_api;
 mod list;
 mod remove;
 mod rights;
+mod role;
+pub mod roles_api;
 
 pub use invitations::InvitationsPage;
 pub use list::TeamPage;
 pub use remove::RemoveMemberPage;
 pub use rights::RolesPage;
+pub use role::RolePage;

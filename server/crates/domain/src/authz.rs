@@ -3,8 +3,8 @@
 use core::marker::PhantomData;
 
 use model::{
-    AppError, ErrorKind, OrgId, Permission, Role, UserId, error::OTHER_ORGANISATION, orgs::told_apart,
-    permissions::Grant,
+    AppError, ErrorKind, MemberRole, OrgId, Permission, Role, UserId, error::OTHER_ORGANISATION,
+    orgs::told_apart, permissions::Grant,
 };
 
 use crate::{
@@ -62,7 +62,7 @@ impl Principal {
 pub struct OrgActor<P> {
     org: OrgId,
     principal: Principal,
-    role: Option<Role>,
+    role: Option<MemberRole>,
     origin: Origin,
     proof: PhantomData<fn() -> P>,
 }
@@ -87,7 +87,7 @@ impl<P: Grant> OrgActor<P> {
         Self::of_member(org, role, Principal::User { id: user.id, name: user.name }, ctx.origin.clone())
     }
 
-    fn of_member(org: OrgId, role: Role, principal: Principal, origin: Origin) -> Result<Self> {
+    fn of_member(org: OrgId, role: MemberRole, principal: Principal, origin: Origin) -> Result<Self> {
         if !role.allows(P::PERMISSION) {
             return Err(denied(P::PERMISSION).into());
         }
@@ -127,7 +127,7 @@ impl<P: Grant> OrgActor<P> {
 
     /// Whether the same person may also do this.
     pub fn also(&self, permission: Permission) -> bool {
-        self.role.is_none_or(|role| role.allows(permission))
+        self.role.as_ref().is_none_or(|role| role.allows(permission))
     }
 
     /// The same person with another permission.
@@ -141,7 +141,7 @@ impl<P: Grant> OrgActor<P> {
         Ok(OrgActor {
             org: self.org,
             principal: self.principal.clone(),
-            role: self.role,
+            role: self.role.clone(),
             origin: self.origin.clone(),
             proof: PhantomData,
         })
@@ -153,7 +153,7 @@ pub(crate) async fn membership(
     tx: &mut store::Tx,
     user: &store::users::User,
     in_view: Option<OrgId>,
-) -> Result<(OrgId, Role)> {
+) -> Result<(OrgId, MemberRole)> {
     for org in [in_view, user.last_org].into_iter().flatten() {
         if let Some(role) = store::members::find_role(tx, org, user.id).await? {
             return Ok((org, role));

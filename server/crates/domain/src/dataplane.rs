@@ -598,7 +598,7 @@ impl Planes {
         // In a suspended organisation access tokens are worth nothing; keys are known, and refused (OAR-04).
         let grants = grants.into_iter().filter(|_| !suspended);
         // Whoever lost the role that connections need has none that work (OAR-04).
-        let grants = grants.filter(|grant| may_connect(grant.role));
+        let grants = grants.filter(|grant| may_connect(&grant.role));
         let grants = grants.filter_map(plane_grant).collect();
         let clients = store::oauth_clients::list(&mut tx, id).await?;
         let machines = clients.into_iter().filter(|_| !suspended).filter_map(plane_machine).collect();

@@ -50,7 +50,8 @@ async fn delete(env: &Env, user: &User, by: &Principal, origin: &Origin) -> Resu
     let mut kept = Vec::new();
     for org in &orgs {
         let role = store::members::find_role(&mut tx, org.id, user.id).await?;
-        if role == Some(Role::Owner) && store::members::count_in_role(&mut tx, org.id, Role::Owner).await? < 2
+        if role.is_some_and(|role| role == Role::Owner)
+            && store::members::count_in_role(&mut tx, org.id, Role::Owner).await? < 2
         {
             kept.push(org.name.as_str());
         }

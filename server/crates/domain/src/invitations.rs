@@ -3,7 +3,7 @@
 mod ask;
 
 use model::{
-    AppError, ErrorKind, InvitationId, OrgId, Permission, Role, UserId,
+    AppError, ErrorKind, InvitationId, MemberRole, OrgId, Permission, Role, RoleKey, UserId,
     links::{Delivery, Invitation, Invitations, Outcome, Sent, SignUp},
     paths,
     permissions::can,
@@ -22,7 +22,7 @@ use crate::{
     mail::{self, Wanted, letters},
     one_time,
     request::{AuthMethod, Origin, RequestContext},
-    sso, throttle,
+    roles, sso, throttle,
 };
 
 const HOUR: i64 = 60 * 60 * 1000;
@@ -36,15 +36,11 @@ const PER_ORG: i64 = 200;
 const PER_ADDRESS: i64 = 5;
 
 /// Whether somebody with this role (`None` is the operator) may give that one: nobody gives more than they hold.
-pub fn may_give(by: Option<Role>, role: Role) -> bool {
-    by.is_none_or(|by| Permission::ALL.iter().all(|p| by.allows(*p) || !role.allows(*p)))
+pub fn may_give(by: Option<&MemberRole>, role: &MemberRole) -> bool {
+    by.is_none_or(|by| by.covers(role))
 }
 
-fn above_own() -> Error {
-    AppError::field("role", "role_above_own", "Choose a role that holds no more rights than your own").into()
-}
-
-async fn role_of(tx: &mut Tx, org: OrgId, by: &Principal) -> Result<Option<Role>> {
+async fn role_of(tx: &mut Tx, org: OrgId, by: &Principal) -> Result<Option<MemberRole>> {
     match by {
         Principal::User { id, .. } => {
             let role = store::members::find_role(tx, org, *id).await?;
@@ -74,7 +70,10 @@ pub async fn list(env: &Env, actor: &OrgActor<can::TeamRead>) -> Result<Invitati
             })
             .collect(),
         roles: if actor.also(Permission::TeamInvite) {
-            Role::ALL.iter().copied().filter(|role| may_give(by, *role)).collect()
+            let built = Role::ALL.iter().map(|role| MemberRole::from(*role));
+            let custom = store::roles::list(&mut tx, actor.org()).await?;
+            let all = built.chain(custom.iter().map(store::roles::Role::held));
+            all.filter(|role| may_give(by.as_ref(), role)).collect()
         } else {
             Vec::new()
         },
@@ -99,7 +98,13 @@ fn addresses(text: &str) -> Vec<String> {
 
 /// Invites people by their addresses, all with one role. Each address has an outcome of its own: one that is a member
 /// already does not keep the others from being invited.
-pub async fn invite(env: &Env, actor: &OrgActor<can::TeamInvite>, emails: &str, role: Role) -> Result<Sent> {
+pub async fn invite(
+    env: &Env,
+    actor: &OrgActor<can::TeamInvite>,
+    emails: &str,
+    role: impl Into<RoleKey>,
+) -> Result<Sent> {
+    let role = role.into();
     let wanted = addresses(emails);
     if wanted.is_empty() {
         return Err(AppError::field("emails", "required", "Enter at least one email address").into());
@@ -134,14 +139,15 @@ async fn invite_one(
     env: &Env,
     actor: &OrgActor<can::TeamInvite>,
     email: &str,
-    role: Role,
+    key: RoleKey,
 ) -> Result<Outcome> {
     let org = actor.org();
     {
         let mut tx = env.db.read().await?;
+        let role = roles::chosen(&mut tx, org, key).await?;
         let by = role_of(&mut tx, org, actor.principal()).await?;
-        if !may_give(by, role) {
-            return Err(above_own());
+        if !may_give(by.as_ref(), &role) {
+            return Err(roles::above_own());
         }
         if let Some(user) = store::users::find_by_email(&mut tx, email).await?
             && store::members::find_role(&mut tx, org, user.id).await?.is_some()
@@ -160,8 +166,9 @@ async fn invite_one(
     let mut change = env.change(actor).await?;
     // Again, with the organisation locked: meanwhile their own role may have changed.
     let by = role_of(change.tx(), org, actor.principal()).await?;
-    if !may_give(by, role) || by.is_some_and(|by| !by.allows(Permission::TeamInvite)) {
-        return Err(above_own());
+    let role = roles::chosen(change.tx(), org, key).await?;
+    if !may_give(by.as_ref(), &role) || by.is_some_and(|by| !by.allows(Permission::TeamInvite)) {
+        return Err(roles::above_own());
     }
     let now = env.now();
     if let Some(open) = store::invitations::find_open(change.tx(), org, email).await? {
@@ -180,7 +187,7 @@ async fn invite_one(
         id: InvitationId::from_uuid(env.uuid()),
         org,
         email: email.to_owned(),
-        role,
+        role: role.clone(),
         invited_by: user,
         inviter_name: name,
         mail: if env.sends_mail() { Delivery::Queued } else { Delivery::ByHand }.as_str().to_owned(),
@@ -204,7 +211,7 @@ async fn hand_over(env: &Env, tx: &mut Tx, row: &Row, token: &str) -> Result<Out
         return Ok(Outcome::Link(link));
     }
     let org = store::orgs::find(tx, row.org).await?.ok_or_else(|| Error::not_found("organisation"))?;
-    let letter = letters::invitation(&row.email, &org.name, &row.inviter_name, row.role, link);
+    let letter = letters::invitation(&row.email, &org.name, &row.inviter_name, &row.role, link);
     let wanted = Wanted::Letter(letter);
     mail::queue(env, tx, Some(row.org), Some(row.id), &wanted, LIFETIME).await?;
     Ok(Outcome::Mailed)
@@ -240,7 +247,7 @@ pub async fn renew(
     let by = role_of(change.tx(), org, actor.principal()).await?;
     let row = store::invitations::find(change.tx(), org, id).await?;
     let mut row = row.filter(|row| row.state == "open").ok_or_else(not_open)?;
-    if !may_give(by, row.role) || by.is_some_and(|by| !by.allows(Permission::TeamInvite)) {
+    if !may_give(by.as_ref(), &row.role) || by.is_some_and(|by| !by.allows(Permission::TeamInvite)) {
         return Err(authz::denied(Permission::TeamRoles).into());
     }
     let by_hand = by_hand || !env.sends_mail();
@@ -287,16 +294,34 @@ pub(crate) async fn take_back_of(
     change: &mut Change,
     org: OrgId,
     user: UserId,
-    now: Option<Role>,
+    now: Option<&MemberRole>,
 ) -> Result<()> {
     for row in store::invitations::list_open(change.tx(), org).await? {
-        let may = now.is_some_and(|now| now.allows(Permission::TeamInvite) && may_give(Some(now), row.role));
-        if row.invited_by == Some(user) && !may {
+        if row.invited_by == Some(user) && !now.is_some_and(|now| may_still_give(now, &row.role)) {
             let event = take_back(env, change, &row).await?;
             change.record(&event).await?;
         }
     }
     Ok(())
+}
+
+/// Takes back every invitation to what its maker could not give any more, after a role became another.
+pub(crate) async fn take_back_beyond(env: &Env, change: &mut Change, org: OrgId) -> Result<()> {
+    let members = store::members::list(change.tx(), org).await?;
+    for row in store::invitations::list_open(change.tx(), org).await? {
+        let Some(by) = row.invited_by else { continue };
+        let maker = members.iter().find(|member| member.user == by).map(|member| &member.role);
+        if !maker.is_some_and(|role| may_still_give(role, &row.role)) {
+            let event = take_back(env, change, &row).await?;
+            change.record(&event).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether somebody with this role may invite to that one.
+fn may_still_give(by: &MemberRole, role: &MemberRole) -> bool {
+    by.allows(Permission::TeamInvite) && may_give(Some(by), role)
 }
 
 /// The invitation of a link that can be accepted, or the refusal.
@@ -313,7 +338,7 @@ pub(crate) async fn counts(tx: &mut Tx, row: &Row, now: i64) -> Result<bool> {
     }
     let Some(by) = row.invited_by else { return Ok(true) };
     let role = store::members::find_role(tx, row.org, by).await?;
-    Ok(role.is_some_and(|role| role.allows(Permission::TeamInvite) && may_give(Some(role), row.role)))
+    Ok(role.is_some_and(|role| may_still_give(&role, &row.role)))
 }
 
 /// Makes an account with the address of an invitation, and joins.
@@ -420,7 +445,7 @@ async fn join(env: &Env, change: &mut Change, row: &Row, user: UserId, email: &s
     if row.mail != Delivery::ByHand.as_str() {
         store::users::set_verified(change.tx(), user, now).await?;
     }
-    store::members::insert(change.tx(), row.org, user, row.role, now).await?;
+    store::members::insert(change.tx(), row.org, user, &row.role, now).await?;
     store::users::set_last_org(change.tx(), user, row.org).await?;
     store::sessions::renew_all(change.tx(), user).await?;
     let data = json!({"user_id": user, "email": email, "role": row.role.as_str()});
@@ -462,10 +487,11 @@ mod tests {
 
     #[test]
     fn ten_04_nobody_gives_more_than_they_hold() {
-        assert!(Role::ALL.iter().all(|role| may_give(None, *role) && may_give(Some(Role::Owner), *role)));
-        assert!(may_give(Some(Role::Admin), Role::Admin) && !may_give(Some(Role::Admin), Role::Owner));
-        assert!(!may_give(Some(Role::Developer), Role::Viewer), "a viewer sees the team");
-        assert!(!may_give(Some(Role::Member), Role::Developer) && may_give(Some(Role::Member), Role::Member));
+        let may = |by: Role, role: Role| may_give(Some(&by.into()), &role.into());
+        assert!(Role::ALL.iter().all(|role| may_give(None, &(*role).into()) && may(Role::Owner, *role)));
+        assert!(may(Role::Admin, Role::Admin) && !may(Role::Admin, Role::Owner));
+        assert!(!may(Role::Developer, Role::Viewer), "a viewer sees the team");
+        assert!(!may(Role::Member, Role::Developer) && may(Role::Member, Role::Member));
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub mod recovery;
 pub mod refusals;
 pub mod renaming;
 pub mod request;
+pub mod roles;
 pub mod sealer;
 pub mod sessions;
 pub mod sign_up;

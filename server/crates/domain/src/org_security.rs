@@ -40,7 +40,8 @@ pub(crate) async fn admit(
         Some(sso) => factor &= !sso.second_factor,
         // Owners can always get in, with a second factor: the provider may be what is broken.
         None if store::sso::is_required(tx, org).await? => {
-            if store::members::find_role(tx, org, user).await? != Some(Role::Owner) {
+            let role = store::members::find_role(tx, org, user).await?;
+            if !role.is_some_and(|role| role == Role::Owner) {
                 return Err(sso::required(tx, org).await?);
             }
             factor = true;

@@ -1,7 +1,7 @@
 //! Organisations: making, changing and looking at them.
 
 use model::{
-    AppError, ConnectorId, ErrorKind, OrgId, OrgSlug, Permission, Plan, Role, UserId,
+    AppError, ConnectorId, ErrorKind, OrgId, OrgSlug, Permission, Plan, Role, RoleKey, UserId,
     orgs::{Activity, ConnectorCounts, KeyVisibility, Me, Membership, Org, Overview, PinAsked},
     paths,
     permissions::can,
@@ -16,7 +16,7 @@ use crate::{
     both,
     change::{Change, Event},
     request::{Origin, RequestContext},
-    sso,
+    roles, sso,
 };
 
 /// The longest organisation name in characters.
@@ -136,13 +136,14 @@ pub async fn put_member(
     env: &Env,
     actor: &OrgActor<can::TeamRoles>,
     email: &str,
-    role: Role,
+    role: impl Into<RoleKey>,
 ) -> Result<UserId> {
     let mut change = env.change(actor).await?;
+    let role = roles::chosen(change.tx(), actor.org(), role.into()).await?;
     let user =
         store::users::find_by_email(change.tx(), email).await?.ok_or_else(|| Error::not_found("user"))?;
     match store::members::find_role(change.tx(), actor.org(), user.id).await? {
-        Some(old) if old == role => Ok(user.id),
+        Some(old) if old.key == role.key => Ok(user.id),
         Some(old) => {
             if old == Role::Owner
                 && store::members::count_in_role(change.tx(), actor.org(), Role::Owner).await? < 2
@@ -154,9 +155,9 @@ pub async fn put_member(
                 )
                 .into());
             }
-            store::members::set_role(change.tx(), actor.org(), user.id, role).await?;
+            store::members::set_role(change.tx(), actor.org(), user.id, &role).await?;
             store::sessions::renew_all(change.tx(), user.id).await?;
-            crate::invitations::take_back_of(env, &mut change, actor.org(), user.id, Some(role)).await?;
+            crate::invitations::take_back_of(env, &mut change, actor.org(), user.id, Some(&role)).await?;
             let event = Event::new("team.role_changed").target("user", user.id, &user.email).changed(
                 "role",
                 old.as_str(),
@@ -167,7 +168,7 @@ pub async fn put_member(
         }
         None => {
             let now = env.now();
-            store::members::insert(change.tx(), actor.org(), user.id, role, now).await?;
+            store::members::insert(change.tx(), actor.org(), user.id, &role, now).await?;
             // Nobody waits for an answer any more.
             if let Some(open) = store::invitations::find_open(change.tx(), actor.org(), email).await? {
                 store::invitations::close(change.tx(), actor.org(), open.id, "accepted", now).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use model::{
-    ApiKeyId, AppError, ErrorKind, OrgId, Permission, Role, UserId,
+    ApiKeyId, AppError, ErrorKind, MemberRole, OrgId, Role, RoleKey, UserId,
     audit::category_of,
     permissions::{Grant, can},
     team::{Leaving, TeamKey, TeamMember},
@@ -19,7 +19,7 @@ use crate::{
     mail::{self, letters},
     pin::Guarded,
     request::RequestContext,
-    sso,
+    roles, sso,
 };
 
 /// Events that are looked through for the keys that somebody made.
@@ -121,7 +121,7 @@ async fn keys_of(tx: &mut Tx, org: OrgId, user: UserId, name: &str) -> Result<Ve
 }
 
 /// What somebody is at this moment, after the organisation was locked: meanwhile their own role may have changed.
-async fn still<P: Grant>(change: &mut Change, actor: &OrgActor<P>) -> Result<Option<Role>> {
+async fn still<P: Grant>(change: &mut Change, actor: &OrgActor<P>) -> Result<Option<MemberRole>> {
     let Principal::User { id, .. } = actor.principal() else { return Ok(None) };
     let (org, id) = (actor.org(), *id);
     let role = store::members::find_role(change.tx(), org, id).await?;
@@ -132,8 +132,8 @@ async fn still<P: Grant>(change: &mut Change, actor: &OrgActor<P>) -> Result<Opt
 }
 
 /// Whether somebody with this role (`None` is the operator) may touch an owner, or make one.
-fn may_touch_owners(by: Option<Role>) -> Result<()> {
-    if by.is_none_or(|role| role == Role::Owner) {
+fn may_touch_owners(by: Option<&MemberRole>) -> Result<()> {
+    if by.is_none_or(|role| *role == Role::Owner) {
         return Ok(());
     }
     Err(AppError::new(
@@ -144,33 +144,56 @@ fn may_touch_owners(by: Option<Role>) -> Result<()> {
     .into())
 }
 
+/// Whether somebody may deal with a member of this role: nobody reaches beyond what they hold (TEN-04).
+fn may_reach(by: Option<&MemberRole>, role: &MemberRole) -> Result<()> {
+    if by.is_none_or(|by| by.covers(role)) {
+        return Ok(());
+    }
+    Err(AppError::new(
+        ErrorKind::Forbidden,
+        "above_own",
+        "This member's role holds rights that yours does not. Ask an owner or admin; nothing was changed.",
+    )
+    .into())
+}
+
 /// Gives a member another role. Nobody raises their own, only owners deal with owners, and one owner stays (TEN-04).
-pub async fn set_role(env: &Env, actor: &OrgActor<can::TeamRoles>, user: UserId, role: Role) -> Result<()> {
+pub async fn set_role(
+    env: &Env,
+    actor: &OrgActor<can::TeamRoles>,
+    user: UserId,
+    role: impl Into<RoleKey>,
+) -> Result<()> {
     let mut change = env.change(actor).await?;
     let by = still(&mut change, actor).await?;
     let org = actor.org();
     let old = store::members::find_role(change.tx(), org, user).await?.ok_or_else(not_a_member)?;
-    if old == role {
+    let role = roles::chosen(change.tx(), org, role.into()).await?;
+    if old.key == role.key {
         return Ok(());
     }
-    if [old, role].contains(&Role::Owner) {
-        may_touch_owners(by)?;
+    if old == Role::Owner || role == Role::Owner {
+        may_touch_owners(by.as_ref())?;
     }
     let own = actor.principal().id() == user.to_string();
-    if own && Permission::ALL.iter().any(|p| role.allows(*p) && !old.allows(*p)) {
+    if own && !old.rights.include(role.rights) {
         let message =
             "Nobody can give themself more rights. Ask another owner or admin; nothing was changed.";
         return Err(AppError::new(ErrorKind::Forbidden, "own_role", message).into());
+    }
+    may_reach(by.as_ref(), &old)?;
+    if by.as_ref().is_some_and(|by| !by.covers(&role)) {
+        return Err(roles::above_own());
     }
     if old == Role::Owner && store::members::count_in_role(change.tx(), org, Role::Owner).await? < 2 {
         return Err(last_owner());
     }
     let person = store::users::find(change.tx(), user).await?.ok_or_else(not_a_member)?;
-    store::members::set_role(change.tx(), org, user, role).await?;
+    store::members::set_role(change.tx(), org, user, &role).await?;
     store::sessions::renew_all(change.tx(), user).await?;
-    invitations::take_back_of(env, &mut change, org, user, Some(role)).await?;
+    invitations::take_back_of(env, &mut change, org, user, Some(&role)).await?;
     if !own && let Some(org) = store::orgs::find(change.tx(), org).await? {
-        mail::notify(env, change.tx(), letters::role_changed(&person.email, &org.name, role)).await?;
+        mail::notify(env, change.tx(), letters::role_changed(&person.email, &org.name, &role)).await?;
     }
     let event = Event::new("team.role_changed").target("user", user, &person.email).changed(
         "role",
@@ -186,8 +209,9 @@ pub async fn remove(env: &Env, actor: &Guarded<can::TeamRemove>, user: UserId) -
     let by = still(&mut change, actor).await?;
     let old = store::members::find_role(change.tx(), actor.org(), user).await?.ok_or_else(not_a_member)?;
     if old == Role::Owner {
-        may_touch_owners(by)?;
+        may_touch_owners(by.as_ref())?;
     }
+    may_reach(by.as_ref(), &old)?;
     let name = actor.principal().name().to_owned();
     let event = take_out(env, &mut change, actor.org(), user, old, &name, "team.member_removed").await?;
     change.commit(event).await
@@ -213,7 +237,7 @@ pub(crate) async fn take_out(
     change: &mut Change,
     org: OrgId,
     user: UserId,
-    old: Role,
+    old: MemberRole,
     by: &str,
     action: &'static str,
 ) -> Result<Event> {

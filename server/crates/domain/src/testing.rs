@@ -215,7 +215,7 @@ impl TestEnv {
     }
 
     /// Another member of an organisation.
-    pub async fn member(&self, of: &TestMember, name: &str, role: model::Role) -> TestMember {
+    pub async fn member(&self, of: &TestMember, name: &str, role: impl Into<model::RoleKey>) -> TestMember {
         let email = format!("{name}@{}.example", of.org.slug);
         let user =
             accounts::create_by_operator(&self.env, &email, PASSWORD, Some(name)).await.expect("a user");

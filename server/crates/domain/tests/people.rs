@@ -89,7 +89,8 @@ env_test!(ten_04_an_invitation_is_bound_to_address_organisation_and_role, |t| as
     let token = invited(&t, &acme, "dev@x.example", Role::Developer).await;
     let anonymous = t.anonymous();
     let Link::Invitation(seen) = one_time::look(&anonymous, &token).await.unwrap() else { panic!() };
-    assert_eq!((seen.org.as_str(), seen.role, seen.guest), ("acme", Role::Developer, Guest::New));
+    assert_eq!((seen.org.as_str(), seen.guest), ("acme", Guest::New));
+    assert!(seen.role == Role::Developer);
     // Looking changes nothing, and somebody else's account cannot take it.
     let other = t.org("other").await;
     let Link::Invitation(seen) = one_time::look(&other.ctx, &token).await.unwrap() else { panic!() };
@@ -104,7 +105,7 @@ env_test!(ten_04_an_invitation_is_bound_to_address_organisation_and_role, |t| as
     assert_eq!(done.org, Some(acme.org_id()));
     let mut tx = t.env.db.read().await.unwrap();
     let role = store::members::find_role(&mut tx, acme.org_id(), done.user).await.unwrap();
-    assert_eq!(role, Some(Role::Developer));
+    assert!(role.is_some_and(|role| role == Role::Developer));
     let user = store::users::find(&mut tx, done.user).await.unwrap().unwrap();
     assert!(user.email_verified_at.is_some(), "the mail proved the address");
     drop(tx);
@@ -126,7 +127,14 @@ env_test!(ten_04_nobody_invites_above_their_own_role, |t| async move {
     let by = admin.actor().await;
     let refused = invitations::invite(&t.env, &by, "a@x.example", Role::Owner).await;
     assert_eq!(code(refused), "role/role_above_own");
-    assert!(!invitations::list(&t.env, &admin.actor().await).await.unwrap().roles.contains(&Role::Owner));
+    assert!(
+        !invitations::list(&t.env, &admin.actor().await)
+            .await
+            .unwrap()
+            .roles
+            .iter()
+            .any(|role| *role == Role::Owner)
+    );
     // What somebody could not invite to any more is taken back when their role changes.
     let token = invited(&t, &admin, "b@x.example", Role::Admin).await;
     let kept = invited(&t, &acme, "c@x.example", Role::Admin).await;

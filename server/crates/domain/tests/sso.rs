@@ -18,6 +18,7 @@ use domain::{
     net::{Outbound, OutboundSettings},
     orgs::{self, OperatorChanges},
     request::{BySso, RequestContext},
+    roles,
     sso::{
         domains,
         flow::{self, Finished},
@@ -275,7 +276,13 @@ fn refused(result: domain::Result<impl core::fmt::Debug>) -> AppError {
 
 async fn role(t: &TestEnv, member: &TestMember, user: UserId) -> Option<Role> {
     let mut tx = t.env.db.read().await.unwrap();
-    store::members::find_role(&mut tx, member.org_id(), user).await.unwrap()
+    let role = store::members::find_role(&mut tx, member.org_id(), user).await.unwrap();
+    role.and_then(|role| Role::parse(role.as_str()))
+}
+
+async fn team_role(t: &TestEnv, member: &TestMember, user: UserId) -> String {
+    let mut tx = t.env.db.read().await.unwrap();
+    store::members::find_role(&mut tx, member.org_id(), user).await.unwrap().expect("a member").name
 }
 
 async fn has_account(t: &TestEnv, email: &str) -> bool {
@@ -653,6 +660,41 @@ env_test!(an_address_binds_only_an_account_that_is_known_to_be_its, |t| async {
     settings::put(&acme.ctx, &acme.actor().await, &closed).await.unwrap();
     assert_eq!(refused(come(&t, &browser, &idp, "eve@acme.example", |_| ()).await).code, "not_invited");
     assert!(!has_account(&t, "eve@acme.example").await, "no account is left behind");
+});
+
+env_test!(ten_04_newcomers_get_a_role_that_the_organisation_made, |t| async {
+    let (acme, idp) = configured(&t, "acme").await;
+    let (admin, browser) = (t.member(&acme, "admin", Role::Admin).await, t.anonymous());
+    let wanted = |name: &str, permissions: &[&str]| roles::Input {
+        name: name.to_owned(),
+        description: String::new(),
+        permissions: permissions.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let guests =
+        roles::create(&t.env, &acme.actor().await, &wanted("Guests", &["connectors:read"])).await.unwrap();
+    let chosen =
+        |role: String| Input { default_role: role, client_secret: String::new().into(), ..idp.input() };
+    settings::put(&admin.ctx, &admin.actor().await, &chosen(guests.to_string())).await.unwrap();
+    assert!(page(&t, &acme).await.roles.contains(&(guests.to_string(), "Guests".to_owned())));
+    let done = signed_in(come(&t, &browser, &idp, "ada@acme.example", |_| ()).await);
+    assert_eq!(team_role(&t, &acme, done.user).await, "Guests");
+    // It is in use without anybody who has it, and what newcomers get moves on with its members.
+    assert!(roles::list(&t.env, &acme.actor().await).await.unwrap().custom[0].newcomers);
+    let delete = async |instead| roles::delete(&t.env, &acme.actor().await, guests, instead).await;
+    assert_eq!(refused(delete(None).await).code, "role_in_use");
+    delete(Some(Role::Viewer.into())).await.unwrap();
+    assert_eq!(team_role(&t, &acme, done.user).await, "viewer");
+    let done = signed_in(come(&t, &browser, &idp, "bob@acme.example", |_| ()).await);
+    assert_eq!(team_role(&t, &acme, done.user).await, "viewer");
+    // Nobody lets others in with more than they hold.
+    let sso = ["sso:manage", "team:roles"];
+    let keeper = roles::create(&t.env, &acme.actor().await, &wanted("SSO", &sso)).await.unwrap();
+    let wide = roles::create(&t.env, &acme.actor().await, &wanted("Wide", &["logs:read"])).await.unwrap();
+    let keeper = t.member(&acme, "keeper", keeper).await;
+    for role in [wide.to_string(), Role::Developer.to_string(), guests.to_string()] {
+        let error = refused(settings::put(&keeper.ctx, &keeper.actor().await, &chosen(role)).await);
+        assert_eq!(error.fields[0].field, "default_role");
+    }
 });
 
 env_test!(two_at_once_make_one_account, |t| async {

@@ -8,7 +8,10 @@ use model::{ErrorKind, Role, permissions::can};
 
 async fn roles(t: &TestEnv, of: &TestMember) -> Vec<(String, Role)> {
     let members = team::list(&t.env, &of.actor().await).await.expect("the team");
-    members.into_iter().map(|member| (member.name, member.role)).collect()
+    members
+        .into_iter()
+        .map(|member| (member.name, Role::parse(member.role.as_str()).expect("a built-in role")))
+        .collect()
 }
 
 fn code(done: domain::Result<()>) -> (ErrorKind, String) {

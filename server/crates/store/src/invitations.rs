@@ -1,20 +1,20 @@
 //! Invitations to organisations. Only the SHA-256 of a link's token is here (PWD-08).
 
-use model::{InvitationId, OrgId, Role, UserId};
+use model::{InvitationId, MemberRole, OrgId, UserId};
 
-use crate::{Error, Result, Tx, db::parsed};
+use crate::{Error, Result, Tx, db::parsed, roles::held};
 
 statements! {
-    FIND = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at \
-            FROM invitations WHERE org_id = $1 AND id = $2";
-    FIND_BY_TOKEN = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at \
-                     FROM invitations WHERE token_hash = $1";
-    FIND_OPEN = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at \
-                 FROM invitations WHERE org_id = $1 AND email_key = $2 AND state = 'open'";
-    LIST_OPEN = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at \
-                 FROM invitations WHERE org_id = $1 AND state = 'open' ORDER BY created_at DESC, id";
-    LIST_OPEN_OF_ADDRESS = "SELECT id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at \
-                            FROM invitations WHERE email_key = $1 AND state = 'open' ORDER BY created_at, id";
+    FIND = "SELECT i.id, i.org_id, i.email, i.role, r.name AS role_name, r.permissions, i.invited_by, i.inviter_name, i.mail, i.created_at, i.expires_at, i.state, i.asked_at \
+            FROM invitations i LEFT JOIN roles r ON r.org_id = i.org_id AND r.id = i.role WHERE i.org_id = $1 AND i.id = $2";
+    FIND_BY_TOKEN = "SELECT i.id, i.org_id, i.email, i.role, r.name AS role_name, r.permissions, i.invited_by, i.inviter_name, i.mail, i.created_at, i.expires_at, i.state, i.asked_at \
+                     FROM invitations i LEFT JOIN roles r ON r.org_id = i.org_id AND r.id = i.role WHERE i.token_hash = $1";
+    FIND_OPEN = "SELECT i.id, i.org_id, i.email, i.role, r.name AS role_name, r.permissions, i.invited_by, i.inviter_name, i.mail, i.created_at, i.expires_at, i.state, i.asked_at \
+                 FROM invitations i LEFT JOIN roles r ON r.org_id = i.org_id AND r.id = i.role WHERE i.org_id = $1 AND i.email_key = $2 AND i.state = 'open'";
+    LIST_OPEN = "SELECT i.id, i.org_id, i.email, i.role, r.name AS role_name, r.permissions, i.invited_by, i.inviter_name, i.mail, i.created_at, i.expires_at, i.state, i.asked_at \
+                 FROM invitations i LEFT JOIN roles r ON r.org_id = i.org_id AND r.id = i.role WHERE i.org_id = $1 AND i.state = 'open' ORDER BY i.created_at DESC, i.id";
+    LIST_OPEN_OF_ADDRESS = "SELECT i.id, i.org_id, i.email, i.role, r.name AS role_name, r.permissions, i.invited_by, i.inviter_name, i.mail, i.created_at, i.expires_at, i.state, i.asked_at \
+                            FROM invitations i LEFT JOIN roles r ON r.org_id = i.org_id AND r.id = i.role WHERE i.email_key = $1 AND i.state = 'open' ORDER BY i.created_at, i.id";
     INSERT = "INSERT INTO invitations (id, org_id, email, email_key, role, token_hash, invited_by, inviter_name, mail, \
               created_at, expires_at, state, state_at) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'open', $10)";
@@ -23,7 +23,9 @@ statements! {
     CLOSE = "UPDATE invitations SET state = $3, state_at = $4 WHERE org_id = $1 AND id = $2 AND state = 'open'";
     ASK_AGAIN = "UPDATE invitations SET asked_at = $2 WHERE token_hash = $1 AND (asked_at IS NULL OR asked_at < $3) \
                  AND ((state = 'open' AND expires_at <= $2) OR state = 'declined') \
-                 RETURNING id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at";
+                 RETURNING id, org_id, email, role, invited_by, inviter_name, mail, created_at, expires_at, state, asked_at, \
+                 (SELECT r.name FROM roles r WHERE r.org_id = invitations.org_id AND r.id = invitations.role) AS role_name, \
+                 (SELECT r.permissions FROM roles r WHERE r.org_id = invitations.org_id AND r.id = invitations.role) AS permissions";
     SET_MAIL = "UPDATE invitations SET mail = $2 WHERE id = $1 AND state = 'open'";
     DELETE_OF_ADDRESS = "DELETE FROM invitations WHERE email_key = $1 AND state <> 'open'";
     COUNT_OF_ORG = "SELECT COUNT(*) FROM invitations WHERE org_id = $1";
@@ -40,7 +42,7 @@ pub struct Invitation {
     /// Whom: the address as it was typed.
     pub email: String,
     /// As what.
-    pub role: Role,
+    pub role: MemberRole,
     /// Who invited; `None` is the operator, or somebody whose account is gone.
     pub invited_by: Option<UserId>,
     /// Their name at that time.
@@ -63,6 +65,8 @@ struct Row {
     org_id: String,
     email: String,
     role: String,
+    role_name: Option<String>,
+    permissions: Option<String>,
     invited_by: Option<String>,
     inviter_name: String,
     mail: String,
@@ -76,11 +80,10 @@ impl TryFrom<Row> for Invitation {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self> {
-        let wrong = || Error::Inconsistent { table: "invitations", column: "role", row: row.id.clone() };
         Ok(Self {
             id: parsed(&row.id, "invitations", "id", &row.id)?,
             org: parsed(&row.org_id, "invitations", "org_id", &row.id)?,
-            role: Role::parse(&row.role).ok_or_else(wrong)?,
+            role: held(&row.role, row.role_name.zip(row.permissions), "invitations", &row.id)?,
             invited_by: row
                 .invited_by
                 .map(|user| parsed(&user, "invitations", "invited_by", &row.id))
@@ -152,7 +155,7 @@ pub async fn insert(tx: &mut Tx, new: &Invitation, token_hash: &[u8]) -> Result<
         .bind(new.org.to_string())
         .bind(&new.email)
         .bind(crate::users::email_key(&new.email))
-        .bind(new.role.as_str())
+        .bind(new.role.key.to_string())
         .bind(token_hash)
         .bind(by)
         .bind(&new.inviter_name)

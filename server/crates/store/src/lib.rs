@@ -39,6 +39,7 @@ pub mod orgs;
 pub mod outbox;
 pub mod passkeys;
 pub mod request_log;
+pub mod roles;
 pub mod sessions;
 pub mod setup_links;
 pub mod sign_in_failures;
@@ -91,6 +92,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     passkeys::STATEMENTS,
     request_log::STATEMENTS,
     request_log::BULK,
+    roles::STATEMENTS,
     sessions::STATEMENTS,
     setup_links::STATEMENTS,
     sign_in_failures::STATEMENTS,

@@ -1,16 +1,19 @@
 //! Who is in which organisation, in which role.
 
-use model::{OrgId, Role, UserId};
+use model::{MemberRole, OrgId, Role, RoleKey, UserId};
 
-use crate::{Error, Result, Tx, db::parsed};
+use crate::{Result, Tx, db::parsed, roles::held};
 
 statements! {
-    FIND_ROLE = "SELECT role FROM members WHERE org_id = $1 AND user_id = $2";
-    LIST = "SELECT u.id, u.email, u.name, m.role FROM members m JOIN users u ON u.id = m.user_id \
+    FIND_ROLE = "SELECT m.role, r.name, r.permissions FROM members m LEFT JOIN roles r ON r.org_id = m.org_id AND r.id = m.role \
+                 WHERE m.org_id = $1 AND m.user_id = $2";
+    LIST = "SELECT u.id, u.email, u.name, m.role, r.name, r.permissions FROM members m JOIN users u ON u.id = m.user_id \
+            LEFT JOIN roles r ON r.org_id = m.org_id AND r.id = m.role \
             WHERE m.org_id = $1 ORDER BY u.name, u.id";
-    LIST_FULL = "SELECT u.id, u.email, u.name, m.role, m.created_at, \
-                 (SELECT MAX(s.last_seen_at) FROM sessions s WHERE s.user_id = u.id) \
-                 FROM members m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 ORDER BY u.name, u.id";
+    LIST_FULL = "SELECT u.id AS id, u.email AS email, u.name AS name, m.role AS role, r.name AS role_name, r.permissions AS permissions, m.created_at AS joined_at, \
+                 (SELECT MAX(s.last_seen_at) FROM sessions s WHERE s.user_id = u.id) AS last_seen_at \
+                 FROM members m JOIN users u ON u.id = m.user_id \
+                 LEFT JOIN roles r ON r.org_id = m.org_id AND r.id = m.role WHERE m.org_id = $1 ORDER BY u.name, u.id";
     INSERT = "INSERT INTO members (org_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)";
     SET_ROLE = "UPDATE members SET role = $3 WHERE org_id = $1 AND user_id = $2";
     DELETE = "DELETE FROM members WHERE org_id = $1 AND user_id = $2";
@@ -27,33 +30,33 @@ pub struct Member {
     /// Their name.
     pub name: String,
     /// Their role.
-    pub role: Role,
+    pub role: MemberRole,
 }
 
-fn role(name: &str, org: OrgId) -> Result<Role> {
-    Role::parse(name).ok_or_else(|| Error::Inconsistent {
-        table: "members",
-        column: "role",
-        row: org.to_string(),
-    })
+type Custom = (Option<String>, Option<String>);
+
+fn role(key: &str, (name, permissions): Custom, org: OrgId) -> Result<MemberRole> {
+    held(key, name.zip(permissions), "members", &org.to_string())
 }
 
 /// The person's role in the organisation, if they are a member.
-pub async fn find_role(tx: &mut Tx, org: OrgId, user: UserId) -> Result<Option<Role>> {
+pub async fn find_role(tx: &mut Tx, org: OrgId, user: UserId) -> Result<Option<MemberRole>> {
     let (key, user) = (org.to_string(), user.to_string());
-    let row: Option<(String,)> =
+    let row: Option<(String, Option<String>, Option<String>)> =
         on!(tx, |c| sqlx::query_as(FIND_ROLE).bind(key).bind(user).fetch_optional(c).await)?;
-    row.map(|(name,)| role(&name, org)).transpose()
+    row.map(|(key, name, permissions)| role(&key, (name, permissions), org)).transpose()
 }
+
+type ListRow = (String, String, String, String, Option<String>, Option<String>);
 
 /// Every member, by name.
 pub async fn list(tx: &mut Tx, org: OrgId) -> Result<Vec<Member>> {
     let key = org.to_string();
-    let rows: Vec<(String, String, String, String)> =
-        on!(tx, |c| sqlx::query_as(LIST).bind(key).fetch_all(c).await)?;
+    let rows: Vec<ListRow> = on!(tx, |c| sqlx::query_as(LIST).bind(key).fetch_all(c).await)?;
     rows.into_iter()
-        .map(|(id, email, name, role_name)| {
-            Ok(Member { user: parsed(&id, "users", "id", &id)?, email, name, role: role(&role_name, org)? })
+        .map(|(id, email, name, role_key, custom, permissions)| {
+            let role = role(&role_key, (custom, permissions), org)?;
+            Ok(Member { user: parsed(&id, "users", "id", &id)?, email, name, role })
         })
         .collect()
 }
@@ -68,44 +71,54 @@ pub struct FullMember {
     /// Their name.
     pub name: String,
     /// Their role.
-    pub role: Role,
+    pub role: MemberRole,
     /// Since when, Unix milliseconds.
     pub joined_at: i64,
     /// When a browser of theirs was last seen, Unix milliseconds.
     pub last_seen_at: Option<i64>,
 }
 
+#[derive(sqlx::FromRow)]
+struct FullRow {
+    id: String,
+    email: String,
+    name: String,
+    role: String,
+    role_name: Option<String>,
+    permissions: Option<String>,
+    joined_at: i64,
+    last_seen_at: Option<i64>,
+}
+
 /// Every member with what the team's page tells of them, by name.
 pub async fn list_full(tx: &mut Tx, org: OrgId) -> Result<Vec<FullMember>> {
-    type Row = (String, String, String, String, i64, Option<i64>);
     let key = org.to_string();
-    let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST_FULL).bind(key).fetch_all(c).await)?;
+    let rows: Vec<FullRow> = on!(tx, |c| sqlx::query_as(LIST_FULL).bind(key).fetch_all(c).await)?;
     rows.into_iter()
-        .map(|(id, email, name, role_name, joined_at, last_seen_at)| {
-            let user = parsed(&id, "users", "id", &id)?;
-            Ok(FullMember { user, email, name, role: role(&role_name, org)?, joined_at, last_seen_at })
+        .map(|row| {
+            Ok(FullMember {
+                user: parsed(&row.id, "users", "id", &row.id)?,
+                email: row.email,
+                name: row.name,
+                role: role(&row.role, (row.role_name, row.permissions), org)?,
+                joined_at: row.joined_at,
+                last_seen_at: row.last_seen_at,
+            })
         })
         .collect()
 }
 
 /// Adds a member. [`Error::Taken`] when they are one.
-pub async fn insert(tx: &mut Tx, org: OrgId, user: UserId, role: Role, at: i64) -> Result<()> {
-    let (org, user) = (org.to_string(), user.to_string());
-    on!(tx, |c| sqlx::query(INSERT)
-        .bind(org)
-        .bind(user)
-        .bind(role.as_str())
-        .bind(at)
-        .execute(c)
-        .await
-        .map(drop))?;
+pub async fn insert(tx: &mut Tx, org: OrgId, user: UserId, role: impl Into<RoleKey>, at: i64) -> Result<()> {
+    let (org, user, role) = (org.to_string(), user.to_string(), role.into().to_string());
+    on!(tx, |c| sqlx::query(INSERT).bind(org).bind(user).bind(role).bind(at).execute(c).await.map(drop))?;
     Ok(())
 }
 
 /// Changes a member's role.
-pub async fn set_role(tx: &mut Tx, org: OrgId, user: UserId, role: Role) -> Result<()> {
-    let (org, user) = (org.to_string(), user.to_string());
-    on!(tx, |c| sqlx::query(SET_ROLE).bind(org).bind(user).bind(role.as_str()).execute(c).await.map(drop))?;
+pub async fn set_role(tx: &mut Tx, org: OrgId, user: UserId, role: impl Into<RoleKey>) -> Result<()> {
+    let (org, user, role) = (org.to_string(), user.to_string(), role.into().to_string());
+    on!(tx, |c| sqlx::query(SET_ROLE).bind(org).bind(user).bind(role).execute(c).await.map(drop))?;
     Ok(())
 }
 

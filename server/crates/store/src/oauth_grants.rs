@@ -1,8 +1,8 @@
 //! Grants and the hashes of their refresh tokens.
 
-use model::{ConnectionId, ConnectionKeyId, GrantId, OrgId, Role, UserId};
+use model::{ConnectionId, ConnectionKeyId, GrantId, MemberRole, OrgId, UserId};
 
-use crate::{Error, Result, Tx, db::parsed};
+use crate::{Error, Result, Tx, db::parsed, roles::held};
 
 statements! {
     FIND_BY_TOKEN = "SELECT g.id, g.org_id, g.connection_id, g.client_id, g.scope, g.resource, g.generation, g.rotated_at, g.repeats, \
@@ -10,9 +10,10 @@ statements! {
                      FROM refresh_tokens t JOIN oauth_grants g ON g.id = t.grant_id WHERE t.hash = $1";
     FIND = "SELECT id, org_id, connection_id, client_id, scope, resource, generation, rotated_at, repeats, used_generation, \
             created_at, expires_at, revoked_at, generation AS presented FROM oauth_grants WHERE org_id = $1 AND id = $2";
-    LIST_LIVE = "SELECT g.id, g.connection_id, n.key_id, g.client_id, n.client_name, n.user_id, m.role, g.scope, g.created_at, g.expires_at \
+    LIST_LIVE = "SELECT g.id, g.connection_id, n.key_id, g.client_id, n.client_name, n.user_id, m.role, r.name AS role_name, r.permissions, g.scope, g.created_at, g.expires_at \
                  FROM oauth_grants g JOIN connections n ON n.id = g.connection_id \
                  JOIN members m ON m.org_id = g.org_id AND m.user_id = n.user_id \
+                 LEFT JOIN roles r ON r.org_id = m.org_id AND r.id = m.role \
                  WHERE g.org_id = $1 AND g.revoked_at IS NULL AND g.expires_at > $2 AND n.revoked_at IS NULL";
     LOCK = "UPDATE oauth_grants SET generation = generation WHERE id = $1";
     INSERT = "INSERT INTO oauth_grants (id, org_id, connection_id, client_id, scope, resource, generation, repeats, used_generation, \
@@ -134,7 +135,7 @@ pub struct LiveGrant {
     /// Who gave it.
     pub user: UserId,
     /// Their role now: not everyone may have connections.
-    pub role: Role,
+    pub role: MemberRole,
     /// What was granted.
     pub scope: String,
     /// When consent was given, Unix milliseconds.
@@ -152,6 +153,8 @@ struct LiveRow {
     client_name: String,
     user_id: String,
     role: String,
+    role_name: Option<String>,
+    permissions: Option<String>,
     scope: String,
     created_at: i64,
     expires_at: i64,
@@ -168,11 +171,7 @@ pub async fn list_live(tx: &mut Tx, org: OrgId, now: i64) -> Result<Vec<LiveGran
                 connection: parsed(&row.connection_id, "oauth_grants", "connection_id", &row.id)?,
                 key: parsed(&row.key_id, "connections", "key_id", &row.connection_id)?,
                 user: parsed(&row.user_id, "connections", "user_id", &row.connection_id)?,
-                role: Role::parse(&row.role).ok_or_else(|| Error::Inconsistent {
-                    table: "members",
-                    column: "role",
-                    row: row.user_id.clone(),
-                })?,
+                role: held(&row.role, row.role_name.zip(row.permissions), "members", &row.user_id)?,
                 client: row.client_id,
                 client_name: row.client_name,
                 scope: row.scope,

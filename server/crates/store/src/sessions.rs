@@ -1,6 +1,6 @@
 //! Browser sessions. Only the SHA-256 of a cookie's value is here (SES-01).
 
-use model::{OrgId, SessionId, UserId};
+use model::{OrgId, RoleKey, SessionId, UserId};
 
 use crate::{Result, Tx, db::parsed};
 
@@ -23,6 +23,8 @@ statements! {
     DELETE_IN_VIEW = "DELETE FROM sessions WHERE user_id = $1 AND in_view = $2";
     COUNT_IN_VIEW = "SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND in_view = $2";
     RENEW_ALL = "UPDATE sessions SET renew = TRUE WHERE user_id = $1";
+    RENEW_ALL_IN_ROLE = "UPDATE sessions SET renew = TRUE WHERE user_id IN \
+                         (SELECT user_id FROM members WHERE org_id = $1 AND role = $2)";
     TAKE_RENEWAL = "UPDATE sessions SET renew = FALSE WHERE token_hash = $1 AND renew";
     STRICTEST = "SELECT MIN(COALESCE(o.session_minutes, $2)) FROM members m JOIN orgs o ON o.id = m.org_id WHERE m.user_id = $1";
     MINUTES = "SELECT session_minutes FROM orgs WHERE id = $1";
@@ -206,6 +208,13 @@ pub async fn count_in_view(tx: &mut Tx, user: UserId, org: OrgId) -> Result<i64>
 pub async fn renew_all(tx: &mut Tx, user: UserId) -> Result<()> {
     let user = user.to_string();
     on!(tx, |c| sqlx::query(RENEW_ALL).bind(user).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// The same for everybody who has a role in an organisation.
+pub async fn renew_all_in_role(tx: &mut Tx, org: OrgId, role: RoleKey) -> Result<()> {
+    let (org, role) = (org.to_string(), role.to_string());
+    on!(tx, |c| sqlx::query(RENEW_ALL_IN_ROLE).bind(org).bind(role).execute(c).await.map(drop))?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The mails that Gatehouse writes. Every link is made of the configured public URL (PWD-08), and every name in them is
 //! text of somebody else (HDR-04).
 
-use model::{Role, webhooks::DisabledFor};
+use model::{MemberRole, Role, RoleKey, webhooks::DisabledFor};
 use store::webhooks::Webhook;
 
 use super::Letter;
@@ -64,13 +64,16 @@ const NOT_YOU: &str =
     "If you did not ask for this, you need not do anything: without the link nothing happens.";
 
 /// "a developer", "an owner".
-fn as_role(role: Role) -> String {
-    let article = if matches!(role, Role::Owner | Role::Admin) { "an" } else { "a" };
-    format!("{article} {role}")
+fn as_role(role: &MemberRole) -> String {
+    match role.key {
+        RoleKey::Built(Role::Owner | Role::Admin) => format!("an {role}"),
+        RoleKey::Built(_) => format!("a {role}"),
+        RoleKey::Custom(_) => format!("{role} (a role of its own)"),
+    }
 }
 
 /// An invitation to an organisation.
-pub(crate) fn invitation(to: &str, org: &str, inviter: &str, role: Role, link: String) -> Letter {
+pub(crate) fn invitation(to: &str, org: &str, inviter: &str, role: &MemberRole, link: String) -> Letter {
     Draft {
         subject: format!("{inviter} invites you to {org}"),
         paragraphs: vec![format!(
@@ -328,7 +331,7 @@ pub(crate) fn org_deleted(to: &str, org: &str, by: &str) -> Letter {
 }
 
 /// The role of a member changed.
-pub(crate) fn role_changed(to: &str, org: &str, role: Role) -> Letter {
+pub(crate) fn role_changed(to: &str, org: &str, role: &MemberRole) -> Letter {
     Draft {
         subject: format!("Your role in {org} changed"),
         paragraphs: vec![format!("You are now {} in the organisation {org}.", as_role(role))],
@@ -400,7 +403,7 @@ mod tests {
     #[test]
     fn hdr_04_names_in_mails_are_text() {
         let link = "https://gatehouse.example.com/invite/a?b&c".to_owned();
-        let letter = invitation("ada@example.com", "<img src=x>", "Eve \"&", Role::Admin, link);
+        let letter = invitation("ada@example.com", "<img src=x>", "Eve \"&", &Role::Admin.into(), link);
         assert!(!letter.html.contains("<img") && letter.html.contains("&lt;img src=x&gt;"));
         assert!(letter.html.contains("href=\"https://gatehouse.example.com/invite/a?b&amp;c\""));
         assert!(letter.text.contains("https://gatehouse.example.com/invite/a?b&c\n"));

@@ -133,7 +133,11 @@ async fn allowed(tx: &mut Tx, code: &Code) -> Result<Option<User>> {
         return Ok(None);
     }
     let role = store::members::find_role(tx, code.org, code.user).await?;
-    if role.is_some_and(may_connect) { Ok(store::users::find(tx, code.user).await?) } else { Ok(None) }
+    if role.as_ref().is_some_and(may_connect) {
+        Ok(store::users::find(tx, code.user).await?)
+    } else {
+        Ok(None)
+    }
 }
 
 /// Makes the connection, or renews the one that is there, and adds a grant to it.

@@ -1,7 +1,7 @@
 //! The person's decision: what they are shown, and what comes of their answer (OAZ-07).
 
 use model::{
-    AppError, ConnectorSlug, ErrorKind, OrgId, Permission, Role, Scope,
+    AppError, ConnectorSlug, ErrorKind, MemberRole, OrgId, Permission, Scope,
     doctor::Stage,
     oauth::{Consent, ConsentConnector, ConsentOrg},
     orgs::Org,
@@ -79,12 +79,12 @@ pub async fn view(ctx: &RequestContext, request: &str) -> Result<Consent> {
         };
         orgs.push(ConsentOrg {
             refused: match org_security::admit(&ctx.env, &mut tx, &ctx.origin, org.id, signed_in).await {
-                Ok(()) => refusal(&mut tx, &org, role, &client).await?,
+                Ok(()) => refusal(&mut tx, &org, role.as_ref(), &client).await?,
                 Err(Error::App(error)) => Some(error.message),
                 Err(error) => return Err(error),
             },
             namesake: names.iter().filter(|name| **name == org.name).count() > 1,
-            may_change: role.is_some_and(|role| role.allows(Permission::OauthClientsWrite)),
+            may_change: role.as_ref().is_some_and(|role| role.allows(Permission::OauthClientsWrite)),
             connectors: connectors(&mut tx, org.id, &asked.scope).await?,
             id: org.id,
             name: org.name,
@@ -134,7 +134,12 @@ async fn candidates(
 }
 
 /// Why this person cannot give this client access to this organisation, in words.
-async fn refusal(tx: &mut Tx, org: &Org, role: Option<Role>, client: &Client) -> Result<Option<String>> {
+async fn refusal(
+    tx: &mut Tx,
+    org: &Org,
+    role: Option<&MemberRole>,
+    client: &Client,
+) -> Result<Option<String>> {
     if store::orgs::suspended_at(tx, org.id).await?.is_some() {
         return Ok(Some(format!("Whoever operates this instance has suspended {}.", org.name)));
     }
@@ -156,7 +161,7 @@ async fn refusal(tx: &mut Tx, org: &Org, role: Option<Role>, client: &Client) ->
 }
 
 /// Whether somebody in this role may have connections of their own.
-pub(crate) fn may_connect(role: Role) -> bool {
+pub(crate) fn may_connect(role: &MemberRole) -> bool {
     role.allows(Permission::PlaygroundUse)
 }
 
@@ -238,7 +243,7 @@ pub async fn decide(ctx: &RequestContext, decision: &Decision) -> Result<Answer>
     store::orgs::lock(&mut tx, org.id).await?;
     let role = store::members::find_role(&mut tx, org.id, open.request.user).await?;
     org_security::admit(env, &mut tx, &ctx.origin, org.id, signed_in).await?;
-    if let Some(words) = refusal(&mut tx, &org, role, &open.client).await? {
+    if let Some(words) = refusal(&mut tx, &org, role.as_ref(), &open.client).await? {
         return Err(AppError::new(ErrorKind::Forbidden, "not_allowed_here", words).into());
     }
     let scope = granted(&mut tx, org.id, &open.asked.scope, decision).await?;

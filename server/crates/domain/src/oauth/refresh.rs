@@ -168,7 +168,7 @@ pub(super) async fn living(
         return Ok(None);
     }
     let role = store::members::find_role(tx, grant.org, user).await?;
-    Ok(role.is_some_and(may_connect).then(|| (connection.key, user.to_string())))
+    Ok(role.as_ref().is_some_and(may_connect).then(|| (connection.key, user.to_string())))
 }
 
 /// What this access token may do: what was granted, or the part of it that is asked for (OAT-06).

@@ -1,7 +1,7 @@
 //! Whose account somebody is who comes by a provider. The same subject of the same issuer is the same account; a new one is
 //! bound by an address that the provider vouches for, and only if the organisation has proven the address' domain.
 
-use model::{AppError, ErrorKind, OrgId, UserId, links::SignUp, text};
+use model::{AppError, ErrorKind, OrgId, RoleKey, UserId, links::SignUp, text};
 use serde_json::json;
 use store::{sso::Provider, users::User};
 
@@ -176,9 +176,12 @@ async fn join(
         Some(row) if crate::invitations::counts(change.tx(), &row, now).await? => Some(row),
         _ => None,
     };
-    let newcomer = provider.default_role.as_deref().filter(|_| !was_here).and_then(model::Role::parse);
+    let newcomer = match provider.default_role.as_deref().filter(|_| !was_here).and_then(RoleKey::parse) {
+        Some(key) => store::roles::find_held(change.tx(), org, key).await?,
+        None => None,
+    };
     let role = match (&invited, newcomer) {
-        (Some(row), _) => row.role,
+        (Some(row), _) => row.role.clone(),
         (None, Some(role)) => role,
         (None, None) => {
             return Err(refused(
@@ -192,7 +195,7 @@ async fn join(
     if let Some(row) = &invited {
         store::invitations::close(change.tx(), org, row.id, "accepted", now).await?;
     }
-    store::members::insert(change.tx(), org, user.id, role, now).await?;
+    store::members::insert(change.tx(), org, user.id, &role, now).await?;
     store::users::set_last_org(change.tx(), user.id, org).await?;
     store::sessions::renew_all(change.tx(), user.id).await?;
     let data = json!({"user_id": user.id, "email": user.email, "role": role.as_str()});

@@ -1,13 +1,13 @@
 //! What an organisation configures: the provider, whether members may or have to use it, what newcomers become.
 
 use model::{
-    AppError, ErrorKind, IdentityProviderId, Role,
+    AppError, ErrorKind, IdentityProviderId, MemberRole, OrgId, Role, RoleKey,
     permissions::can,
     sso_login::{LoginProvider, MAX_CLIENT, SsoLoginPage, SsoMode},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use store::sso::Provider;
+use store::{Tx, sso::Provider};
 
 use super::{domains, flow, provider};
 use crate::{
@@ -65,12 +65,14 @@ pub async fn page(env: &Env, actor: &OrgActor<can::SsoRead>) -> Result<SsoLoginP
         store::orgs::find(&mut tx, actor.org()).await?.ok_or_else(|| Error::not_found("organisation"))?;
     let row = store::sso::find(&mut tx, org.id).await?;
     let rows = store::sso_domains::list(&mut tx, org.id).await?;
-    let roles = Role::ALL.iter().filter(|role| **role != Role::Owner);
+    let built = Role::ALL.iter().filter(|role| **role != Role::Owner).map(|role| MemberRole::from(*role));
+    let custom = store::roles::list(&mut tx, org.id).await?;
+    let roles = built.chain(custom.iter().map(store::roles::Role::held));
     Ok(SsoLoginPage {
         plan: org.plan,
         provider: row.map(listed),
         domains: rows.into_iter().map(domains::listed).collect(),
-        roles: roles.map(|role| (role.as_str().to_owned(), role.as_str().to_owned())).collect(),
+        roles: roles.map(|role| (role.key.to_string(), role.name)).collect(),
         callback: flow::callback(env),
         now: env.now(),
     })
@@ -149,11 +151,27 @@ pub async fn put(ctx: &RequestContext, actor: &OrgActor<can::SsoManage>, input: 
     } else {
         0
     };
-    let event = changes(old.as_ref(), &row, !blank).with("sessions_ended", ended);
+    let was = old.as_ref().and_then(|old| old.default_role.as_deref());
+    let roles = (
+        role_name(change.tx(), actor.org(), was).await?,
+        role_name(change.tx(), actor.org(), row.default_role.as_deref()).await?,
+    );
+    let event = changes(old.as_ref(), &row, roles, !blank).with("sessions_ended", ended);
     change.commit(event).await
 }
 
-fn changes(old: Option<&Provider>, row: &Provider, secret: bool) -> Event {
+/// What people call the role of newcomers: its key says nothing to them.
+async fn role_name(tx: &mut Tx, org: OrgId, key: Option<&str>) -> Result<Option<String>> {
+    let Some(key) = key.and_then(RoleKey::parse) else { return Ok(None) };
+    Ok(store::roles::find_held(tx, org, key).await?.map(|role| role.name))
+}
+
+fn changes(
+    old: Option<&Provider>,
+    row: &Provider,
+    (was_role, role): (Option<String>, Option<String>),
+    secret: bool,
+) -> Event {
     let was = |value: fn(&Provider) -> Value| old.map_or(Value::Null, value);
     let action = if old.is_some() { "sso.login_updated" } else { "sso.login_configured" };
     let event = Event::new(action)
@@ -161,7 +179,7 @@ fn changes(old: Option<&Provider>, row: &Provider, secret: bool) -> Event {
         .changed("issuer", was(|row| row.issuer.as_str().into()), row.issuer.as_str())
         .changed("client_id", was(|row| row.client_id.as_str().into()), row.client_id.as_str())
         .changed("mode", was(|row| mode_of(row).as_str().into()), mode_of(row).as_str())
-        .changed("default_role", was(|row| row.default_role.clone().into()), row.default_role.clone());
+        .changed("default_role", was_role, role);
     if secret {
         event.secret("client_secret", old.is_some_and(|old| old.secret_sealed.is_some()))
     } else {
@@ -169,7 +187,7 @@ fn changes(old: Option<&Provider>, row: &Provider, secret: bool) -> Event {
     }
 }
 
-async fn end_sessions(ctx: &RequestContext, change: &mut Change, org: model::OrgId) -> Result<u64> {
+async fn end_sessions(ctx: &RequestContext, change: &mut Change, org: OrgId) -> Result<u64> {
     // Whoever does it goes on.
     let own = ctx.signed_in.as_ref().map(|signed_in| signed_in.session.to_string()).unwrap_or_default();
     Ok(store::sso::delete_sessions(change.tx(), org, &own).await?)
@@ -214,7 +232,11 @@ async fn checked_role(
     if text.is_empty() {
         return Ok(None);
     }
-    let role = Role::parse(text).ok_or_else(|| refuse("role", "Choose a role"))?;
+    let role = match RoleKey::parse(text) {
+        Some(key) => store::roles::find_held(change.tx(), actor.org(), key).await?,
+        None => None,
+    };
+    let role = role.ok_or_else(|| refuse("role", "Choose a role"))?;
     // What stands there already was chosen by somebody who might.
     if old.is_some_and(|old| old.default_role.as_deref() == Some(text)) {
         return Ok(Some(text.to_owned()));
@@ -223,7 +245,7 @@ async fn checked_role(
         Principal::User { id, .. } => store::members::find_role(change.tx(), actor.org(), *id).await?,
         Principal::Operator | Principal::System => None,
     };
-    if role == Role::Owner || !may_give(by, role) {
+    if role == Role::Owner || !may_give(by.as_ref(), &role) {
         return Err(refuse(
             "role_above_own",
             "Choose a role that holds no more rights than your own, and not owner",

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::{
-    ErrorKind, OrgId, OutboxId, Role, WebhookId,
+    ErrorKind, OrgId, OutboxId, Permission, WebhookId,
     permissions::can,
     webhooks::{Cause, DISABLED, DeliveryState, DisabledFor, WebhookState},
 };
@@ -492,11 +492,11 @@ async fn warn(env: &Env, change: &mut Change, row: &Row) -> Result<Event> {
     Ok(event("webhook.failing", row))
 }
 
-/// Writes a mail to every owner and admin.
+/// Writes a mail to everybody who cares for the organisation's settings: owners, admins, and roles made for it.
 async fn tell(env: &Env, tx: &mut Tx, row: &Row, letter: impl Fn(&str, &str) -> mail::Letter) -> Result<()> {
     let Some(org) = store::orgs::find(tx, row.org).await? else { return Ok(()) };
     for member in store::members::list(tx, row.org).await? {
-        if matches!(member.role, Role::Owner | Role::Admin) {
+        if member.role.allows(Permission::OrgUpdate) {
             mail::notify(env, tx, letter(&member.email, &org.name)).await?;
         }
     }
