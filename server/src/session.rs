@@ -35,8 +35,11 @@ const SSO: &str = "sso";
 const SSO_FACTOR: &str = "sso_factor";
 /// How its person showed who they are. Sessions that an older version began do not say it.
 const METHOD: &str = "method";
-/// In what is loaded, never in what is stored: the session gets a new identifier now.
+/// In what is loaded, never in what is stored. First whether the session gets a new identifier now, or got it a moment ago
+/// while this request was under way with the old one; then the new identifier.
 const RENEW: &str = "renew";
+/// For how long the identifier from before a renewal is answered still, milliseconds: requests that were under way then.
+const ANSWERS_FOR: i64 = 10 * 1000;
 
 /// Sessions in the database.
 #[derive(Clone, Debug)]
@@ -46,6 +49,17 @@ pub struct Sessions {
 
 fn hash(id: &Id) -> Vec<u8> {
     Sha256::digest(id.0.to_le_bytes()).to_vec()
+}
+
+/// The identifier that follows this one. Whoever has the one cannot know the other, but this server always finds the same:
+/// every request that was under way with the old one gets it, and it is stored nowhere in clear.
+fn following(env: &Env, id: &Id) -> Id {
+    let mut digest = Sha256::new();
+    digest.update(env.sealer.derive("renewed session").as_slice());
+    digest.update(id.0.to_le_bytes());
+    let mut following = [0; 16];
+    following.copy_from_slice(&digest.finalize()[..16]);
+    Id(i128::from_le_bytes(following))
 }
 
 fn backend(error: impl core::fmt::Display) -> Error {
@@ -76,6 +90,7 @@ impl Sessions {
             in_view: text(ORG).parse().ok(),
             renew: false,
             sso_org: text(SSO).parse().ok(),
+            method: Some(text(METHOD)).filter(|method| !method.is_empty()),
         })
     }
 }
@@ -84,7 +99,14 @@ impl Sessions {
 impl SessionStore for Sessions {
     async fn create(&self, record: &mut Record) -> Result<()> {
         let mut tx = self.env.db.write().await.map_err(backend)?;
-        while store::sessions::find(&mut tx, &hash(&record.id)).await.map_err(backend)?.is_some() {
+        if let Some(renewed) = record.data.remove(RENEW) {
+            record.id = renewed.as_str().and_then(|id| id.parse().ok()).unwrap_or_default();
+            // Not new: if it was revoked meanwhile it stays so.
+            store::sessions::update(&mut tx, &self.row(record)?).await.map_err(backend)?;
+            return tx.commit().await.map_err(backend);
+        }
+        let now = self.env.now();
+        while store::sessions::find(&mut tx, &hash(&record.id), now).await.map_err(backend)?.is_some() {
             record.id = Id::default();
         }
         let row = self.row(record)?;
@@ -106,27 +128,34 @@ impl SessionStore for Sessions {
         let token = hash(id);
         let (row, idle) = {
             let mut tx = self.env.db.read().await.map_err(backend)?;
-            let Some(row) = store::sessions::find(&mut tx, &token).await.map_err(backend)? else {
-                return Ok(None);
-            };
+            let found = store::sessions::find(&mut tx, &token, self.env.now()).await.map_err(backend)?;
+            let Some(row) = found else { return Ok(None) };
             // Asked each time: a shorter setting ends sessions that are idle already, on every node (SES-04).
             let idle = domain::sessions::idle_ms(&self.env, &mut tx, row.user).await.map_err(backend)?;
             (row, idle)
         };
         let now = self.env.now();
+        // With the identifier from before it was renewed: it is answered, and never renewed again.
+        let late = row.token_hash != token;
+        if late && row.token_hash != hash(&following(&self.env, id)) {
+            return Ok(None);
+        }
         if now >= row.expires_at || now >= row.last_seen_at + idle {
-            self.delete(id).await?;
+            let mut tx = self.env.db.write().await.map_err(backend)?;
+            store::sessions::delete(&mut tx, &row.token_hash).await.map_err(backend)?;
+            tx.commit().await.map_err(backend)?;
             return Ok(None);
         }
         if now - row.last_seen_at >= TOUCH_EVERY {
             let mut tx = self.env.db.write().await.map_err(backend)?;
-            store::sessions::touch(&mut tx, &token, now, &row.address).await.map_err(backend)?;
+            store::sessions::touch(&mut tx, &row.token_hash, now, &row.address).await.map_err(backend)?;
             tx.commit().await.map_err(backend)?;
         }
         let mut data: std::collections::HashMap<String, serde_json::Value> =
             serde_json::from_str(&row.data).map_err(|why| Error::Decode(why.to_string()))?;
-        if row.renew {
-            data.insert(RENEW.to_owned(), true.into());
+        data.remove(RENEW);
+        if late || row.renew {
+            data.insert(RENEW.to_owned(), (!late).into());
         }
         let expiry_date = OffsetDateTime::from_unix_timestamp(row.expires_at / 1000).map_err(backend)?;
         Ok(Some(Record { id: *id, data, expiry_date }))
@@ -204,28 +233,28 @@ pub async fn begin(
 }
 
 /// Gives the session a new identifier when the rights of its person have changed since its last request (SES-02). Of
-/// several requests at once one does; the others go on with what they have loaded.
+/// several requests at once one does; the others, and those that come a moment later with the old one, are answered as the
+/// same session and set the same new cookie.
 pub async fn renew_if_due(
     session: &Session,
     env: &Env,
 ) -> core::result::Result<(), tower_sessions::session::Error> {
-    if session.get::<bool>(RENEW).await? != Some(true) {
-        return Ok(());
+    let Some(due) = session.get::<bool>(RENEW).await? else { return Ok(()) };
+    let Some(old) = session.id() else { return Ok(()) };
+    let new = following(env, &old);
+    if due {
+        let renewed = async {
+            let mut tx = env.db.write().await?;
+            let until = env.now() + ANSWERS_FOR;
+            store::sessions::renew(&mut tx, &hash(&old), &hash(&new), until).await?;
+            tx.commit().await
+        };
+        renewed.await.map_err(backend)?;
     }
-    let Some(id) = session.id() else { return Ok(()) };
-    let taken = async {
-        let mut tx = env.db.write().await?;
-        let taken = store::sessions::take_renewal(&mut tx, &hash(&id)).await?;
-        tx.commit().await?;
-        Ok::<_, store::Error>(taken)
-    };
-    if taken.await.map_err(backend)? {
-        session.remove::<bool>(RENEW).await?;
-        session.cycle_id().await?;
-        // At once: what is asked for meanwhile must find one or the other.
-        session.save().await?;
-    }
-    Ok(())
+    session.insert(RENEW, new.to_string()).await?;
+    session.cycle_id().await?;
+    // At once: what follows in this request is done to the renewed session.
+    session.save().await
 }
 
 /// Notes which organisation is in view.

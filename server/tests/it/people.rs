@@ -181,9 +181,8 @@ async fn ten_01_invitations_of_others_are_not_found() {
     assert!(!page.text.contains("a@x.example"));
 }
 
-#[tokio::test]
-async fn ses_02_a_changed_role_gives_a_new_identifier_and_the_old_one_is_worth_nothing() {
-    let app = TestApp::new(Kind::Sqlite).await;
+async fn in_seconds_the_old_one_is_worth_nothing(kind: Kind) {
+    let app = TestApp::new(kind).await;
     let acme = app.org("acme").await;
     let dev = app.test.member(&acme, "dev", Role::Developer).await;
     let mut browser = app.browser();
@@ -195,13 +194,104 @@ async fn ses_02_a_changed_role_gives_a_new_identifier_and_the_old_one_is_worth_n
     assert_eq!(browser.get("/").await.status, StatusCode::OK, "they stay logged in");
     let new = browser.cookies["gatehouse"].clone();
     assert_ne!(new, old);
-    let mut planted = app.browser();
-    planted.cookies.insert("gatehouse".into(), old);
-    assert_eq!(planted.post("/api/load_me", &[]).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(browser.get("/").await.status, StatusCode::OK);
     assert_eq!(browser.cookies["gatehouse"], new, "once");
+    // A request that was under way is answered, and sets the new cookie once more.
+    let with_old = || {
+        let mut late = app.browser();
+        late.cookies = browser.cookies.clone();
+        late.cookies.insert("gatehouse".into(), old.clone());
+        late
+    };
+    let mut late = with_old();
+    app.test.clock.advance(9_999);
+    assert_eq!(late.post("/api/load_me", &[]).await.status, StatusCode::OK);
+    assert_eq!(late.cookies["gatehouse"], new);
+    // Its seconds do not begin again with each request.
+    app.test.clock.advance(1);
+    assert_eq!(with_old().post("/api/load_me", &[]).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.get("/").await.status, StatusCode::OK);
     let mut tx = app.test.env.db.read().await.unwrap();
-    assert_eq!(store::sessions::list_of_user(&mut tx, dev.user).await.unwrap().len(), 1);
+    let sessions = store::sessions::list_of_user(&mut tx, dev.user).await.unwrap();
+    assert_eq!(sessions.len(), 1);
+    assert!(!sessions[0].data.contains(&new) && !sessions[0].data.contains(&old), "no cookie is stored");
+}
+
+#[tokio::test]
+async fn ses_02_a_changed_role_gives_a_new_identifier_and_after_its_seconds_the_old_one_is_worth_nothing() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        in_seconds_the_old_one_is_worth_nothing(kind).await;
+    }
+}
+
+async fn all_under_way_are_answered(kind: Kind) {
+    let app = TestApp::new(kind).await;
+    let acme = app.org("acme").await;
+    let dev = app.test.member(&acme, "dev", Role::Developer).await;
+    let mut browser = app.browser();
+    browser.log_in("dev@acme.example", PASSWORD).await;
+    let old = browser.cookies["gatehouse"].clone();
+    domain::team::set_role(&app.test.env, &acme.actor().await, dev.user, Role::Viewer).await.unwrap();
+    let tries = (0..8).map(|n| {
+        let mut one = app.browser();
+        one.cookies = browser.cookies.clone();
+        async move {
+            let answer = if n % 2 == 0 { one.get("/").await } else { one.post("/api/load_me", &[]).await };
+            (answer.status, one.cookies["gatehouse"].clone())
+        }
+    });
+    let answers = futures_util::future::join_all(tries).await;
+    let new = answers[0].1.clone();
+    assert_ne!(new, old);
+    for (status, cookie) in answers {
+        assert_eq!((status, &cookie), (StatusCode::OK, &new), "all are the same session");
+    }
+    // SES-03: what ends the session ends it under both identifiers at once.
+    let mut tx = app.test.env.db.write().await.unwrap();
+    let session = store::sessions::list_of_user(&mut tx, dev.user).await.unwrap().remove(0);
+    store::sessions::delete_of_user(&mut tx, dev.user, session.id).await.unwrap();
+    tx.commit().await.unwrap();
+    for cookie in [old, new] {
+        let mut ended = app.browser();
+        ended.cookies.insert("gatehouse".into(), cookie);
+        assert_eq!(ended.post("/api/load_me", &[]).await.status, StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn ses_02_requests_under_way_at_a_renewal_are_answered_as_the_session() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        all_under_way_are_answered(kind).await;
+    }
+}
+
+async fn a_late_request_may_end_it(kind: Kind) {
+    let app = TestApp::new(kind).await;
+    let acme = app.org("acme").await;
+    let dev = app.test.member(&acme, "dev", Role::Developer).await;
+    let mut browser = app.browser();
+    browser.log_in("dev@acme.example", PASSWORD).await;
+    let mut late = app.browser();
+    late.cookies = browser.cookies.clone();
+    domain::team::set_role(&app.test.env, &acme.actor().await, dev.user, Role::Viewer).await.unwrap();
+    assert_eq!(browser.get("/").await.status, StatusCode::OK);
+    // Logging out with the identifier from before ends the session, not a copy of it.
+    let old = late.cookies.clone();
+    let answer = late.post("/?do=sign_out", &[]).await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+    assert!(browser.get("/").await.status.is_redirection());
+    let mut again = app.browser();
+    again.cookies = old;
+    assert!(again.get("/").await.status.is_redirection());
+    let mut tx = app.test.env.db.read().await.unwrap();
+    assert!(store::sessions::list_of_user(&mut tx, dev.user).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn ses_03_logging_out_with_the_identifier_from_before_a_renewal_ends_the_session() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        a_late_request_may_end_it(kind).await;
+    }
 }
 
 #[tokio::test]

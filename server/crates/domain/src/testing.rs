@@ -330,6 +330,7 @@ impl TestEnv {
             in_view: signed_in.org,
             renew: false,
             sso_org: signed_in.sso.map(|sso| sso.org),
+            method: None,
         };
         let mut tx = self.env.db.write().await.expect("a transaction");
         store::sessions::upsert(&mut tx, &row).await.expect("a session");

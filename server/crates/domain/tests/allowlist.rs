@@ -164,6 +164,7 @@ env_test!(ipa_04_the_dry_run_tells_who_would_have_been_refused, |t| async {
         in_view: None,
         renew: false,
         sso_org: None,
+        method: None,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();

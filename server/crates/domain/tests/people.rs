@@ -57,6 +57,7 @@ fn with_session(t: &TestEnv, member: &TestMember) -> store::sessions::Session {
         in_view: Some(member.org_id()),
         renew: false,
         sso_org: None,
+        method: None,
     }
 }
 
@@ -510,8 +511,22 @@ env_test!(ses_02_a_changed_role_renews_sessions, |t| async move {
     assert!(session.renew);
     // Of several requests at once one gives it its new identifier.
     let mut tx = t.env.db.write().await.unwrap();
-    assert!(store::sessions::take_renewal(&mut tx, &session.token_hash).await.unwrap());
-    assert!(!store::sessions::take_renewal(&mut tx, &session.token_hash).await.unwrap());
+    let (old, new, now) = (&session.token_hash, [5; 32], t.env.now());
+    assert!(store::sessions::renew(&mut tx, old, &new, now + 1000).await.unwrap());
+    assert!(!store::sessions::renew(&mut tx, old, &[6; 32], now + 1000).await.unwrap());
+    for known in [old.as_slice(), &new] {
+        let found = store::sessions::find(&mut tx, known, now).await.unwrap().expect("the same session");
+        assert_eq!((found.id, found.token_hash.as_slice()), (session.id, new.as_slice()));
+    }
+    assert!(store::sessions::find(&mut tx, old, now + 1000).await.unwrap().is_none(), "after its seconds");
+    // The old identifier does not renew anything again.
+    store::sessions::renew_all(&mut tx, dev.user).await.unwrap();
+    assert!(!store::sessions::renew(&mut tx, old, &[6; 32], now + 1000).await.unwrap());
+    // Revoking ends both.
+    store::sessions::delete_of_user(&mut tx, dev.user, session.id).await.unwrap();
+    for known in [old.as_slice(), &new] {
+        assert!(store::sessions::find(&mut tx, known, now).await.unwrap().is_none());
+    }
 });
 
 env_test!(del_04_an_account_goes_and_its_name_leaves_the_log, |t| async move {

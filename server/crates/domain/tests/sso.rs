@@ -575,6 +575,7 @@ async fn proof(t: &TestEnv, ctx: &RequestContext) -> domain::Result<Proven> {
         in_view: signed_in.org,
         renew: false,
         sso_org: signed_in.sso.map(|sso| sso.org),
+        method: None,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &row).await.unwrap();

@@ -101,6 +101,7 @@ env_test!(ses_03_who_is_removed_loses_sessions_and_connections_and_leaves_keys, 
         in_view: None,
         renew: false,
         sso_org: None,
+        method: None,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();

@@ -5,14 +5,15 @@ use model::{OrgId, RoleKey, SessionId, UserId};
 use crate::{Result, Tx, db::parsed};
 
 statements! {
-    FIND = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew, sso_org \
-            FROM sessions WHERE token_hash = $1";
-    UPSERT = "INSERT INTO sessions (token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew, sso_org) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE, $11) \
+    FIND = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew, sso_org, method \
+            FROM sessions WHERE token_hash = $1 OR (previous_hash = $1 AND previous_until > $2)";
+    UPSERT = "INSERT INTO sessions (token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew, sso_org, method) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, FALSE, $11, $12) \
               ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id, data = excluded.data, \
               last_seen_at = excluded.last_seen_at, expires_at = excluded.expires_at, in_view = excluded.in_view";
-    UPDATE = "UPDATE sessions SET user_id = $2, data = $3, last_seen_at = $4, expires_at = $5, in_view = $6 WHERE token_hash = $1";
-    LIST_OF_USER = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew, sso_org \
+    UPDATE = "UPDATE sessions SET user_id = $2, data = $3, last_seen_at = $4, expires_at = $5, in_view = $6 \
+              WHERE token_hash = $1 OR previous_hash = $1";
+    LIST_OF_USER = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew, sso_org, method \
                     FROM sessions WHERE user_id = $1 ORDER BY last_seen_at DESC, id";
     TOUCH = "UPDATE sessions SET last_seen_at = $2, address = $3 WHERE token_hash = $1 AND last_seen_at < $2";
     DELETE = "DELETE FROM sessions WHERE token_hash = $1";
@@ -25,7 +26,8 @@ statements! {
     RENEW_ALL = "UPDATE sessions SET renew = TRUE WHERE user_id = $1";
     RENEW_ALL_IN_ROLE = "UPDATE sessions SET renew = TRUE WHERE user_id IN \
                          (SELECT user_id FROM members WHERE org_id = $1 AND role = $2)";
-    TAKE_RENEWAL = "UPDATE sessions SET renew = FALSE WHERE token_hash = $1 AND renew";
+    RENEW = "UPDATE sessions SET token_hash = $2, previous_hash = token_hash, previous_until = $3, renew = FALSE \
+             WHERE token_hash = $1 AND renew";
     STRICTEST = "SELECT MIN(COALESCE(o.session_minutes, $2)) FROM members m JOIN orgs o ON o.id = m.org_id WHERE m.user_id = $1";
     MINUTES = "SELECT session_minutes FROM orgs WHERE id = $1";
     SET_MINUTES = "UPDATE orgs SET session_minutes = $2 WHERE id = $1";
@@ -58,6 +60,8 @@ pub struct Session {
     pub renew: bool,
     /// By whose provider it was begun; `None` by password.
     pub sso_org: Option<OrgId>,
+    /// How its person showed who they are, as the audit log names it; `None` where an older version began it.
+    pub method: Option<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -74,6 +78,7 @@ struct Row {
     in_view: Option<String>,
     renew: bool,
     sso_org: Option<String>,
+    method: Option<String>,
 }
 
 impl TryFrom<Row> for Session {
@@ -93,13 +98,15 @@ impl TryFrom<Row> for Session {
             in_view: row.in_view.map(|org| parsed(&org, "sessions", "in_view", &row.id)).transpose()?,
             renew: row.renew,
             sso_org: row.sso_org.map(|org| parsed(&org, "sessions", "sso_org", &row.id)).transpose()?,
+            method: row.method,
         })
     }
 }
 
-/// The session with this cookie.
-pub async fn find(tx: &mut Tx, token_hash: &[u8]) -> Result<Option<Session>> {
-    let row: Option<Row> = on!(tx, |c| sqlx::query_as(FIND).bind(token_hash).fetch_optional(c).await)?;
+/// The session with this cookie, or which had it until it was renewed a moment ago.
+pub async fn find(tx: &mut Tx, token_hash: &[u8], now: i64) -> Result<Option<Session>> {
+    let row: Option<Row> =
+        on!(tx, |c| sqlx::query_as(FIND).bind(token_hash).bind(now).fetch_optional(c).await)?;
     row.map(Session::try_from).transpose()
 }
 
@@ -121,6 +128,7 @@ pub async fn upsert(tx: &mut Tx, session: &Session) -> Result<()> {
         .bind(session.expires_at)
         .bind(in_view)
         .bind(sso_org)
+        .bind(&session.method)
         .execute(c)
         .await
         .map(drop))?;
@@ -218,10 +226,13 @@ pub async fn renew_all_in_role(tx: &mut Tx, org: OrgId, role: RoleKey) -> Result
     Ok(())
 }
 
-/// Whether this request is the one that gives the session its new identifier. Of several at once, one is.
-pub async fn take_renewal(tx: &mut Tx, token_hash: &[u8]) -> Result<bool> {
-    Ok(on!(tx, |c| sqlx::query(TAKE_RENEWAL)
-        .bind(token_hash)
+/// Gives a session that is due the cookie whose hash is `new`, and answers to the old one until then (Unix milliseconds).
+/// Of several requests at once one does; whether this is the one.
+pub async fn renew(tx: &mut Tx, old: &[u8], new: &[u8], answers_until: i64) -> Result<bool> {
+    Ok(on!(tx, |c| sqlx::query(RENEW)
+        .bind(old)
+        .bind(new)
+        .bind(answers_until)
         .execute(c)
         .await
         .map(|done| done.rows_affected()))?

@@ -68,6 +68,7 @@ async fn at_a_browser(t: &TestEnv, member: &TestMember) {
         in_view: None,
         renew: false,
         sso_org: None,
+        method: None,
     };
     let mut tx = t.env.db.write().await.unwrap();
     store::sessions::upsert(&mut tx, &session).await.unwrap();
