@@ -68,7 +68,7 @@ impl Requests {
 
 /// What is looked at.
 enum What {
-    Requests(Requests),
+    Requests(Box<Requests>),
     Page(Watcher),
 }
 
@@ -189,7 +189,8 @@ async fn requests(places: Places, ctx: RequestContext, query: Option<String>) ->
     }
     // What ended while the browser was on its way counts too.
     let since = ctx.env.now() - 2_000;
-    places.watch(ctx, What::Requests(Requests { actor, search, since, told: HashSet::new() }))
+    let requests = Requests { actor, search, since, told: HashSet::new() };
+    places.watch(ctx, What::Requests(Box::new(requests)))
 }
 
 async fn page(
@@ -203,7 +204,7 @@ async fn page(
     let Some(watched) = Watched::on_page(&at) else { return StatusCode::NO_CONTENT.into_response() };
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
     match Watcher::require(&ctx, watched, seen).await {
-        Ok(watcher) => places.watch(ctx, What::Page(watcher)),
+        Ok(who) => places.watch(ctx, What::Page(who)),
         Err(error) => refused(&ctx, error),
     }
 }

@@ -85,12 +85,11 @@ impl Watcher {
     pub async fn require(ctx: &RequestContext, watched: Watched, seen: Option<i64>) -> Result<Self> {
         let (org, id) = allowed(ctx, watched).await?;
         let mut tx = ctx.env.db.read().await?;
-        let seen = match seen {
-            Some(seen) => seen,
-            None => {
-                let before = ctx.env.clock.now_micros() - ON_ITS_WAY;
-                store::audit::last_before(&mut tx, org, before).await?.unwrap_or_default()
-            }
+        let seen = if let Some(seen) = seen {
+            seen
+        } else {
+            let before = ctx.env.clock.now_micros() - ON_ITS_WAY;
+            store::audit::last_before(&mut tx, org, before).await?.unwrap_or_default()
         };
         Ok(Self { watched, org, id, seen })
     }
