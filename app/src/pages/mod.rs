@@ -9,6 +9,8 @@ pub mod connectors;
 pub mod consent;
 mod deletion;
 pub mod doctor;
+#[cfg(test)]
+mod events;
 pub mod factors;
 pub mod gallery;
 pub mod help;

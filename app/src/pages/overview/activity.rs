@@ -222,6 +222,7 @@ pub fn ActivityList(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::events::names_in_the_code;
 
     fn line(action: &str, target: &str, ok: bool) -> Activity {
         Activity { at: 0, actor: "Ada".into(), action: action.into(), target: target.into(), ok, times: 1 }
@@ -244,41 +245,6 @@ mod tests {
         assert!(is_failure(&line("auth.signed_in", "", false)));
         let many = Activity { times: 8, ..line("auth.signed_in", "", false) };
         assert_eq!(sentence(&many).0 + " " + &sentence(&many).1, "8 failed log-ins, most recently");
-    }
-
-    /// Every name of an event that the code writes, as it stands in the sources.
-    fn names_in_the_code() -> Vec<String> {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../server");
-        let mut folders: Vec<_> = std::fs::read_dir(root.join("crates"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path().join("src"))
-            .chain([root.join("src")])
-            .filter(|folder| folder.is_dir())
-            .collect();
-        let mut names = Vec::new();
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                    continue;
-                }
-                let text = std::fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-                if !code.contains("Event::new(") {
-                    continue;
-                }
-                // Names are made of two words with a dot between; so are some hosts and keys of other things.
-                names.extend(code.split('"').filter(|text| is_name(text)).map(str::to_owned));
-            }
-        }
-        names
-    }
-
-    fn is_name(text: &str) -> bool {
-        let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        let Some((thing, verb)) = text.split_once('.') else { return false };
-        word(thing) && word(verb) && !["com", "test", "example", "query"].contains(&verb)
     }
 
     #[test]

@@ -88,3 +88,45 @@ async fn ten_03_every_org_id_has_a_cascading_foreign_key() {
         }
     }
 }
+
+/// What of an organisation still acts after the first step of its deletion would act for nobody (DEL-01): each table with rows
+/// of organisations goes then, or with one that does, or is said to be only kept.
+#[tokio::test]
+async fn del_01_every_table_of_organisations_goes_at_once_or_is_only_kept() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let test = TestDb::new(kind).await;
+        let db = &test.db;
+        let columns = db.describe_columns().await.unwrap();
+        let keys = db.describe_foreign_keys().await.unwrap();
+        let mut gone: BTreeSet<String> = store::org_ends::tables_at_once().map(str::to_owned).collect();
+        for table in &gone {
+            assert!(columns.iter().any(|column| column.table == *table), "{table} is no table");
+        }
+        // What belongs to a row that goes, goes with it.
+        loop {
+            let known = gone.len();
+            gone.extend(
+                keys.iter()
+                    .filter(|key| key.on_delete.eq_ignore_ascii_case("cascade"))
+                    .filter(|key| gone.contains(&key.references))
+                    .filter(|key| {
+                        columns.iter().any(|c| c.table == key.table && c.column == key.column && !c.nullable)
+                    })
+                    .map(|key| key.table.clone())
+                    .collect::<Vec<_>>(),
+            );
+            if gone.len() == known {
+                break;
+            }
+        }
+        let tenants: BTreeSet<&str> =
+            columns.iter().filter(|c| c.column == "org_id").map(|c| c.table.as_str()).collect();
+        let kept: BTreeSet<&str> = store::org_ends::ONLY_KEPT.iter().copied().collect();
+        let unsaid: Vec<_> =
+            tenants.iter().filter(|table| !gone.contains(**table) && !kept.contains(**table)).collect();
+        assert!(unsaid.is_empty(), "neither goes at once nor is said to be only kept: {unsaid:?}");
+        let wrong: Vec<_> =
+            kept.iter().filter(|table| gone.contains(**table) || !tenants.contains(**table)).collect();
+        assert!(wrong.is_empty(), "is said to be only kept, and is not: {wrong:?}");
+    }
+}
