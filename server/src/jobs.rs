@@ -138,6 +138,9 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     jobs.spawn(repeated("allowlists on trial", TIDY, |w| {
         Box::pin(async move { domain::allowlist::settle(&w.env).await })
     }));
+    jobs.spawn(repeated("domains of SSO", TIDY, |w| {
+        Box::pin(async move { domain::sso::recheck::recheck(&w.env).await.map(drop) })
+    }));
     jobs.spawn(repeated("audit checkpoints", CHECKPOINTS, |w| {
         Box::pin(async move { domain::audit::take_checkpoints(&w.env).await })
     }));
