@@ -182,7 +182,7 @@ async fn name_server(records: Arc<Mutex<Vec<(String, String)>>>) -> SocketAddr {
             let found = if broken { Vec::new() } else { found };
             let count = u8::try_from(found.len()).unwrap();
             let mut answer = question[..2].to_vec();
-            answer.extend([0x81, 0x80, 0, 1, 0, count, 0, 0, 0, 0]);
+            answer.extend([0x81, if broken { 0x82 } else { 0x80 }, 0, 1, 0, count, 0, 0, 0, 0]);
             answer.extend(&question[12..end]);
             for text in found {
                 let length = u8::try_from(text.len()).unwrap();
@@ -545,6 +545,23 @@ env_test!(where_sso_is_required_a_password_opens_everything_but_that_organisatio
     assert_eq!((done.user, role(&t, &acme, dev.user).await), (dev.user, Some(Role::Admin)));
     let mut by_sso = inside(&t, &done);
     assert!(OrgActor::<can::ConnectorsRead>::require(&by_sso).await.is_ok());
+    // Lists say at which provider (SES-05).
+    let mut shown = by_sso.clone();
+    assert!(
+        proof(&t, &shown).await.is_err(),
+        "what a provider says proves nothing for an account with a password"
+    );
+    let row = {
+        let mut tx = t.env.db.write().await.unwrap();
+        let mut row = store::sessions::list_of_user(&mut tx, dev.user).await.unwrap().remove(0);
+        store::sessions::delete(&mut tx, &row.token_hash).await.unwrap();
+        row.method = Some("sso".to_owned());
+        store::sessions::upsert(&mut tx, &row).await.unwrap();
+        tx.commit().await.unwrap();
+        row
+    };
+    shown.signed_in.as_mut().unwrap().session = row.id;
+    assert_eq!(domain::sessions::list(&shown).await.unwrap()[0].way, "SSO at 127.0.0.1");
     let me = orgs::me(&by_sso).await.unwrap();
     assert_eq!(me.orgs.iter().map(|org| org.org).collect::<Vec<_>>(), [acme.org_id()]);
     assert_eq!(refused(orgs::switch(&by_sso, beta.org_id()).await).code, "sso_elsewhere");
