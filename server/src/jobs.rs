@@ -178,6 +178,15 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
             tracing::error!(%error, requests, "the last requests are not in the log");
         }
     });
+    let telling =
+        repeated("limits", FLUSH, |w| Box::pin(async move { w.meter.flush_trips(&w.env, false).await }));
+    let w = work.clone();
+    jobs.spawn(async move {
+        telling.await;
+        if let Err(error) = w.meter.flush_trips(&w.env, true).await {
+            tracing::error!(%error, "who ran into a limit in the last seconds is not in the audit log");
+        }
+    });
     let flushing =
         repeated("last-used times", FLUSH, |w| Box::pin(async move { w.meter.flush(&w.env).await }));
     jobs.spawn(async move {

@@ -112,6 +112,7 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "security.allowlist_reverted" => {
             ("took back a change of the IP allowlist that nobody kept, of", true)
         }
+        "security.limit_exceeded" => ("refused requests over a limit of", true),
         "settings.activity_updated" => ("changed what the request log keeps", false),
         "settings.limits_updated" => ("changed the limits of", true),
         "settings.security_updated" => ("changed the security settings of", true),
@@ -124,10 +125,10 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "sso.domain_added" => ("added the email domain", true),
         "sso.domain_removed" => ("removed the email domain", true),
         "sso.domain_verified" => ("proved the email domain", true),
-        "sso.login_configured" => ("configured dashboard log-in at", true),
         "sso.domain_found" => ("found the record again of the email domain", true),
         "sso.domain_lapsed" => ("stopped counting the email domain", true),
         "sso.domain_missing" => ("missed the record of the email domain", true),
+        "sso.login_configured" => ("configured dashboard log-in at", true),
         "sso.login_deleted" => ("deleted dashboard log-in at", true),
         "sso.login_tested" => ("tested dashboard log-in at", true),
         "sso.login_updated" => ("changed dashboard log-in at", true),
