@@ -189,7 +189,7 @@ pub const FUNCTIONS: &[Function] = &[
     nothing("test_sso_login", "what comes back from the other side is noted"),
     org("delete_sso_login", &["sso.login_deleted"]),
     org("add_sso_domain", &["sso.domain_added"]),
-    org("check_sso_domain", &["sso.domain_verified"]),
+    org("check_sso_domain", &["sso.domain_verified", "sso.domain_found"]),
     org("remove_sso_domain", &["sso.domain_removed"]),
     nothing("test_idp_token", "it looks at a token and forgets it"),
 ];

@@ -138,6 +138,9 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     jobs.spawn(repeated("allowlists on trial", TIDY, |w| {
         Box::pin(async move { domain::allowlist::settle(&w.env).await })
     }));
+    jobs.spawn(repeated("domains of SSO", TIDY, |w| {
+        Box::pin(async move { domain::sso::recheck::recheck(&w.env).await.map(drop) })
+    }));
     jobs.spawn(repeated("audit checkpoints", CHECKPOINTS, |w| {
         Box::pin(async move { domain::audit::take_checkpoints(&w.env).await })
     }));
@@ -173,6 +176,15 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
         if let Err(error) = w.meter.requests.flush(&w.env).await {
             let requests = w.meter.requests.waiting_now();
             tracing::error!(%error, requests, "the last requests are not in the log");
+        }
+    });
+    let telling =
+        repeated("limits", FLUSH, |w| Box::pin(async move { w.meter.flush_trips(&w.env, false).await }));
+    let w = work.clone();
+    jobs.spawn(async move {
+        telling.await;
+        if let Err(error) = w.meter.flush_trips(&w.env, true).await {
+            tracing::error!(%error, "who ran into a limit in the last seconds is not in the audit log");
         }
     });
     let flushing =

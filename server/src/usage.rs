@@ -1,5 +1,5 @@
-//! What the data plane tells of: last-used times of keys, connections and clients, and requests that ended. Both are noted
-//! in memory on the path of a call and written in batches.
+//! What the data plane tells of: last-used times of keys, connections and clients, requests that ended, and limits that
+//! somebody ran into. All are noted in memory on the path of a call and written in batches.
 
 use std::{
     collections::HashMap,
@@ -11,6 +11,8 @@ use std::{
 use domain::{
     Env,
     dataplane::{Access, Principal},
+    throttle,
+    trips::{Trips, Who},
     usage::{Record, Recorder},
 };
 use model::{GrantId, OrgId};
@@ -43,6 +45,8 @@ pub struct UsageMeter {
     pub requests: Recorder,
     /// The same in numbers of this process.
     pub counts: Counts,
+    /// Limits that somebody ran into.
+    pub trips: Trips,
 }
 
 impl Default for UsageMeter {
@@ -52,6 +56,7 @@ impl Default for UsageMeter {
             hasher: RandomState::new(),
             requests: Recorder::default(),
             counts: Counts::default(),
+            trips: Trips::default(),
         }
     }
 }
@@ -83,6 +88,14 @@ impl gateway::Meter for UsageMeter {
         self.counts.note(&record);
         self.requests.note(record);
     }
+
+    fn limited(&self, access: &Access, org: OrgId, limit: &'static str, address: Option<IpAddr>) {
+        self.trips.note(Who::Principal(org, access.principal.clone()), limit, address);
+    }
+
+    fn flooded(&self, address: IpAddr) {
+        self.trips.note(Who::Address(throttle::network(address)), "address", Some(address));
+    }
 }
 
 fn shortened(agent: &str) -> String {
@@ -93,6 +106,12 @@ impl UsageMeter {
     fn shard(&self, principal: &Principal) -> MutexGuard<'_, Notes> {
         let at = usize::from(self.hasher.hash_one(principal).to_le_bytes()[0]) % SHARDS;
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what the audit log says of limits: what is due, or (`at_end`) all that there is.
+    pub async fn flush_trips(&self, env: &Env, at_end: bool) -> domain::Result<()> {
+        self.trips.flush(env, at_end).await?;
+        env.oauth.trips.flush(env, at_end).await
     }
 
     /// Writes what was noted. What cannot be written is noted again, unless something newer was meanwhile.

@@ -87,8 +87,8 @@ pub struct OrgDeletion {
     pub name: String,
     /// Its slug, which has to be typed.
     pub slug: String,
-    /// Whether the person has a second factor, so that a code is asked for.
-    pub second_factor: bool,
+    /// Which second factors the person has: with any, a code or a passkey is asked for.
+    pub ways: crate::factors::SecondStep,
     /// How many connectors.
     pub connectors: i64,
     /// How many API keys.
@@ -225,6 +225,8 @@ pub struct SessionInfo {
     pub address: String,
     /// The browser's own description.
     pub user_agent: String,
+    /// By which way it was begun, in words; empty where an older version began it.
+    pub way: String,
     /// When it began, Unix milliseconds.
     pub created_at: i64,
     /// When it was last seen, Unix milliseconds, at most a minute stale.

@@ -92,6 +92,10 @@ pub struct LoginDomain {
     pub value: String,
     /// Since when it is proven, Unix milliseconds.
     pub verified_at: Option<i64>,
+    /// Since when the record of a proven one is missing, Unix milliseconds.
+    pub missing_since: Option<i64>,
+    /// When it stopped counting for that, Unix milliseconds.
+    pub lapsed_at: Option<i64>,
 }
 
 /// What the name server said just now.

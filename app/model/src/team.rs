@@ -25,6 +25,8 @@ pub struct TeamMember {
     pub joined_at: i64,
     /// When a browser of theirs was last seen, Unix milliseconds; `None` when they are logged in nowhere.
     pub last_seen_at: Option<i64>,
+    /// By which way they logged in to the browser that was last seen, in words; empty where that is not known.
+    pub way: String,
 }
 
 /// An API key that somebody made.

@@ -109,3 +109,26 @@ async fn a_browser_is_trusted_by_a_tick_and_a_cookie_that_scripts_do_not_see() {
     let elsewhere = app.browser().log_in("owner@acme.example", PASSWORD).await;
     assert_eq!(elsewhere.header("location"), "/sign-in");
 }
+
+#[tokio::test]
+async fn a_browser_is_trusted_beside_a_passkey_as_well() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let member = app.org("acme").await;
+    let (mut laptop, _) = app.test.passkey(&member.ctx).await;
+    let mut browser = app.browser();
+    browser.log_in("owner@acme.example", PASSWORD).await;
+    let page = browser.get("/sign-in").await;
+    assert_eq!(page.text.matches("Trust this browser for 30 days").count(), 2, "beside code and passkey");
+    let answer = laptop.get(&options(&mut browser, PasskeyPurpose::SecondStep).await);
+    let csrf = browser.form_token("/sign-in").await;
+    let fields = [("passkey", answer.as_str()), ("trust", "on"), ("csrf", &csrf), ("next", "/")];
+    let done = browser.post("/sign-in?do=finish_with_passkey", &fields).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    assert!(browser.cookies.contains_key("gatehouse-trusted"));
+    browser.cookies.remove("gatehouse");
+    let again = browser.log_in("owner@acme.example", PASSWORD).await;
+    assert_eq!(again.header("location"), "/", "the password alone");
+    // Lists tell by which way (SES-05).
+    let page = browser.get("/profile/sessions").await;
+    assert!(page.text.contains("Passkey") && page.text.contains("Password"), "{}", page.text);
+}

@@ -380,3 +380,35 @@ async fn pwd_05_sign_up_is_closed_unless_the_operator_opens_it() {
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     assert!(browser.get("/").await.text.contains("/mcp/xi-co"));
 }
+
+/// What the process logs meanwhile.
+#[derive(Clone, Default)]
+struct Logged(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn without_mail_the_link_of_an_invitation_is_shown_and_in_the_log_of_the_process() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let app = TestApp::with_env(Kind::Sqlite, &[], |env| env.mailer = None).await;
+    let acme = app.org("acme").await;
+    let sent =
+        domain::invitations::invite(&app.test.env, &acme.actor().await, "dev@x.example", Role::Viewer).await;
+    let model::links::Outcome::Link(link) = sent.unwrap().lines.remove(0).1 else {
+        panic!("there is nobody to send it")
+    };
+    let log = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains(&link), "{log}");
+}

@@ -123,11 +123,8 @@ pub async fn finish_sign_in(
     let (step, device) = (ctx.step.as_deref(), ctx.device.as_deref());
     let done =
         domain::mfa::finish(&ctx.env, &ctx.origin, step, &code, device).await.map_err(ssr::told(&ctx))?;
-    if trust.is_some()
-        && let Some(value) =
-            domain::trusted_browsers::begin(&ctx, done.user).await.map_err(ssr::told(&ctx))?
-    {
-        server::set_trusted(&ctx, &value);
+    if trust.is_some() {
+        server::trust(&ctx, done.user).await?;
     }
     server::begin(&ctx, done).await?;
     ssr::redirect(model::paths::safe_next(next.as_deref()));
@@ -165,6 +162,7 @@ pub async fn sign_in_with_passkey(
 #[server(prefix = "/api", endpoint = "finish_with_passkey")]
 pub async fn finish_with_passkey(
     #[server(default)] passkey: String,
+    trust: Option<String>,
     csrf: String,
     next: Option<String>,
 ) -> Result<(), AppError> {
@@ -173,6 +171,9 @@ pub async fn finish_with_passkey(
     let ctx = ssr::ctx()?;
     server::check_form(&ctx, &csrf)?;
     let done = domain::passkeys::finish(&ctx, &passkey).await.map_err(ssr::told(&ctx))?;
+    if trust.is_some() {
+        server::trust(&ctx, done.user).await?;
+    }
     server::begin(&ctx, done).await?;
     ssr::redirect(model::paths::safe_next(next.as_deref()));
     Ok(())
@@ -301,7 +302,7 @@ pub async fn set_theme(theme: String, next: String) -> Result<String, AppError> 
 #[cfg(feature = "ssr")]
 pub(super) mod server {
     use domain::{accounts::SignIn, request::RequestContext};
-    use model::{AppError, ErrorKind, cookies, paths};
+    use model::{AppError, ErrorKind, UserId, cookies, paths};
 
     use crate::ssr;
 
@@ -341,10 +342,13 @@ pub(super) mod server {
         ctx.env.settings.public_url.scheme() == "https"
     }
 
-    /// Lets this browser skip the second step for as long as it is trusted.
-    pub(super) fn set_trusted(ctx: &RequestContext, value: &str) {
-        let seconds = u32::try_from(domain::trusted_browsers::FOR / 1000).unwrap_or(0);
-        ssr::set_cookie(&cookies::trusted(value, is_secure(ctx), seconds));
+    /// Lets this browser skip the second step for as long as it is trusted, if the person's organisations allow that.
+    pub(super) async fn trust(ctx: &RequestContext, user: UserId) -> Result<(), AppError> {
+        if let Some(value) = domain::trusted_browsers::begin(ctx, user).await.map_err(ssr::told(ctx))? {
+            let seconds = u32::try_from(domain::trusted_browsers::FOR / 1000).unwrap_or(0);
+            ssr::set_cookie(&cookies::trusted(&value, is_secure(ctx), seconds));
+        }
+        Ok(())
     }
 
     /// `https://gatehouse.example.com/mcp/`

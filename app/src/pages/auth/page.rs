@@ -97,14 +97,17 @@ struct Steps {
 /// The password was right: now the second factor.
 fn second_step(steps: &Steps, ways: SecondStep, start: SignInStart, next: String) -> AnyView {
     let Steps { finish, passkey, restart } = *steps;
-    let SignInStart { csrf, client, .. } = start;
-    let trust = start.trust.then(|| {
-        view! { <Checkbox form=finish name="trust" label="Trust this browser for 30 days" hint="Your password alone logs you in here then. Not on a computer that others use." /> }.erase()
-    });
+    let SignInStart { csrf, client, trust: offered, .. } = start;
+    let trust = move |form: FormCore| {
+        offered.then(|| {
+            view! { <Checkbox form=form name="trust" label="Trust this browser for 30 days" hint="Your password alone logs you in here then. Not on a computer that others use." /> }.erase()
+        })
+    };
     let (csrf_again, next_again) = (csrf.clone(), next.clone());
     let by_passkey = (ways.passkey && start.passkeys).then(|| {
         let label = "Use a passkey";
-        passkey_form(passkey.into(), PasskeyPurpose::SecondStep, label, csrf.clone(), next.clone())
+        let trust = trust(passkey.into());
+        passkey_form(passkey.into(), PasskeyPurpose::SecondStep, label, (csrf.clone(), next.clone()), trust)
     });
     let hint = if ways.app {
         "The six digits that your authenticator app shows, or one of your backup codes."
@@ -135,7 +138,7 @@ fn second_step(steps: &Steps, ways: SecondStep, start: SignInStart, next: String
                     inputmode="text"
                     mono=true
                 />
-                {trust}
+                {trust(finish.into())}
                 <SubmitButton form=finish label="Log in" busy="Logging in…" />
             </PostForm>
             <p class="auth-note muted">
@@ -157,14 +160,15 @@ fn passkey_form(
     form: FormCore,
     purpose: PasskeyPurpose,
     label: &'static str,
-    csrf: String,
-    next: String,
+    (csrf, next): (String, String),
+    trust: Option<AnyView>,
 ) -> AnyView {
     view! {
         <PostForm form=form class="by-passkey">
             <Refused form=form title="You are not logged in yet" />
             <input type="hidden" name="csrf" value=csrf />
             <input type="hidden" name="next" value=next />
+            {trust}
             {passkey_button(purpose, label)}
         </PostForm>
     }
@@ -182,7 +186,7 @@ fn sign_in_form(
     let SignInStart { csrf, client, .. } = start;
     let by_passkey = start.passkeys.then(|| {
         let label = "Log in with a passkey";
-        passkey_form(passkey.into(), PasskeyPurpose::SignIn, label, csrf.clone(), next.clone())
+        passkey_form(passkey.into(), PasskeyPurpose::SignIn, label, (csrf.clone(), next.clone()), None)
     });
     let sign_up = start.sign_up.then(|| view! { " · " <a href=paths::sign_up()>"Sign up"</a> }.erase());
     view! {

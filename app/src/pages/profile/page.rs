@@ -178,7 +178,7 @@ fn sessions_view(
             {failures}
             <DataTable
                 caption="Browsers in which you are logged in"
-                columns=vec!["Device", "Address", "Signed in", "Last active", ""]
+                columns=vec!["Device", "Address", "Signed in", "With", "Last active", ""]
             >
                 {rows}
             </DataTable>
@@ -260,6 +260,7 @@ fn row(session: &SessionInfo, end: Form<RevokeSession>, now: i64) -> AnyView {
             </th>
             <td data-label="Address"><span class="mono">{address}</span></td>
             <td data-label="Signed in"><Time at=session.created_at now=now /></td>
+            <td data-label="With">{if session.way.is_empty() { "Unknown".to_owned() } else { session.way.clone() }}</td>
             <td data-label="Last active"><Time at=session.last_seen_at now=now /></td>
             <td>
                 <div class="row-actions">{act}</div>

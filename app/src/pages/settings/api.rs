@@ -59,12 +59,14 @@ pub async fn delete_org(
     #[server(default)] confirm: String,
     #[server(default)] password: String,
     #[server(default)] code: String,
+    #[server(default)] passkey: String,
     #[server(default)] pin: String,
 ) -> Result<(), AppError> {
     let ctx = crate::ssr::ctx()?;
     let told = crate::ssr::told(&ctx);
     let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(&told)?;
-    domain::org_deletion::delete(&ctx, &actor, &confirm, &password, &code).await.map_err(&told)?;
+    let shown = domain::mfa::Shown::of(&code, &passkey);
+    domain::org_deletion::delete(&ctx, &actor, &confirm, &password, shown).await.map_err(&told)?;
     crate::ssr::redirect(&format!("{}?notice=org-deleted", model::paths::overview()));
     Ok(())
 }

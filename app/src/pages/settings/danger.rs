@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
 use model::{
+    factors::PasskeyPurpose,
     orgs::{Me, OrgDeletion},
     paths,
 };
@@ -11,7 +12,7 @@ use super::api::{DeleteOrg, LoadOrgDeletion};
 use crate::{
     components::{
         ButtonKind, Callout, Card, Crumb, Fact, Facts, PageHeader, PasswordField, SubmitButton, TextField,
-        Tone,
+        Tone, passkey_button,
     },
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
@@ -93,13 +94,16 @@ fn before_you_go() -> AnyView {
 }
 
 fn delete(form: Form<DeleteOrg>, facts: OrgDeletion, me: &Me) -> AnyView {
-    let code = facts.second_factor.then(|| {
+    let hint = if facts.ways.app { "From your app, or a backup code." } else { "One of your backup codes." };
+    let passkey =
+        facts.ways.passkey.then(|| passkey_button(PasskeyPurpose::Confirm, "Delete for ever with a passkey"));
+    let code = facts.ways.any().then(|| {
         view! {
             <TextField
                 form=form
                 name="code"
                 label="Code"
-                hint="From your app, or a backup code."
+                hint=hint
                 autocomplete="one-time-code"
                 inputmode="text"
                 mono=true
@@ -124,6 +128,7 @@ fn delete(form: Form<DeleteOrg>, facts: OrgDeletion, me: &Me) -> AnyView {
                         <a class="button" href=paths::settings()>"Cancel"</a>
                         <SubmitButton form=form label="Delete for ever" busy="Deleting…" kind=ButtonKind::Danger />
                     </div>
+                    {passkey}
                 </PostForm>
             </div>
         </Card>

@@ -81,7 +81,7 @@ fn view_of(forms: &Forms, data: Page, manages: bool) -> AnyView {
     };
     let ours = may.then(|| for_provider(data.callback.clone()));
     let tested = provider.clone().map(|provider| test_card(forms.test, provider, may, data.now));
-    let domains = domains_card(forms, &data.domains, manages, may);
+    let domains = domains_card(forms, &data.domains, (manages, may), data.now);
     let remove = provider.filter(|_| manages).map(|provider| remove(forms.delete, provider.issuer));
     view! {
         <div class="narrow">
@@ -295,9 +295,10 @@ fn test_view(tested: &LoginTest, now: i64) -> AnyView {
     .erase()
 }
 
-fn domains_card(forms: &Forms, domains: &[LoginDomain], manages: bool, may: bool) -> AnyView {
+fn domains_card(forms: &Forms, domains: &[LoginDomain], (manages, may): (bool, bool), now: i64) -> AnyView {
     let Forms { add, check, remove, .. } = *forms;
-    let rows = domains.iter().map(|domain| domain_row(domain, check, remove, manages, may)).collect_view();
+    let rows =
+        domains.iter().map(|domain| domain_row(domain, check, remove, (manages, may), now)).collect_view();
     let none = domains.is_empty().then(|| {
         view! { <p class="muted">"None yet. Without one nobody finds the way to the provider."</p> }.erase()
     });
@@ -360,11 +361,28 @@ fn domain_row(
     domain: &LoginDomain,
     check: Form<CheckSsoDomain>,
     remove: Form<RemoveSsoDomain>,
-    manages: bool,
-    may: bool,
+    (manages, may): (bool, bool),
+    now: i64,
 ) -> AnyView {
     let proven = domain.verified_at.is_some();
-    let (label, tone) = if proven { ("Proven", Tone::Ok) } else { ("Not proven", Tone::Warn) };
+    let (label, tone) = match (proven, domain.missing_since) {
+        (true, None) => ("Proven", Tone::Ok),
+        (true, Some(_)) => ("Record missing", Tone::Warn),
+        (false, _) => ("Not proven", Tone::Warn),
+    };
+    let state = match (domain.missing_since, domain.lapsed_at) {
+        (Some(at), _) => {
+            Some((at, "The record is missing since ", ". Three days after that the domain counts no longer."))
+        }
+        (None, Some(at)) => {
+            Some((at, "The record was missing for three days, so the domain counts no longer since ", "."))
+        }
+        (None, None) => None,
+    };
+    let whole = domain.missing_since.is_none();
+    let state = state.map(|(at, before, after)| {
+        view! { <p class="muted">{before} <Time at=at now=now /> {after}</p> }.erase()
+    });
     let id = domain.id.to_string();
     let again = id.clone();
     let name = domain.domain.clone();
@@ -385,7 +403,7 @@ fn domain_row(
         }
         .erase()
     });
-    let record = (!proven && manages).then(|| {
+    let record = ((!proven || !whole) && manages).then(|| {
         view! {
             <div class="settings-copy">
                 <p>"Add a TXT record of this name"</p>
@@ -404,6 +422,7 @@ fn domain_row(
                 <p><strong class="break">{domain.domain.clone()}</strong> " " <Badge label=label tone=tone /></p>
                 <div class="row-actions">{check} {remove}</div>
             </div>
+            {state}
             {record}
         </section>
     }

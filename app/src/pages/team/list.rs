@@ -92,7 +92,11 @@ fn row(
 ) -> AnyView {
     let you = member.you.then(|| view! { <Badge label="You" tone=Tone::Info /> }.erase());
     let seen = match member.last_seen_at {
-        Some(at) => view! { <Time at=at now=now /> }.erase(),
+        Some(at) => {
+            let way = (!member.way.is_empty())
+                .then(|| view! { <span class="fine">{member.way.clone()}</span> }.erase());
+            view! { <span class="two-lines"><Time at=at now=now />{way}</span> }.erase()
+        }
         None => "Logged out".into_any(),
     };
     let role = if let Some(roles) = settable {

@@ -12,7 +12,9 @@ use crate::{
     mfa, notices,
     orgs::{self, NewOrg},
     request::{AuthMethod, BySso, Origin, RequestContext},
-    throttle, trusted_browsers,
+    throttle,
+    trips::Who,
+    trusted_browsers,
 };
 
 /// The longest display name in characters.
@@ -298,7 +300,13 @@ pub async fn sign_in<'a>(
         store::users::find_by_email(&mut tx, email).await?
     };
     let known = device.filter(|cookie| user.as_ref().is_some_and(|user| is_device_of(env, cookie, user.id)));
-    let attempt = throttle::begin(env, &email_key, known, origin.address).await?;
+    let attempt = throttle::begin(env, &email_key, known, origin.address).await;
+    if throttle::is_limit(&attempt) {
+        let network = || origin.address.map_or_else(String::new, throttle::network);
+        let who = user.as_ref().map_or_else(|| Who::Address(network()), |user| Who::Account(user.id));
+        env.oauth.trips.note(who, "log-ins", origin.address);
+    }
+    let attempt = attempt?;
     let hash = user.as_ref().map(|user| user.password_hash.as_str());
     let verified = match env.passwords.verify(hash, password).await {
         Ok(verified) => verified,

@@ -59,6 +59,7 @@ pub mod testing;
 pub mod throttle;
 pub mod tickets;
 pub mod tokens;
+pub mod trips;
 pub mod trusted_browsers;
 pub mod upstream_oauth;
 pub mod usage;

@@ -2,7 +2,7 @@
 //! proves them; from then on nothing of it works, and within a minute nothing of it is left but that its slug was taken.
 
 use data_encoding::HEXLOWER;
-use model::{AppError, OrgId, orgs::OrgDeletion, permissions::can};
+use model::{AppError, OrgId, factors::SecondStep, orgs::OrgDeletion, permissions::can};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -26,16 +26,16 @@ pub async fn facts(env: &Env, actor: &OrgActor<can::OrgDelete>) -> Result<OrgDel
     let mut tx = env.db.read().await?;
     let org =
         store::orgs::find(&mut tx, actor.org()).await?.ok_or_else(|| Error::not_found("organisation"))?;
-    let second_factor = match actor.principal() {
-        Principal::User { id, .. } => store::factors::has(&mut tx, *id).await?,
-        Principal::Operator | Principal::System => false,
+    let ways = match actor.principal() {
+        Principal::User { id, .. } => mfa::ways(&mut tx, *id).await?,
+        Principal::Operator | Principal::System => SecondStep::default(),
     };
     let [connectors, keys, members, connections, clients, invitations, events] =
         store::org_ends::counts(&mut tx, org.id).await?;
     Ok(OrgDeletion {
         name: org.name,
         slug: org.slug.to_string(),
-        second_factor,
+        ways,
         connectors,
         keys,
         members,
@@ -46,7 +46,7 @@ pub async fn facts(env: &Env, actor: &OrgActor<can::OrgDelete>) -> Result<OrgDel
     })
 }
 
-/// Deletes the organisation in view. `code` is asked for where the person has a second factor.
+/// Deletes the organisation in view. Where the person has a second factor, `shown` is asked for.
 ///
 /// # Errors
 /// `Invalid` at the field that is missing or wrong; then nothing was deleted.
@@ -55,7 +55,7 @@ pub async fn delete(
     actor: &Guarded<can::OrgDelete>,
     slug: &str,
     password: &str,
-    code: &str,
+    shown: Shown<'_>,
 ) -> Result<()> {
     let (env, id) = (&ctx.env, actor.org());
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
@@ -69,7 +69,7 @@ pub async fn delete(
     let flaws = [
         (slug.trim() != org.slug.as_str(), "confirm", "confirm", format!("Type the slug: {}", org.slug)),
         (password.is_empty(), "password", "required", "Enter your password".to_owned()),
-        (factor && code.trim().is_empty(), "code", "required", "Enter a code".to_owned()),
+        (factor && shown.is_empty(), "code", "required", "Enter a code, or use a passkey".to_owned()),
     ];
     if flaws.iter().any(|(wrong, ..)| *wrong) {
         return Err(accounts::joined(
@@ -77,8 +77,7 @@ pub async fn delete(
         ));
     }
     step_up::check_password(ctx, &user, password).await?;
-    let mut tx =
-        if factor { mfa::take_shown(ctx, &user, Shown::Code(code)).await?.0 } else { env.db.write().await? };
+    let mut tx = if factor { mfa::take_shown(ctx, &user, shown).await?.0 } else { env.db.write().await? };
     store::orgs::lock(&mut tx, id).await?;
     // Again: somebody may have taken the right meanwhile, or have been quicker.
     let role = store::members::find_role(&mut tx, id, user.id).await?;

@@ -38,7 +38,7 @@ pub(crate) fn no_mail() -> Error {
 }
 
 /// Counts a wish of a stranger for something by mail. `false` when there were enough for this address.
-pub(crate) async fn admit(env: &Env, origin: &Origin, what: &str, email: &str) -> Result<bool> {
+pub(crate) async fn admit(env: &Env, origin: &Origin, what: &'static str, email: &str) -> Result<bool> {
     if let Some(address) = origin.address {
         throttle::take(env, what, address, PER_ADDRESS, WINDOW).await?;
     }

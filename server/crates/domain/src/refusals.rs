@@ -11,8 +11,10 @@ use crate::{
     request::RequestContext,
 };
 
+const NOTED: [ErrorKind; 2] = [ErrorKind::Forbidden, ErrorKind::RateLimited];
+
 /// Notes that an act was refused, if that is what the error says: for want of a permission, of a proof, of a PIN, of a
-/// place to come from or of a plan. Mistakes in a form are none. `action` is the event that the act would have been. The
+/// place to come from or of a plan, or because there was too much of it. Mistakes in a form are none. `action` is the event that the act would have been. The
 /// answer is the refusal either way, so what goes wrong here is for the operator's log.
 pub async fn note(ctx: &RequestContext, action: &'static str, refusal: &AppError) {
     if let Err(error) = write(ctx, action, refusal).await {
@@ -21,7 +23,7 @@ pub async fn note(ctx: &RequestContext, action: &'static str, refusal: &AppError
 }
 
 async fn write(ctx: &RequestContext, action: &'static str, error: &AppError) -> Result<()> {
-    let Some(signed_in) = ctx.signed_in.as_ref().filter(|_| error.kind == ErrorKind::Forbidden) else {
+    let Some(signed_in) = ctx.signed_in.as_ref().filter(|_| NOTED.contains(&error.kind)) else {
         return Ok(());
     };
     let (user, org) = {

@@ -1,17 +1,20 @@
 //! The signed-in browsers of a person, and how long they may be idle.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use model::{
     AppError, OrgId, SessionId, UserId,
     orgs::{SESSION_MINUTES, SessionInfo},
     permissions::can,
 };
 use store::Tx;
+use url::Url;
 
 use crate::{
     Env, Error, OrgActor, Result, accounts,
     authz::{self, Principal},
     change::Event,
-    request::RequestContext,
+    request::{AuthMethod, RequestContext},
 };
 
 const MINUTE: i64 = 60 * 1000;
@@ -61,6 +64,26 @@ pub async fn set_timeout(env: &Env, actor: &OrgActor<can::SecurityManage>, minut
     change.commit(event.changed("session_timeout_minutes", old, minutes)).await
 }
 
+/// The host of the organisation's identity provider, if it has one.
+pub(crate) async fn provider(tx: &mut Tx, org: OrgId) -> Result<Option<String>> {
+    let row = store::sso::find(tx, org).await?;
+    Ok(row.and_then(|row| Some(Url::parse(&row.issuer).ok()?.host_str()?.to_owned())))
+}
+
+/// By which way a session was begun, in words. `provider` is the host of the one that vouched for it.
+pub(crate) fn way(method: Option<&str>, provider: Option<&str>) -> String {
+    match (method.and_then(AuthMethod::parse), provider) {
+        (Some(AuthMethod::Password), _) => "Password".to_owned(),
+        (Some(AuthMethod::PasswordAndCode), _) => "Password and code".to_owned(),
+        (Some(AuthMethod::Passkey), _) => "Passkey".to_owned(),
+        (Some(AuthMethod::Sso), Some(host)) => format!("SSO at {host}"),
+        (Some(AuthMethod::Sso), None) => "SSO".to_owned(),
+        (Some(AuthMethod::Link), _) => "Link by email".to_owned(),
+        // No browser is signed in by the others.
+        _ => String::new(),
+    }
+}
+
 /// The person's sessions, the latest first (SES-05).
 pub async fn list(ctx: &RequestContext) -> Result<Vec<SessionInfo>> {
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
@@ -68,11 +91,18 @@ pub async fn list(ctx: &RequestContext) -> Result<Vec<SessionInfo>> {
     let now = ctx.env.now();
     let idle = idle_ms(&ctx.env, &mut tx, Some(signed_in.user)).await?;
     let sessions = store::sessions::list_of_user(&mut tx, signed_in.user).await?;
+    let mut providers: HashMap<OrgId, Option<String>> = HashMap::new();
+    for org in sessions.iter().filter_map(|session| session.sso_org) {
+        if let Entry::Vacant(place) = providers.entry(org) {
+            place.insert(provider(&mut tx, org).await?);
+        }
+    }
     Ok(sessions
         .into_iter()
         .filter(|s| s.expires_at > now && s.last_seen_at + idle > now)
         .map(|s| SessionInfo {
             current: s.id == signed_in.session,
+            way: way(s.method.as_deref(), s.sso_org.and_then(|org| providers.get(&org)?.as_deref())),
             id: s.id,
             address: s.address,
             user_agent: s.user_agent,

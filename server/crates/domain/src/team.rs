@@ -1,6 +1,6 @@
 //! The people of an organisation: who they are, which role they have, and what becomes of what was theirs when they go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use model::{
     ApiKeyId, AppError, ErrorKind, MemberRole, OrgId, Role, RoleKey, UserId,
@@ -19,7 +19,7 @@ use crate::{
     mail::{self, letters},
     pin::Guarded,
     request::RequestContext,
-    roles, sso,
+    roles, sessions, sso,
 };
 
 /// Events that are looked through for the keys that somebody made.
@@ -46,9 +46,19 @@ pub async fn list(env: &Env, actor: &OrgActor<can::TeamRead>) -> Result<Vec<Team
     let members = store::members::list_full(&mut tx, actor.org()).await?;
     let with_factor = store::factors::list_with(&mut tx, actor.org()).await?;
     let owners = members.iter().filter(|member| member.role == Role::Owner).count();
+    let provider = sessions::provider(&mut tx, actor.org()).await?;
+    // Of several sessions the latest stays.
+    let ways: HashMap<UserId, String> = store::sessions::list_methods(&mut tx, actor.org())
+        .await?
+        .into_iter()
+        .map(|(user, method, sso)| {
+            (user, sessions::way(method.as_deref(), provider.as_deref().filter(|_| sso)))
+        })
+        .collect();
     Ok(members
         .into_iter()
         .map(|member| TeamMember {
+            way: ways.get(&member.user).cloned().unwrap_or_default(),
             you: actor.principal().id() == member.user.to_string(),
             last_owner: member.role == Role::Owner && owners == 1,
             second_factor: with_factor.contains(&member.user),

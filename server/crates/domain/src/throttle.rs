@@ -3,12 +3,12 @@
 //! An attempt is counted before the password is looked at, so that many at once cannot slip through, and the count is
 //! taken back when the password was right, or was not looked at after all.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use model::{AppError, ErrorKind};
 use store::sign_in_failures::{self as failures, Failures};
 
-use crate::{Env, Error, Result};
+use crate::{Env, Error, Result, trips::Who};
 
 /// Failures in a row after which an account makes one wait.
 const FREE_ATTEMPTS: i64 = 5;
@@ -35,13 +35,15 @@ pub(crate) struct Attempt {
 }
 
 /// Addresses that one customer holds count as one: an IPv6 /64.
-fn address_bucket(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => format!("address:{v4}"),
-        IpAddr::V6(v6) => v6
-            .to_ipv4_mapped()
-            .map_or_else(|| format!("address:{:x}/64", v6.to_bits() >> 64), |v4| format!("address:{v4}")),
+pub fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("{}/64", Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
     }
+}
+
+fn address_bucket(address: IpAddr) -> String {
+    format!("address:{}", network(address))
 }
 
 /// The wait after the `n`th failure in a row, milliseconds: 1 s after the fifth, doubling up to a quarter of an hour.
@@ -156,8 +158,23 @@ impl Attempt {
 
 /// Counts one of the things that an address may do so often in a window, or refuses it. Failures of all kinds share the
 /// table; `what` keeps them apart.
-pub(crate) async fn take(env: &Env, what: &str, address: IpAddr, most: i64, window: i64) -> Result<()> {
-    take_of(env, format!("{what}:{}", address_bucket(address)), most, window).await
+pub(crate) async fn take(
+    env: &Env,
+    what: &'static str,
+    address: IpAddr,
+    most: i64,
+    window: i64,
+) -> Result<()> {
+    let taken = take_of(env, format!("{what}:{}", address_bucket(address)), most, window).await;
+    if is_limit(&taken) {
+        env.oauth.trips.note(Who::Address(network(address)), what, Some(address));
+    }
+    taken
+}
+
+/// Whether that is a refusal because there was too much.
+pub(crate) fn is_limit<T>(done: &Result<T>) -> bool {
+    matches!(done, Err(Error::App(error)) if error.kind == ErrorKind::RateLimited)
 }
 
 /// The same for anything else that is counted: `bucket` says what.

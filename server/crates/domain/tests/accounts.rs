@@ -5,11 +5,15 @@ use std::sync::Arc;
 use domain::{
     Error,
     accounts::{self, FirstOwner},
+    api_keys::{self, NewKey},
+    dataplane::Principal,
     env_test,
     password::{PasswordSettings, Passwords},
-    testing::PASSWORD,
+    testing::{PASSWORD, TestEnv, TestMember},
+    trips::Who,
 };
-use model::ErrorKind;
+use model::{ErrorKind, api_keys::KeyScope};
+use serde_json::{Value, json};
 
 fn code(error: &Error) -> &str {
     match error {
@@ -169,4 +173,73 @@ env_test!(set_up_by_the_operator_can_be_repeated, |t| async {
     let error =
         accounts::setup_by_operator(&t.env, "b@example.com", PASSWORD, "Acme", "acme").await.unwrap_err();
     assert_eq!(code(&error), "slug_taken");
+});
+
+const LIMIT: &str = "security.limit_exceeded";
+
+/// What the organisation's log says of limits, the latest first: of whom, which and how many requests.
+async fn trips(t: &TestEnv, member: &TestMember) -> Vec<Value> {
+    t.env.oauth.trips.flush(&t.env, false).await.unwrap();
+    let mut tx = t.env.db.read().await.unwrap();
+    let lines = store::audit::list_latest(&mut tx, member.org_id(), 100).await.unwrap();
+    let lines = lines.into_iter().filter(|line| line.action == LIMIT);
+    lines
+        .map(|line| {
+            let detail: Value = serde_json::from_str(&line.detail).unwrap();
+            let of = |name: &str| detail["metadata"][name].clone();
+            json!([detail["targets"][0]["name"], of("limit"), of("requests")])
+        })
+        .collect()
+}
+
+async fn of_the_instance(t: &TestEnv) -> usize {
+    let mut tx = t.env.db.read().await.unwrap();
+    let all = store::audit::list_actions(&mut tx, None).await.unwrap();
+    all.iter().filter(|(action, result)| action == LIMIT && result == "denied").count()
+}
+
+env_test!(aud_02_log_ins_over_the_limit_are_one_event_in_a_window, |t| async {
+    let acme = t.org("acme").await;
+    let beta = t.org("beta").await;
+    let origin = t.anonymous().origin;
+    let tries = async |email: &str, n: usize, expected: &str| {
+        for _ in 0..n {
+            let error = accounts::sign_in(&t.env, &origin, email, "wrong", None).await.unwrap_err();
+            assert_eq!(code(&error), expected);
+        }
+    };
+    tries("owner@acme.example", 5, "wrong_credentials").await;
+    assert_eq!(trips(&t, &acme).await, [] as [Value; 0]);
+    tries("owner@acme.example", 4, "too_many_attempts").await;
+    let first = json!(["owner@acme.example", "log-ins", 4]);
+    assert_eq!(trips(&t, &acme).await, std::slice::from_ref(&first));
+    tries("owner@acme.example", 3, "too_many_attempts").await;
+    assert_eq!(trips(&t, &acme).await, std::slice::from_ref(&first), "its window is not over");
+    t.clock.advance(10 * 60 * 1000);
+    assert_eq!(trips(&t, &acme).await, [json!(["owner@acme.example", "log-ins", 3]), first]);
+    assert_eq!(trips(&t, &beta).await, [] as [Value; 0]);
+    assert_eq!(of_the_instance(&t).await, 0);
+    // An address that nobody has is written down nowhere; the log of the instance tells where it came from.
+    tries("nobody@acme.example", 5, "wrong_credentials").await;
+    tries("nobody@acme.example", 2, "too_many_attempts").await;
+    assert_eq!(trips(&t, &acme).await.len(), 2);
+    assert_eq!(of_the_instance(&t).await, 1);
+});
+
+env_test!(aud_02_a_key_over_its_limit_is_in_its_organisations_log, |t| async {
+    let (acme, beta) = (t.org("acme").await, t.org("beta").await);
+    let new = NewKey { name: "CI".to_owned(), scope: KeyScope::All, expires_at: None, url_key: false };
+    let key = api_keys::create(&t.env, &acme.actor().await, &new).await.unwrap();
+    let who = Who::Principal(acme.org_id(), Principal::ApiKey(key.key.id));
+    for limit in ["key", "key", "month"] {
+        t.env.oauth.trips.note(who.clone(), limit, None);
+    }
+    let mut written = trips(&t, &acme).await;
+    written.sort_by_key(ToString::to_string);
+    assert_eq!(written, [json!(["CI", "key", 2]), json!(["CI", "month", 1])]);
+    assert_eq!(trips(&t, &beta).await, [] as [Value; 0]);
+    // What waits when the process stops is written.
+    t.env.oauth.trips.note(who, "key", None);
+    t.env.oauth.trips.flush(&t.env, true).await.unwrap();
+    assert_eq!(trips(&t, &acme).await.len(), 3);
 });

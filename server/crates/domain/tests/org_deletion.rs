@@ -3,11 +3,13 @@
 use domain::{
     Error, OrgActor,
     dataplane::{Directory as _, Planes},
-    env_test, invitations, mfa, org_deletion, org_security, orgs,
+    env_test, invitations,
+    mfa::{self, Shown},
+    org_deletion, org_security, orgs, passkeys,
     pin::{self, Guarded, Old},
     testing::{PASSWORD, TestEnv, TestMember},
 };
-use model::{AppError, ErrorKind, Role, api_keys::KeyScope, permissions::can};
+use model::{AppError, ErrorKind, Role, api_keys::KeyScope, factors::PasskeyPurpose, permissions::can};
 
 const PIN: &str = "483920";
 /// Stands in everything that is made here, and nowhere else.
@@ -24,7 +26,7 @@ fn flaws(error: AppError) -> Vec<String> {
 
 async fn delete(member: &TestMember, slug: &str, password: &str, code: &str) -> Result<(), AppError> {
     let actor = member.guarded::<can::OrgDelete>().await;
-    org_deletion::delete(&member.ctx, &actor, slug, password, code).await.map_err(app)
+    org_deletion::delete(&member.ctx, &actor, slug, password, Shown::Code(code)).await.map_err(app)
 }
 
 /// An organisation with something of everything that can be made without a server.
@@ -69,13 +71,14 @@ env_test!(del_01_an_owner_types_the_slug_and_proves_who_they_are, |t| async move
     // Nothing of that deleted anything.
     let facts = org_deletion::facts(&t.env, &acme.actor().await).await.unwrap();
     assert_eq!((facts.keys, facts.members, facts.invitations, facts.clients), (1, 3, 1, 1));
-    assert!(facts.second_factor && facts.connections == 1 && facts.events > 4, "{facts:?}");
+    assert!(facts.ways.app && facts.connections == 1 && facts.events > 4, "{facts:?}");
 
     t.clock.advance(30_000);
     let shown = Guarded::<can::OrgDelete>::require(&acme.ctx, PIN).await.unwrap();
     let now = code().await;
-    org_deletion::delete(&acme.ctx, &shown, "acme", PASSWORD, &now).await.unwrap();
-    let again = org_deletion::delete(&acme.ctx, &shown, "acme", PASSWORD, &now).await.map_err(app);
+    org_deletion::delete(&acme.ctx, &shown, "acme", PASSWORD, Shown::Code(&now)).await.unwrap();
+    let again =
+        org_deletion::delete(&acme.ctx, &shown, "acme", PASSWORD, Shown::Code(&now)).await.map_err(app);
     assert_eq!(again.unwrap_err().kind, ErrorKind::NotFound);
 });
 
@@ -146,4 +149,35 @@ env_test!(del_03_within_a_minute_nothing_is_left_of_it, |t| async move {
             assert!(!bytes.windows(CANARY.len()).any(|part| part == CANARY.as_bytes()), "{file}");
         }
     }
+});
+
+env_test!(del_01_a_passkey_is_a_second_proof_as_good_as_a_code, |t| async {
+    let (acme, beta) = (t.org("acme").await, t.org("beta").await);
+    let (mut laptop, _) = t.passkey(&acme.ctx).await;
+    let (mut foreign, _) = t.passkey(&beta.ctx).await;
+    let facts = org_deletion::facts(&t.env, &acme.actor().await).await.unwrap();
+    assert!(facts.ways.passkey && !facts.ways.app);
+    let actor: Guarded<can::OrgDelete> = acme.guarded().await;
+    let delete = async |slug: &str, password: &str, shown: Shown<'_>| {
+        org_deletion::delete(&acme.ctx, &actor, slug, password, shown).await.map_err(app)
+    };
+    let none = delete("acme", PASSWORD, Shown::of("", "")).await.unwrap_err();
+    assert!(none.at("code").is_some(), "{none:?}");
+    // Another's passkey, and an answer to nobody's question.
+    let theirs = foreign.get(&passkeys::begin(&acme.ctx, PasskeyPurpose::Confirm).await.unwrap());
+    for bad in [theirs.as_str(), "{}"] {
+        let error = delete("acme", PASSWORD, Shown::of("", bad)).await.unwrap_err();
+        assert_eq!(error.code, "passkey_refused");
+    }
+    // What is wrong beside it does not use it up.
+    let options = passkeys::begin(&acme.ctx, PasskeyPurpose::Confirm).await.unwrap();
+    let answer = laptop.get(&options);
+    assert!(delete("acm", PASSWORD, Shown::of("", &answer)).await.unwrap_err().at("confirm").is_some());
+    assert!(delete("acme", "wrong", Shown::of("", &answer)).await.unwrap_err().at("password").is_some());
+    let mut tx = t.env.db.read().await.unwrap();
+    assert!(store::orgs::find(&mut tx, acme.org_id()).await.unwrap().is_some());
+    drop(tx);
+    delete("acme", PASSWORD, Shown::of("", &answer)).await.unwrap();
+    let mut tx = t.env.db.read().await.unwrap();
+    assert!(store::orgs::find(&mut tx, acme.org_id()).await.unwrap().is_none());
 });

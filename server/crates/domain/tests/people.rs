@@ -502,6 +502,50 @@ env_test!(ses_03_who_is_removed_stays_logged_in_where_they_work_for_others, |t| 
     assert!(sessions(&t, &viewer).await.is_empty());
 });
 
+env_test!(ses_05_lists_say_by_which_way_somebody_logged_in, |t| async move {
+    let acme = t.org("acme").await;
+    let dev = t.member(&acme, "dev", Role::Developer).await;
+    let own = acme.ctx.signed_in.as_ref().unwrap().session;
+    let ways = [
+        ("password", "Password"),
+        ("password+code", "Password and code"),
+        ("passkey", "Passkey"),
+        ("link", "Link by email"),
+        ("sso", "SSO"),
+        ("", ""),
+    ];
+    for (n, (method, _)) in ways.iter().enumerate() {
+        let mut session = with_session(&t, &acme);
+        session.method = Some((*method).to_owned()).filter(|method| !method.is_empty());
+        session.last_seen_at -= i64::try_from(n).unwrap();
+        if n == 0 {
+            session.id = own;
+        }
+        begin(&t, &session).await;
+    }
+    let listed = domain::sessions::list(&acme.ctx).await.unwrap();
+    let said: Vec<_> = listed.iter().map(|session| session.way.as_str()).collect();
+    assert_eq!(said, ways.map(|(_, said)| said));
+    // The team sees the way of the session that was last seen.
+    let way = async |member: &TestMember| {
+        let team = team::list(&t.env, &acme.actor().await).await.unwrap();
+        team.into_iter().find(|listed| listed.user == member.user).unwrap().way
+    };
+    assert_eq!(way(&acme).await, "Password");
+    assert_eq!(way(&dev).await, "", "logged out");
+    // Whichever provider vouched for somebody elsewhere is nobody's business here.
+    let beta = t.org("beta").await;
+    let mut elsewhere = with_session(&t, &dev);
+    (elsewhere.method, elsewhere.sso_org) = (Some("sso".to_owned()), Some(beta.org_id()));
+    begin(&t, &elsewhere).await;
+    assert_eq!(way(&dev).await, "");
+    let mut here = with_session(&t, &dev);
+    here.method = Some("passkey".to_owned());
+    here.last_seen_at -= 1000;
+    begin(&t, &here).await;
+    assert_eq!(way(&dev).await, "Passkey");
+});
+
 env_test!(ses_02_a_changed_role_renews_sessions, |t| async move {
     let acme = t.org("acme").await;
     let dev = t.member(&acme, "dev", Role::Developer).await;

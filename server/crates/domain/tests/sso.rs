@@ -22,6 +22,7 @@ use domain::{
     sso::{
         domains,
         flow::{self, Finished},
+        recheck::recheck,
         settings::{self, Input},
     },
     step_up::Proven,
@@ -43,6 +44,9 @@ use tokio::{
 use url::Url;
 
 const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+/// The record of a name that the name server cannot answer for.
+const BROKEN: &str = "broken";
 
 /// What the provider answers: its metadata, its keys, and the status and body of its token endpoint. `None` hangs up.
 #[derive(Default)]
@@ -174,9 +178,12 @@ async fn name_server(records: Arc<Mutex<Vec<(String, String)>>>) -> SocketAddr {
                 .filter(|(known, _)| is_txt && *known == name)
                 .map(|(_, text)| text.clone())
                 .collect();
+            // SERVFAIL, RFC 1035 §4.1.1.
+            let broken = found == [BROKEN];
+            let found = if broken { Vec::new() } else { found };
             let count = u8::try_from(found.len()).unwrap();
             let mut answer = question[..2].to_vec();
-            answer.extend([0x81, 0x80, 0, 1, 0, count, 0, 0, 0, 0]);
+            answer.extend([0x81, if broken { 0x82 } else { 0x80 }, 0, 1, 0, count, 0, 0, 0, 0]);
             answer.extend(&question[12..end]);
             for text in found {
                 let length = u8::try_from(text.len()).unwrap();
@@ -545,6 +552,23 @@ env_test!(where_sso_is_required_a_password_opens_everything_but_that_organisatio
     assert_eq!((done.user, role(&t, &acme, dev.user).await), (dev.user, Some(Role::Admin)));
     let mut by_sso = inside(&t, &done);
     assert!(OrgActor::<can::ConnectorsRead>::require(&by_sso).await.is_ok());
+    // Lists say at which provider (SES-05).
+    let mut shown = by_sso.clone();
+    assert!(
+        proof(&t, &shown).await.is_err(),
+        "what a provider says proves nothing for an account with a password"
+    );
+    let row = {
+        let mut tx = t.env.db.write().await.unwrap();
+        let mut row = store::sessions::list_of_user(&mut tx, dev.user).await.unwrap().remove(0);
+        store::sessions::delete(&mut tx, &row.token_hash).await.unwrap();
+        row.method = Some("sso".to_owned());
+        store::sessions::upsert(&mut tx, &row).await.unwrap();
+        tx.commit().await.unwrap();
+        row
+    };
+    shown.signed_in.as_mut().unwrap().session = row.id;
+    assert_eq!(domain::sessions::list(&shown).await.unwrap()[0].way, "SSO at 127.0.0.1");
     let me = orgs::me(&by_sso).await.unwrap();
     assert_eq!(me.orgs.iter().map(|org| org.org).collect::<Vec<_>>(), [acme.org_id()]);
     assert_eq!(refused(orgs::switch(&by_sso, beta.org_id()).await).code, "sso_elsewhere");
@@ -858,4 +882,135 @@ env_test!(es256_is_accepted, |t| async {
         let done = flow::finish(&browser, &back(&query(&link.url, "state"))).await;
         assert_eq!(done.is_ok(), good, "{header}");
     }
+});
+
+/// The members of an organisation may log in at its provider; the record of its domain is in the name server.
+async fn with_record(t: &TestEnv) -> (TestMember, Idp, Env, Arc<Mutex<Vec<(String, String)>>>) {
+    let records: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+    let env = with_names(t, &records).await;
+    let (acme, idp) = configured(t, "acme").await;
+    let domain = page(t, &acme).await.domains.remove(0);
+    records.lock().unwrap().push((domain.record, domain.value));
+    (acme, idp, env, records)
+}
+
+async fn told(t: &TestEnv) -> Vec<(String, String)> {
+    let mut told: Vec<_> = t.mails().await.into_iter().map(|mail| (mail.to, mail.subject)).collect();
+    told.retain(|(_, subject)| subject.contains("acme.example"));
+    told.sort();
+    told
+}
+
+env_test!(a_domain_whose_record_is_gone_for_three_days_counts_no_longer, |t| async {
+    let (acme, idp, env, records) = with_record(&t).await;
+    t.member(&acme, "adam", Role::Admin).await;
+    t.member(&acme, "dev", Role::Developer).await;
+    prove(&t, &acme, "two.example").await;
+    let two = page(&t, &acme).await.domains.remove(1);
+    records.lock().unwrap().push((two.record, two.value));
+    signed_in(come(&t, &t.anonymous(), &idp, "ada@acme.example", |_| ()).await);
+    t.mails().await;
+    assert_eq!(recheck(&env).await.unwrap(), 0, "it was looked for when it was proven");
+    t.clock.advance(24 * HOUR);
+    assert_eq!(recheck(&env).await.unwrap(), 2);
+    assert_eq!(recheck(&env).await.unwrap(), 0, "daily");
+    assert_eq!(told(&t).await, []);
+
+    // Its record goes. Of two nodes one looks, and one mail goes to each admin.
+    let gone = records.lock().unwrap().remove(0);
+    t.clock.advance(24 * HOUR);
+    let (one, other) = tokio::join!(recheck(&env), recheck(&env));
+    assert_eq!(one.unwrap() + other.unwrap(), 2);
+    let domain = || async { page(&t, &acme).await.domains.remove(0) };
+    let first = domain().await;
+    assert!(first.verified_at.is_some() && first.missing_since == Some(t.env.now()), "{first:?}");
+    let subject = "The record of acme.example for SSO of acme is gone".to_owned();
+    assert_eq!(
+        told(&t).await,
+        [("adam@acme.example".to_owned(), subject.clone()), ("owner@acme.example".to_owned(), subject)]
+    );
+    for _ in 0..2 {
+        t.clock.advance(24 * HOUR);
+        recheck(&env).await.unwrap();
+        signed_in(come(&t, &t.anonymous(), &idp, "ada@acme.example", |_| ()).await);
+    }
+    assert_eq!(told(&t).await, []);
+
+    t.clock.advance(24 * HOUR);
+    recheck(&env).await.unwrap();
+    let lapsed = domain().await;
+    assert_eq!((lapsed.verified_at, lapsed.missing_since, lapsed.lapsed_at), (None, None, Some(t.env.now())));
+    assert_eq!(told(&t).await.len(), 2);
+    let link = flow::begin(&t.anonymous(), "ada@acme.example", "/").await;
+    assert_eq!(refused(link).code, "no_sso");
+    // Nor by the address of another domain, as whom the provider knows already.
+    let as_ada = |claims: &mut Value| {
+        claims["sub"] = json!("ada@acme.example");
+        claims["email"] = json!("ada@acme.example");
+    };
+    let error = refused(come(&t, &t.anonymous(), &idp, "bob@two.example", as_ada).await);
+    assert_eq!(error.code, "domain_lapsed");
+    signed_in(come(&t, &t.anonymous(), &idp, "bob@two.example", |_| ()).await);
+
+    // Where SSO is required, owners are not locked out: password and second factor.
+    {
+        let mut tx = t.env.db.write().await.unwrap();
+        let mut row = store::sso::find(&mut tx, acme.org_id()).await.unwrap().unwrap();
+        row.required = true;
+        store::sso::put(&mut tx, acme.org_id(), &row).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    t.enrol(&acme.ctx).await;
+    let actor: OrgActor<can::SsoManage> = OrgActor::require(&acme.ctx).await.unwrap();
+    // The record is back: it is proven as it was the first time.
+    records.lock().unwrap().push(gone);
+    let seen = domains::check(&env, &actor, lapsed.id).await.unwrap();
+    assert!(seen.verified);
+    assert_eq!(domain().await.lapsed_at, None);
+    signed_in(come(&t, &t.anonymous(), &idp, "ada@acme.example", |_| ()).await);
+    let log = actions(&t, &acme).await;
+    for event in ["sso.domain_missing", "sso.domain_lapsed"] {
+        assert_eq!(log.iter().filter(|action| *action == event).count(), 1, "{event}");
+    }
+});
+
+env_test!(a_record_that_comes_back_in_time_and_a_silent_name_server_change_nothing, |t| async {
+    let (acme, idp, env, records) = with_record(&t).await;
+    let domain = || async { page(&t, &acme).await.domains.remove(0) };
+    // The name server is not able to say anything: the record is not missing, and is asked for again in an hour.
+    let value = std::mem::replace(&mut records.lock().unwrap()[0].1, BROKEN.to_owned());
+    for _ in 0..5 {
+        t.clock.advance(24 * HOUR);
+        assert_eq!(recheck(&env).await.unwrap(), 1);
+        assert_eq!(recheck(&env).await.unwrap(), 0);
+        assert_eq!(domain().await.missing_since, None);
+    }
+    t.clock.advance(HOUR);
+    assert_eq!(recheck(&env).await.unwrap(), 1);
+    assert_eq!(told(&t).await, []);
+    // Another value is as good as none; back in time it is as if nothing had been.
+    let set = |value: &str| records.lock().unwrap()[0].1 = value.to_owned();
+    set("gatehouse-sso=another");
+    t.clock.advance(24 * HOUR);
+    recheck(&env).await.unwrap();
+    assert!(domain().await.missing_since.is_some());
+    set(&value);
+    t.clock.advance(24 * HOUR);
+    recheck(&env).await.unwrap();
+    assert_eq!(domain().await.missing_since, None);
+    t.clock.advance(72 * HOUR);
+    recheck(&env).await.unwrap();
+    assert!(domain().await.verified_at.is_some());
+    // By hand as well.
+    set("");
+    t.clock.advance(24 * HOUR);
+    recheck(&env).await.unwrap();
+    set(&value);
+    let seen = domains::check(&env, &acme.actor().await, domain().await.id).await.unwrap();
+    assert!(seen.verified);
+    assert_eq!(domain().await.missing_since, None);
+    signed_in(come(&t, &t.anonymous(), &idp, "ada@acme.example", |_| ()).await);
+    let log = actions(&t, &acme).await;
+    assert_eq!(log.iter().filter(|action| *action == "sso.domain_found").count(), 2);
+    assert!(!log.contains(&"sso.domain_lapsed".to_owned()));
 });

@@ -78,6 +78,12 @@ pub trait Meter: Send + Sync + 'static {
 
     /// A request has ended.
     fn ended(&self, record: Record);
+
+    /// A request was refused because its principal ran into a limit, which has this name.
+    fn limited(&self, access: &Access, org: OrgId, limit: &'static str, address: Option<IpAddr>);
+
+    /// A request without a good credential was refused because there were too many from its address.
+    fn flooded(&self, address: IpAddr);
 }
 
 /// Fetches what a connector offers, because its server says that it has changed.

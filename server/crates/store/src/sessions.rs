@@ -15,6 +15,8 @@ statements! {
               WHERE token_hash = $1 OR previous_hash = $1";
     LIST_OF_USER = "SELECT token_hash, id, user_id, data, address, user_agent, created_at, last_seen_at, expires_at, in_view, renew, sso_org, method \
                     FROM sessions WHERE user_id = $1 ORDER BY last_seen_at DESC, id";
+    LIST_METHODS = "SELECT s.user_id, s.method, s.sso_org FROM sessions s JOIN members m ON m.user_id = s.user_id \
+                    WHERE m.org_id = $1 AND (s.sso_org IS NULL OR s.sso_org = $1) ORDER BY s.last_seen_at, s.id";
     TOUCH = "UPDATE sessions SET last_seen_at = $2, address = $3 WHERE token_hash = $1 AND last_seen_at < $2";
     DELETE = "DELETE FROM sessions WHERE token_hash = $1";
     DELETE_OF_USER = "DELETE FROM sessions WHERE user_id = $1 AND id = $2";
@@ -157,6 +159,18 @@ pub async fn list_of_user(tx: &mut Tx, user: UserId) -> Result<Vec<Session>> {
     let user = user.to_string();
     let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST_OF_USER).bind(user).fetch_all(c).await)?;
     rows.into_iter().map(Session::try_from).collect()
+}
+
+/// How the members of an organisation showed who they are, session by session, the latest last: as the audit log names it
+/// (`None` where an older version began it), and whether at the organisation's provider. Sessions that do not open this
+/// organisation are left out.
+pub async fn list_methods(tx: &mut Tx, org: OrgId) -> Result<Vec<(UserId, Option<String>, bool)>> {
+    let org = org.to_string();
+    let rows: Vec<(String, Option<String>, Option<String>)> =
+        on!(tx, |c| sqlx::query_as(LIST_METHODS).bind(org).fetch_all(c).await)?;
+    rows.into_iter()
+        .map(|(user, method, sso)| Ok((parsed(&user, "sessions", "user_id", &user)?, method, sso.is_some())))
+        .collect()
 }
 
 /// Notes that a session was seen.

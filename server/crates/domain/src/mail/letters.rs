@@ -396,6 +396,43 @@ pub(crate) fn webhook_disabled(
     .to(to)
 }
 
+/// The record that proved the domain of an organisation's people is missing, or has been for too long.
+pub(crate) fn sso_domain(
+    settings: &Settings,
+    to: &str,
+    org: &str,
+    domain: &str,
+    lapsed: bool,
+    required: bool,
+) -> Letter {
+    let mut paragraphs = vec![if lapsed {
+        format!(
+            "The TXT record that proved {domain} for the organisation {org} has been gone for three days. So people with an address of {domain} cannot log in with SSO any more. Whoever is logged in stays so."
+        )
+    } else {
+        format!(
+            "The TXT record that proves {domain} for the organisation {org} is gone. If it is not there again within three days, people with an address of {domain} cannot log in with SSO any more."
+        )
+    }];
+    if required {
+        paragraphs.push(
+            "Members of this organisation have to log in with SSO. Owners can always log in with their password and second factor."
+                .to_owned(),
+        );
+    }
+    Draft {
+        subject: if lapsed {
+            format!("{domain} no longer counts for SSO of {org}")
+        } else {
+            format!("The record of {domain} for SSO of {org} is gone")
+        },
+        paragraphs,
+        button: Some(("Look at the domains", settings.absolute(model::paths::settings_sso_login()))),
+        notes: vec!["You get this because you administer the organisation.".to_owned()],
+    }
+    .to(to)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ mod smtp;
 pub use smtp::{Smtp, SmtpSettings, parse_sender};
 
 use futures_util::future::BoxFuture;
-use model::{InvitationId, MailId, OrgId};
+use model::{InvitationId, MailId, OrgId, Permission};
 use serde::{Deserialize, Serialize};
 use store::{Tx, mails::Due};
 
@@ -135,6 +135,22 @@ pub(crate) async fn queue(
 /// Queues a notice about somebody's account (PWD-10).
 pub(crate) async fn notify(env: &Env, tx: &mut Tx, letter: Letter) -> Result<()> {
     queue(env, tx, None, None, &Wanted::Letter(letter), NOTICE_TTL).await
+}
+
+/// Queues a notice to everybody who cares for the settings of an organisation (owners, admins, and roles made for it): `letter` is given an address and the organisation's name.
+pub(crate) async fn to_admins(
+    env: &Env,
+    tx: &mut Tx,
+    org: OrgId,
+    letter: impl Fn(&str, &str) -> Letter,
+) -> Result<()> {
+    let Some(org) = store::orgs::find(tx, org).await? else { return Ok(()) };
+    for member in store::members::list(tx, org.id).await? {
+        if member.role.allows(Permission::OrgUpdate) {
+            notify(env, tx, letter(&member.email, &org.name)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Sends what is due; how many mails left. Each is tried by one node at a time, at least once, and again after a growing

@@ -177,6 +177,8 @@ pub struct Shared {
     refused: Mutex<HashMap<String, i64>>,
     /// Refusals that were written to the audit log a short while ago.
     pub(crate) quiet: quiet::Quiet,
+    /// Limits that strangers ran into.
+    pub trips: crate::trips::Trips,
     /// How long the fetch of a metadata document may take, and how long every failed one does.
     pub(crate) patience: Duration,
 }
@@ -197,6 +199,7 @@ impl Shared {
             documents: Mutex::default(),
             refused: Mutex::default(),
             quiet: quiet::Quiet::default(),
+            trips: crate::trips::Trips::default(),
             patience,
         }
     }

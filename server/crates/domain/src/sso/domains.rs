@@ -9,7 +9,7 @@ use model::{
 use store::sso_domains::SsoDomain;
 use url::Host;
 
-use crate::{Env, Error, OrgActor, Result, change::Event, idp::config::entitled, throttle};
+use crate::{Env, Error, OrgActor, Result, change::Event, idp::config::entitled, net::NetError, throttle};
 
 const MINUTE: i64 = 60 * 1000;
 /// Questions to the name server that an organisation may have in a minute.
@@ -33,7 +33,22 @@ pub(super) fn listed(row: SsoDomain) -> LoginDomain {
         id: row.id,
         domain: row.domain,
         verified_at: row.verified_at,
+        missing_since: row.missing_since,
+        lapsed_at: row.lapsed_at,
     }
+}
+
+/// Whether the record that proves a domain is there at this moment, and what is.
+///
+/// # Errors
+/// When the name server does not answer.
+pub(super) async fn is_proof(
+    env: &Env,
+    row: &SsoDomain,
+) -> core::result::Result<(bool, Vec<String>), NetError> {
+    let found = env.outbound.txt(&record(&row.domain)).await?;
+    let wanted = value(row);
+    Ok((found.iter().any(|text| text.trim() == wanted), found))
 }
 
 /// A domain in the form in which it is compared: lower case, ASCII, with a dot in it and without one at the end.
@@ -78,6 +93,9 @@ pub async fn add(env: &Env, actor: &OrgActor<can::SsoManage>, domain: &str) -> R
         token: env.token(),
         verified_at: None,
         created_at: env.now(),
+        checked_at: 0,
+        missing_since: None,
+        lapsed_at: None,
         domain,
     };
     match store::sso_domains::insert(change.tx(), actor.org(), &row).await {
@@ -113,25 +131,28 @@ pub async fn check(env: &Env, actor: &OrgActor<can::SsoManage>, id: SsoDomainId)
         row
     };
     throttle::take_of(env, format!("sso:dns:{org}"), QUESTIONS, MINUTE).await?;
-    let found = env.outbound.txt(&record(&row.domain)).await.map_err(|_| {
+    let (verified, found) = is_proof(env, &row).await.map_err(|_| {
         AppError::new(
             ErrorKind::Unavailable,
             "dns",
             "The name server did not answer. Nothing was changed; try again in a minute.",
         )
     })?;
-    let wanted = value(&row);
-    let verified = found.iter().any(|text| text.trim() == wanted);
     let cut = |text: String| text.chars().take(SHOWN_CHARS).collect();
     let seen = DomainSeen {
         domain: row.domain.clone(),
         found: found.into_iter().take(SHOWN).map(cut).collect(),
         verified,
     };
-    if !verified || row.verified_at.is_some() {
+    if !verified || (row.verified_at.is_some() && row.missing_since.is_none()) {
         return Ok(seen);
     }
     let mut change = env.change(actor).await?;
+    if row.verified_at.is_some() {
+        store::sso_domains::set_missing(change.tx(), org, id, None).await?;
+        change.commit(Event::new("sso.domain_found").target("sso_domain", id, &row.domain)).await?;
+        return Ok(seen);
+    }
     match store::sso_domains::set_verified(change.tx(), org, id, env.now()).await {
         Err(store::Error::Taken(_)) => return Err(taken(&row.domain)),
         // Removed, or proven by somebody else of the organisation, meanwhile.

@@ -35,7 +35,10 @@ pub(super) async fn person(
     let user = match known {
         Some(user) => {
             store::sso::touch_identity(change.tx(), org, &provider.issuer, &person.subject, now).await?;
-            store::users::find(change.tx(), user).await?.ok_or_else(|| Error::not_found("user"))?
+            let user =
+                store::users::find(change.tx(), user).await?.ok_or_else(|| Error::not_found("user"))?;
+            still_proven(&mut change, org, &name, &user.email).await?;
+            user
         }
         None => bind(env, &mut change, org, &name, provider, person).await?,
     };
@@ -45,6 +48,24 @@ pub(super) async fn person(
         join(env, &mut change, org, &name, provider, &user, known.is_some()).await?;
     }
     Ok((user, change))
+}
+
+/// Refuses somebody whose domain was the organisation's, until its record was gone for too long.
+async fn still_proven(change: &mut Change, org: OrgId, org_name: &str, email: &str) -> Result<()> {
+    let domain = domains::of_address(email);
+    let lapsed = store::sso_domains::list(change.tx(), org)
+        .await?
+        .iter()
+        .any(|row| row.lapsed_at.is_some() && Some(&row.domain) == domain.as_ref());
+    if !lapsed {
+        return Ok(());
+    }
+    Err(refused(
+        "domain_lapsed",
+        format!(
+            "The record that proves that the domain of {email} belongs to {org_name} is gone, so its identity provider cannot speak for this address any more. Nothing was changed: ask an owner of {org_name}."
+        ),
+    ))
 }
 
 /// Binds a subject that comes for the first time to the account with its address, or to a new one.

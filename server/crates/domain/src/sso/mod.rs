@@ -1,5 +1,5 @@
 //! Logging in to the dashboard at an organisation's own `OpenID` provider: what is configured ([`settings`]), whose people
-//! come by it ([`domains`]), the way there and back ([`flow`]). Who somebody is decides `join`.
+//! come by it ([`domains`], and whether they stay proven: [`recheck`]), the way there and back ([`flow`]). Who somebody is decides `join`.
 //!
 //! What the provider says is believed for its own organisation alone. A session that it vouched for opens no other one
 //! ([`crate::request::BySso`]), it is no proof for acts on an account that has a password ([`crate::step_up`]), and an
@@ -10,6 +10,7 @@ pub mod flow;
 mod id_token;
 mod join;
 mod provider;
+pub mod recheck;
 pub mod settings;
 
 use model::{AppError, ErrorKind, OrgId};

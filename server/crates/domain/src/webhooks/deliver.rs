@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::{
-    ErrorKind, OrgId, OutboxId, Permission, WebhookId,
+    ErrorKind, OrgId, OutboxId, WebhookId,
     permissions::can,
     webhooks::{Cause, DISABLED, DeliveryState, DisabledFor, WebhookState},
 };
@@ -470,7 +470,7 @@ async fn write(
 async fn disable(env: &Env, change: &mut Change, row: &Row, reason: DisabledFor) -> Result<Event> {
     let (org, id) = (row.org, row.id);
     store::webhooks::set_state(change.tx(), org, id, WebhookState::Disabled, env.now(), Some(reason)).await?;
-    tell(env, change.tx(), row, |to, org_name| {
+    mail::to_admins(env, change.tx(), org, |to, org_name| {
         letters::webhook_disabled(&env.settings, to, org_name, row, reason)
     })
     .await?;
@@ -487,20 +487,11 @@ async fn disable(env: &Env, change: &mut Change, row: &Row, reason: DisabledFor)
 async fn warn(env: &Env, change: &mut Change, row: &Row) -> Result<Event> {
     let now = env.now();
     store::webhooks::set_failing(change.tx(), row.org, row.id, row.failing_since, Some(now)).await?;
-    tell(env, change.tx(), row, |to, org_name| letters::webhook_failing(&env.settings, to, org_name, row))
-        .await?;
+    mail::to_admins(env, change.tx(), row.org, |to, org_name| {
+        letters::webhook_failing(&env.settings, to, org_name, row)
+    })
+    .await?;
     Ok(event("webhook.failing", row))
-}
-
-/// Writes a mail to everybody who cares for the organisation's settings: owners, admins, and roles made for it.
-async fn tell(env: &Env, tx: &mut Tx, row: &Row, letter: impl Fn(&str, &str) -> mail::Letter) -> Result<()> {
-    let Some(org) = store::orgs::find(tx, row.org).await? else { return Ok(()) };
-    for member in store::members::list(tx, row.org).await? {
-        if member.role.allows(Permission::OrgUpdate) {
-            mail::notify(env, tx, letter(&member.email, &org.name)).await?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

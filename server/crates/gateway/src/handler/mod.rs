@@ -174,6 +174,7 @@ pub(crate) async fn admitted(
                 if let Some(from) = address(head)
                     && let Err(standing) = inner.limits.failed(from).await
                 {
+                    inner.meter.flooded(from);
                     let mut response = standing.refusal().respond(None);
                     tell(response.headers_mut(), [&standing]);
                     return Err(response);

@@ -171,6 +171,7 @@ async fn refused(inner: &Inner, head: &request::Parts) -> RpcError {
     // The same bucket as at the endpoint (RLM-03).
     let Some(from) = address(head) else { return unauthenticated(true) };
     let Err(standing) = inner.limits.failed(from).await else { return unauthenticated(true) };
+    inner.meter.flooded(from);
     let mut headers = HeaderMap::new();
     tell(&mut headers, [&standing]);
     headers.into_iter().fold(standing.refusal(), |error, (name, value)| match name {

@@ -42,6 +42,8 @@ use crate::{
 /// Maps are swept of those who do nothing when they have grown to this.
 const SWEEP_AT: usize = 1024;
 const SHARDS: usize = 16;
+/// The name of the limit on what runs at once.
+const CONCURRENCY: &str = "concurrency";
 /// The most addresses that failures are counted of, per shard.
 const MOST_ADDRESSES: usize = 4096;
 
@@ -115,6 +117,12 @@ impl CallSlot {
     pub(crate) fn stream(&self) -> Option<StreamSlot> {
         StreamSlot::take(&self.slots, &self.streams)
     }
+}
+
+/// Tells that somebody ran into a limit, for the audit log (AUD-02). Noted in memory, and only of what is refused.
+fn tripped(caller: &Caller, limit: &'static str) {
+    let org = caller.ready.plane.org;
+    caller.inner.meter.limited(&caller.access, org, limit, caller.trace.address());
 }
 
 fn concurrency(message: String) -> RpcError {
@@ -223,6 +231,7 @@ impl Limits {
             }
             Ok(Err(standing)) => {
                 caller.trace.stands(standing);
+                tripped(caller, standing.policy.as_str());
                 Err(standing.refusal())
             }
         }
@@ -252,7 +261,10 @@ impl Limits {
             let taken = taken.map_err(|_| unavailable())?;
             let (Ok(standing) | Err(standing)) = taken;
             caller.trace.stands(standing);
-            taken.map_err(|standing| standing.refusal())?;
+            taken.map_err(|standing| {
+                tripped(caller, standing.policy.as_str());
+                standing.refusal()
+            })?;
         }
         caller.trace.passed_on(paid);
         let streams = Arc::clone(&org.streams);
@@ -290,12 +302,14 @@ impl Limits {
             Arc::clone(known.entry(id).or_insert_with(new))
         };
         let of_connector = Arc::clone(&shared.calls).try_acquire_owned().map_err(|_| {
+            tripped(caller, CONCURRENCY);
             concurrency(format!(
                 "The connector \"{}\" has {} calls running. Wait for some to end.",
                 connector.plane.slug, self.settings.calls_per_connector
             ))
         })?;
         let of_org = Arc::clone(&org.all.calls).try_acquire_owned().map_err(|_| {
+            tripped(caller, CONCURRENCY);
             concurrency(format!(
                 "This organisation has {} calls running. Wait for some to end.",
                 self.settings.calls_per_org
@@ -317,6 +331,7 @@ impl Limits {
         let org = self.org(caller.ready.plane.org);
         let slots = self.slots(&org, &caller.access.principal, self.clock.now_micros());
         StreamSlot::take(&slots, &org.streams).ok_or_else(|| {
+            tripped(caller, "streams");
             let message = if slots.streams.available_permits() == 0 {
                 format!(
                     "This credential has {} streams open. Close some first.",
@@ -350,6 +365,7 @@ impl Limits {
             return Ok(permit);
         }
         let refused = || {
+            tripped(caller, CONCURRENCY);
             concurrency(format!(
                 "This credential has {} calls running. Wait for some to end.",
                 self.settings.calls_per_key

@@ -33,6 +33,10 @@ async fn rlm_01_over_the_rate_is_429_with_headers_and_the_requests_id() {
     assert_eq!(refused.json()["error"]["data"]["policy"], "key");
     assert_eq!(refused.header("retry-after"), "20");
     assert_eq!(refused.header("ratelimit"), r#""key";r=0;t=20"#);
+    // The audit log hears of it (AUD-02), and of nothing that was allowed.
+    let trips: Vec<_> =
+        bench.meter.2.lock().unwrap().iter().map(|(who, limit)| (who.is_some(), *limit)).collect();
+    assert_eq!(trips, [(true, "key")]);
     // Waiting as long as it says is enough (RLM-02).
     bench.clock.advance(20_000);
     assert_eq!(bench.bare("/mcp/acme", 1, &echo()).await.status, 200);
@@ -288,6 +292,7 @@ async fn rlm_03_failures_count_for_their_address_alone() {
     let refused = bench.send(from("2001:db8:1:2:ffff::1", 99)).await;
     assert_eq!((refused.status, refused.header("retry-after")), (429, "12"));
     assert_eq!(refused.header("ratelimit-policy"), r#""address";q=5;w=60"#);
+    assert_eq!(*bench.meter.2.lock().unwrap(), [(None, "address")], "AUD-02");
     // Good credentials from there go on, and failures from elsewhere are what they were.
     assert_eq!(bench.send(from("2001:db8:1:2::1", 1)).await.status, 200);
     assert_eq!(bench.send(from("2001:db8:1:3::1", 99)).await.status, 401);
@@ -353,4 +358,6 @@ async fn rlm_06_too_many_calls_of_one_connector_are_429() {
     assert!(
         refused.iter().all(|answer| answer.word() == "concurrency" && answer.header("retry-after") == "1")
     );
+    let trips = bench.meter.2.lock().unwrap();
+    assert_eq!(trips.iter().map(|(_, limit)| *limit).collect::<Vec<_>>(), ["concurrency"; 2], "AUD-02");
 }

@@ -292,6 +292,8 @@ impl Directory for FakeDirectory {
 pub(crate) struct FakeMeter(
     pub(crate) Mutex<Vec<(Principal, OrgId, Option<String>)>>,
     pub(crate) Mutex<Vec<Record>>,
+    /// Limits that somebody ran into.
+    pub(crate) Mutex<Vec<(Option<Principal>, &'static str)>>,
 );
 
 impl Meter for FakeMeter {
@@ -301,6 +303,14 @@ impl Meter for FakeMeter {
 
     fn ended(&self, record: Record) {
         self.1.lock().unwrap().push(record);
+    }
+
+    fn limited(&self, access: &Access, _: OrgId, limit: &'static str, _: Option<IpAddr>) {
+        self.2.lock().unwrap().push((Some(access.principal.clone()), limit));
+    }
+
+    fn flooded(&self, _: IpAddr) {
+        self.2.lock().unwrap().push((None, "address"));
     }
 }
 
