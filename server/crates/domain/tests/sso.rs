@@ -2,20 +2,16 @@
 
 mod signing;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use domain::{
-    Env, Error, OrgActor,
+    Error, OrgActor,
     accounts::{self, AfterPassword, SignIn},
     env_test, invitations, mfa,
-    net::{Outbound, OutboundSettings},
     orgs::{self, OperatorChanges},
     request::{BySso, RequestContext},
     sso::{
@@ -25,7 +21,7 @@ use domain::{
     },
     step_up::Proven,
     team,
-    testing::{PASSWORD, TestEnv, TestMember},
+    testing::{NameServer, PASSWORD, TestEnv, TestMember},
     upstream_oauth::flow::Return,
 };
 use model::{
@@ -37,7 +33,7 @@ use serde_json::{Value, json};
 use signing::{b64, jwk, token};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, UdpSocket},
+    net::TcpListener,
 };
 use url::Url;
 
@@ -147,56 +143,6 @@ impl Idp {
             json!({"access_token": "opaque", "token_type": "Bearer", "id_token": id_token}),
         )));
     }
-}
-
-/// A name server that has TXT records for some names; what is asked for otherwise has none.
-async fn name_server(records: Arc<Mutex<Vec<(String, String)>>>) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut buffer = [0; 1500];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
-            let question = &buffer[..length];
-            let (mut at, mut labels) = (12, Vec::new());
-            while question[at] != 0 {
-                let next = at + 1 + usize::from(question[at]);
-                labels.push(String::from_utf8_lossy(&question[at + 1..next]).into_owned());
-                at = next;
-            }
-            let end = at + 5;
-            let name = labels.join(".");
-            let is_txt = question[at + 1..at + 3] == [0, 16];
-            let found: Vec<String> = records
-                .lock()
-                .unwrap()
-                .iter()
-                .filter(|(known, _)| is_txt && *known == name)
-                .map(|(_, text)| text.clone())
-                .collect();
-            let count = u8::try_from(found.len()).unwrap();
-            let mut answer = question[..2].to_vec();
-            answer.extend([0x81, 0x80, 0, 1, 0, count, 0, 0, 0, 0]);
-            answer.extend(&question[12..end]);
-            for text in found {
-                let length = u8::try_from(text.len()).unwrap();
-                answer.extend([0xC0, 12, 0, 16, 0, 1, 0, 0, 0, 0, 0, length + 1, length]);
-                answer.extend(text.as_bytes());
-            }
-            let _ = socket.send_to(&answer, from).await;
-        }
-    });
-    address
-}
-
-/// The same environment with a name server of ours.
-async fn with_names(t: &TestEnv, records: &Arc<Mutex<Vec<(String, String)>>>) -> Env {
-    let outbound = Outbound::new(OutboundSettings {
-        allow: "127.0.0.0/8".parse().unwrap(),
-        dns_resolver: Some(name_server(records.clone()).await),
-        user_agent: "gatehouse/test".to_owned(),
-        ..OutboundSettings::default()
-    });
-    Env { outbound: outbound.unwrap(), ..t.env.clone() }
 }
 
 async fn page(t: &TestEnv, member: &TestMember) -> SsoLoginPage {
@@ -686,8 +632,8 @@ env_test!(two_at_once_make_one_account, |t| async {
 });
 
 env_test!(a_domain_is_proven_by_its_record_and_by_one_organisation, |t| async {
-    let records: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
-    let env = with_names(&t, &records).await;
+    let names = NameServer::start().await;
+    let env = names.env(&t.env);
     let (acme, beta) = (t.org("acme").await, t.org("beta").await);
     for owner in [&acme, &beta] {
         domains::add(&env, &owner.actor().await, "@Corp.Example.").await.unwrap();
@@ -708,11 +654,11 @@ env_test!(a_domain_is_proven_by_its_record_and_by_one_organisation, |t| async {
     let seen = check(&acme, of_acme.id).await.unwrap();
     assert!(!seen.verified && seen.found.is_empty());
     // What is there is told; another organisation's record proves nothing here.
-    records.lock().unwrap().push((of_beta.record.clone(), of_beta.value.clone()));
+    names.txt(&of_beta.record, &of_beta.value);
     let seen = check(&acme, of_acme.id).await.unwrap();
     assert_eq!((seen.verified, seen.found), (false, vec![of_beta.value.clone()]));
     assert_eq!(page(&t, &acme).await.domains[0].verified_at, None);
-    records.lock().unwrap().push((of_acme.record.clone(), of_acme.value.clone()));
+    names.txt(&of_acme.record, &of_acme.value);
     // Of two at once one has it.
     let (one, two) = tokio::join!(check(&acme, of_acme.id), check(&beta, of_beta.id));
     assert_eq!([&one, &two].iter().filter(|done| done.as_ref().is_ok_and(|seen| seen.verified)).count(), 1);

@@ -21,6 +21,7 @@ statements! {
     PROVIDERS = "DELETE FROM identity_providers WHERE org_id = $1";
     SSO = "DELETE FROM sso_providers WHERE org_id = $1";
     SSO_DOMAINS = "DELETE FROM sso_domains WHERE org_id = $1";
+    CUSTOM_DOMAINS = "DELETE FROM custom_domains WHERE org_id = $1";
     SSO_SESSIONS = "DELETE FROM sessions WHERE sso_org = $1";
     CONNECTORS = "DELETE FROM connectors WHERE org_id = $1";
     LOG_INS = "DELETE FROM sso_attempts WHERE org_id = $1";
@@ -60,6 +61,7 @@ const AT_ONCE: &[&str] = &[
     PROVIDERS,
     SSO,
     SSO_DOMAINS,
+    CUSTOM_DOMAINS,
     SSO_SESSIONS,
     CONNECTORS,
     LOG_INS,

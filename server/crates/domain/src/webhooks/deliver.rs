@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use model::{
-    ErrorKind, OrgId, OutboxId, Role, WebhookId,
+    ErrorKind, OrgId, OutboxId, WebhookId,
     permissions::can,
     webhooks::{Cause, DISABLED, DeliveryState, DisabledFor, WebhookState},
 };
@@ -32,9 +32,9 @@ use super::{event, lives, payload, sign, whole_url};
 use crate::{
     Env, Error, OrgActor, Result, Rng,
     change::{Change, Event},
-    mail::{self, letters},
+    mail::letters,
     net::BodyStream,
-    orgs,
+    notices, orgs,
 };
 
 /// The most deliveries of one webhook that are tried at once.
@@ -470,7 +470,7 @@ async fn write(
 async fn disable(env: &Env, change: &mut Change, row: &Row, reason: DisabledFor) -> Result<Event> {
     let (org, id) = (row.org, row.id);
     store::webhooks::set_state(change.tx(), org, id, WebhookState::Disabled, env.now(), Some(reason)).await?;
-    tell(env, change.tx(), row, |to, org_name| {
+    notices::to_admins(env, change.tx(), row.org, |to, org_name| {
         letters::webhook_disabled(&env.settings, to, org_name, row, reason)
     })
     .await?;
@@ -487,20 +487,11 @@ async fn disable(env: &Env, change: &mut Change, row: &Row, reason: DisabledFor)
 async fn warn(env: &Env, change: &mut Change, row: &Row) -> Result<Event> {
     let now = env.now();
     store::webhooks::set_failing(change.tx(), row.org, row.id, row.failing_since, Some(now)).await?;
-    tell(env, change.tx(), row, |to, org_name| letters::webhook_failing(&env.settings, to, org_name, row))
-        .await?;
+    notices::to_admins(env, change.tx(), row.org, |to, org_name| {
+        letters::webhook_failing(&env.settings, to, org_name, row)
+    })
+    .await?;
     Ok(event("webhook.failing", row))
-}
-
-/// Writes a mail to every owner and admin.
-async fn tell(env: &Env, tx: &mut Tx, row: &Row, letter: impl Fn(&str, &str) -> mail::Letter) -> Result<()> {
-    let Some(org) = store::orgs::find(tx, row.org).await? else { return Ok(()) };
-    for member in store::members::list(tx, row.org).await? {
-        if matches!(member.role, Role::Owner | Role::Admin) {
-            mail::notify(env, tx, letter(&member.email, &org.name)).await?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
