@@ -1,4 +1,4 @@
-//! Checks of short texts that people type.
+//! Checks of short texts that people type, and numbers as they read them.
 
 use crate::AppError;
 
@@ -55,6 +55,24 @@ pub fn email(field: &str, text: &str) -> Result<String, AppError> {
     }
 }
 
+/// A number with a thin space between thousands.
+pub fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push('\u{2009}');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A limit in words; there may be none.
+pub fn limit(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "No limit".to_owned(), number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +92,13 @@ mod tests {
         for bad in ["", "ada", "ada@", "@example.com", "a b@example.com", "ada@example", "a@b@c.d"] {
             assert!(email("e", bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!(
+            [7, 1_000, 50_000, 1_234_567].map(number),
+            ["7", "1\u{2009}000", "50\u{2009}000", "1\u{2009}234\u{2009}567"]
+        );
     }
 }

@@ -1,6 +1,11 @@
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
-use model::{Permission, activity::UsageSettings, paths};
+use model::{
+    Permission,
+    activity::UsageSettings,
+    paths,
+    text::{limit, number},
+};
 
 use super::api::{LoadActivitySettings, SetActivity};
 use crate::{
@@ -102,21 +107,7 @@ fn shown(settings: &UsageSettings) -> AnyView {
     .erase()
 }
 
-/// A number with a thin space between thousands.
-fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push('\u{2009}');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 fn limits(settings: &UsageSettings) -> AnyView {
-    let limit = |limit: Option<u64>| limit.map_or_else(|| "No limit".to_owned(), number);
     let of = settings.limits;
     let quota = match of.calls_per_month {
         Some(quota) => format!("{} of {}", number(settings.used), number(quota)),
@@ -138,17 +129,4 @@ fn limits(settings: &UsageSettings) -> AnyView {
         </Card>
     }
     .erase()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_stand_apart() {
-        assert_eq!(
-            [7, 1_000, 50_000, 1_234_567].map(number),
-            ["7", "1\u{2009}000", "50\u{2009}000", "1\u{2009}234\u{2009}567"]
-        );
-    }
 }

@@ -1,6 +1,13 @@
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, lazy_route};
-use model::{Permission, Plan, activity::UsageSettings, audit, orgs::Me, paths};
+use model::{
+    Permission, Plan,
+    activity::UsageSettings,
+    audit,
+    orgs::Me,
+    paths,
+    text::{limit, number},
+};
 
 use super::api::{ChangePlan, LoadPlan};
 use crate::{
@@ -38,23 +45,6 @@ impl LazyRoute for PlanPage {
             view.into_any()
         })
     }
-}
-
-/// A number with a thin space between thousands.
-fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push('\u{2009}');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-fn limit(limit: Option<u64>) -> String {
-    limit.map_or_else(|| "No limit".to_owned(), number)
 }
 
 fn kept(plan: Plan) -> String {

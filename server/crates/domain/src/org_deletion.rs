@@ -10,7 +10,7 @@ use crate::{
     authz::{self, Principal},
     change::{Event, note},
     mail::{self, letters},
-    mfa,
+    mfa::{self, Shown},
     pin::Guarded,
     request::RequestContext,
     step_up,
@@ -77,11 +77,8 @@ pub async fn delete(
         ));
     }
     step_up::check_password(ctx, &user, password).await?;
-    let mut tx = env.db.write().await?;
-    if factor {
-        let device = ctx.device.as_deref();
-        (tx, _) = mfa::take(env, tx, &user, code, device, &ctx.origin).await.map_err(step_up::at_field)?;
-    }
+    let mut tx =
+        if factor { mfa::take_shown(ctx, &user, Shown::Code(code)).await?.0 } else { env.db.write().await? };
     store::orgs::lock(&mut tx, id).await?;
     // Again: somebody may have taken the right meanwhile, or have been quicker.
     let role = store::members::find_role(&mut tx, id, user.id).await?;

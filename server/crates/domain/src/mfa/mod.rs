@@ -129,7 +129,7 @@ async fn give_back(tx: &mut Tx, bucket: &str) -> Result<()> {
 /// Takes a code of a person, once. Goes on in a transaction that has to be committed for the code to be used up; a wrong
 /// one is written down at once. `device` names a browser that signed in to this account before and so has a count of its
 /// own, so that somebody who knows the password cannot keep the person out.
-pub(crate) async fn take(
+async fn take(
     env: &Env,
     mut tx: Tx,
     user: &User,
