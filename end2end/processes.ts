@@ -138,26 +138,31 @@ export interface Names {
   address: string;
   /** TXT records by name; what is not in here has none. */
   records: Map<string, string>;
+  /** Where CNAME records of names lead. */
+  aliases: Map<string, string>;
   stop(): void;
 }
 
 /** A name server on 127.0.0.1. */
 export async function startNames(): Promise<Names> {
   const records = new Map<string, string>();
+  const aliases = new Map<string, string>();
   const socket = dgram.createSocket('udp4');
   socket.on('message', (question, from) => {
     const labels: string[] = [];
     let at = 12;
     for (; question[at] !== 0; at += 1 + question[at]) labels.push(question.toString('latin1', at + 1, at + 1 + question[at]));
-    const text = question.readUInt16BE(at + 1) === 16 ? records.get(labels.join('.')) : undefined;
-    const header = Buffer.from([question[0], question[1], 0x81, 0x80, 0, 1, 0, text ? 1 : 0, 0, 0, 0, 0]);
-    const record = text
-      ? [Buffer.from([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 0, 0, text.length + 1, text.length]), Buffer.from(text, 'latin1')]
-      : [];
+    const kind = question.readUInt16BE(at + 1);
+    const name = labels.join('.');
+    const parts = kind === 16 ? records.get(name) && [records.get(name)!]
+      : kind === 5 && aliases.has(name) ? [...aliases.get(name)!.split('.'), ''] : undefined;
+    const data = Buffer.concat((parts || []).map((part) => Buffer.from([part.length, ...Buffer.from(part, 'latin1')])));
+    const header = Buffer.from([question[0], question[1], 0x81, 0x80, 0, 1, 0, parts ? 1 : 0, 0, 0, 0, 0]);
+    const record = parts ? [Buffer.from([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 0, 0, data.length]), data] : [];
     socket.send(Buffer.concat([header, question.subarray(12, at + 5), ...record]), from.port, from.address);
   });
   await new Promise<void>((done) => socket.bind(0, '127.0.0.1', done));
-  return { address: `127.0.0.1:${socket.address().port}`, records, stop: () => void socket.close() };
+  return { address: `127.0.0.1:${socket.address().port}`, records, aliases, stop: () => void socket.close() };
 }
 
 function freePort(): Promise<number> {

@@ -97,6 +97,8 @@ pub fn notice(word: &str) -> Option<&'static str> {
         "pin-set" => "PIN set. It counts from now on.",
         "pin-removed" => "PIN removed.",
         "setup-done" => "This instance is set up.",
+        "domain-added" => "Domain added. Set its two records.",
+        "domain-removed" => "Domain removed. Nothing answers on it any more.",
         "webhook-saved" => "Webhook saved.",
         "webhook-paused" => "Webhook paused. Events wait.",
         "webhook-resumed" => "Webhook resumed. It hears of events again.",

@@ -201,6 +201,7 @@ const OF_SETTINGS: &[&str] = &[
     paths::settings_connections(),
     paths::settings_sso(),
     paths::settings_webhooks(),
+    paths::settings_domain(),
     paths::settings_audit(),
     paths::settings_security(),
     paths::settings_plan(),
@@ -270,6 +271,12 @@ fn side_bar(me: Me) -> AnyView {
                         label="Webhooks"
                         icon="webhook"
                         locked=!me.can(Permission::WebhooksRead)
+                    />
+                    <NavLink
+                        href=paths::settings_domain()
+                        label="Custom domain"
+                        icon="globe"
+                        locked=!me.can(Permission::DomainsRead)
                     />
                     <NavLink
                         href=paths::settings_security()

@@ -179,6 +179,10 @@ pub const FUNCTIONS: &[Function] = &[
     org("replay_delivery", &["webhook.replayed"]),
     nothing("count_replay", "it only counts"),
     org("replay_events", &["webhook.replayed"]),
+    // Custom domain.
+    org("add_domain", &["domain.added"]),
+    org("verify_domain", &["domain.verified", "domain.recovered", "domain.failing"]),
+    org("remove_domain", &["domain.removed"]),
     // Identity provider.
     org("put_idp", &["sso.configured", "sso.updated"]),
     org("set_idp_enabled", &["sso.disabled", "sso.enabled"]),

@@ -1,5 +1,6 @@
 //! `gatehouse admin …`: the steps of scripts. They go through the same rules as pages do, with the operator's authority.
 
+mod domains;
 mod people;
 
 use std::io::Read as _;
@@ -85,6 +86,9 @@ fn password(argument: String) -> Result<SecretString, Error> {
         .map_err(|why| Error::Internal(format!("standard input: {why}")))?;
     Ok(SecretString::from(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
+
+/// What a step answers, and how.
+type Done = Result<(Value, Output), Error>;
 
 fn refused(message: impl Into<String>) -> Error {
     model::AppError::new(model::ErrorKind::Invalid, "argument", message).into()
@@ -282,6 +286,7 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
             let made = api_keys::create(env, &OrgActor::operator(found.id), &new).await?;
             Ok((json!({"id": made.key.id, "key": made.secret, "prefix": made.key.prefix}), output))
         }
+        AdminCommand::Domain(command) => domains::domain(env, command).await,
         AdminCommand::OauthClient(OauthClientCommand::Create {
             org,
             name,

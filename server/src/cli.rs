@@ -98,6 +98,9 @@ pub enum AdminCommand {
     /// OAuth clients.
     #[command(subcommand)]
     OauthClient(OauthClientCommand),
+    /// Domains of organisations' own.
+    #[command(subcommand)]
+    Domain(DomainCommand),
 }
 
 /// How to answer.
@@ -305,6 +308,50 @@ pub enum OauthClientCommand {
         /// Leave the organisation's refresh tokens alone.
         #[arg(long)]
         keep_refresh_tokens: bool,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Steps on domains of organisations' own.
+#[derive(Debug, Subcommand)]
+pub enum DomainCommand {
+    /// Show the domain, its DNS records, and how it stands.
+    Show {
+        /// The organisation's slug.
+        #[arg(long)]
+        org: String,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Enter a domain. It is in use once its records are found.
+    Add {
+        /// The organisation's slug.
+        #[arg(long)]
+        org: String,
+        /// The host name, such as mcp.acme.com.
+        #[arg(long)]
+        host: String,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Ask the name server for the records now.
+    Verify {
+        /// The organisation's slug.
+        #[arg(long)]
+        org: String,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove the domain: nothing answers on it any more.
+    Remove {
+        /// The organisation's slug.
+        #[arg(long)]
+        org: String,
         /// How to answer.
         #[command(flatten)]
         output: Output,

@@ -2,7 +2,7 @@
 //!
 //! One service and not one layer on the other: a layer of axum's copies all that is behind it for each request and boxes
 //! its future, which was a tenth of what a call cost. Calls of the data plane go past the router too; it has the same
-//! routes, for whatever is not as plain as those.
+//! routes, for whatever is not as plain as those. What is for an organisation's own domain is the data plane's alone.
 
 use std::{
     convert::Infallible,
@@ -55,6 +55,9 @@ impl Front {
     }
 
     async fn routed(&self, request: Request) -> Response {
+        if let Some(domain) = self.0.gateway.domain_of(&request) {
+            return self.0.gateway.answer_at(domain, body::paced(request)).await;
+        }
         if Gateway::is_message(&request) {
             return self.0.gateway.answer(request).await;
         }

@@ -28,7 +28,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 const RECORD: Duration = Duration::from_millis(250);
 /// How often unused portions of quotas are given back.
 const SETTLE: Duration = Duration::from_secs(1);
-/// How often it is asked whether connectors are due for a check.
+/// How often it is asked whether connectors or domains are due for a check.
 const CHECK: Duration = Duration::from_secs(5);
 /// How often it is asked whether a signing key is due to be made or replaced.
 const KEYS: Duration = Duration::from_mins(1);
@@ -140,6 +140,9 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     }));
     jobs.spawn(repeated("domains of SSO", TIDY, |w| {
         Box::pin(async move { domain::sso::recheck::recheck(&w.env).await.map(drop) })
+    }));
+    jobs.spawn(repeated("domains", CHECK, |w| {
+        Box::pin(async move { domain::custom_domain::check_due(&w.env).await.map(drop) })
     }));
     jobs.spawn(repeated("audit checkpoints", CHECKPOINTS, |w| {
         Box::pin(async move { domain::audit::take_checkpoints(&w.env).await })

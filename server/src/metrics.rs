@@ -1,17 +1,26 @@
-//! `/metrics` for Prometheus, on a listener of its own (ERR-03): figures of this process, by no label that a tenant
+//! `/metrics` for Prometheus, and which certificates a proxy may get, on a listener of its own (ERR-03): figures of this process, by no label that a tenant
 //! chooses (ERR-04).
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-use axum::{Router, extract::State, response::IntoResponse, routing::get};
-use domain::usage::{CLASSES, Record};
-use http::header;
+use axum::{
+    Router,
+    extract::{Query, State},
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use domain::{
+    dataplane::{Directory as _, Planes},
+    usage::{CLASSES, Record},
+};
 use model::activity::Outcome;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+use serde::Deserialize;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -180,9 +189,27 @@ fn resident() -> Option<i64> {
     line.split_whitespace().next()?.parse::<i64>().ok().map(|kib| kib * 1024)
 }
 
-/// The route, for a listener that only the operator reaches.
+/// The routes, for a listener that only the operator reaches.
 pub fn router(work: Work) -> Router {
-    Router::new().route("/metrics", get(answer)).with_state(Metrics::new(work))
+    let planes = Arc::clone(&work.planes);
+    Router::new()
+        .route("/metrics", get(answer))
+        .with_state(Metrics::new(work))
+        .route("/internal/tls/ask", get(ask).with_state(planes))
+}
+
+/// Which host a proxy wants a certificate for.
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    #[serde(default)]
+    domain: String,
+}
+
+/// Whether a proxy may get a certificate for a host: only for a domain that an organisation has proven (TEN-06). From
+/// memory, because anybody who connects to the proxy makes it ask.
+async fn ask(State(planes): State<Arc<Planes>>, Query(wanted): Query<Wanted>) -> StatusCode {
+    let host = wanted.domain.trim_end_matches('.').to_ascii_lowercase();
+    if planes.at_host(&host).is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND }
 }
 
 /// How long the queue of webhooks may be looked for: a database that is away must not keep the other figures back.

@@ -108,6 +108,7 @@ pub async fn environment(config: &Config) -> Result<Env, String> {
             registration: config.registration,
             cimd: config.cimd,
             native_schemes: config.native_schemes.clone(),
+            gateway_host: config.gateway_host.clone(),
         }),
         changes: Changes::default(),
         oauth: Arc::default(),

@@ -13,6 +13,7 @@ pub mod audit_stream;
 pub mod connectors;
 pub mod cookies;
 pub mod credentials;
+pub mod custom_domain;
 pub mod doctor;
 pub mod egress;
 pub mod error;

@@ -101,6 +101,21 @@ pub const fn rest_tools() -> &'static str {
 pub const fn rest_openapi() -> &'static str {
     "/v1/openapi.json"
 }
+/// The organisation's own domain.
+pub const fn settings_domain() -> &'static str {
+    "/settings/domain"
+}
+
+/// What a domain is.
+pub const fn help_domain() -> &'static str {
+    "/help/domain"
+}
+
+/// Gives the domain up.
+pub const fn remove_domain() -> &'static str {
+    "/settings/domain/remove"
+}
+
 /// General settings.
 pub const fn settings() -> &'static str {
     "/settings"
@@ -419,6 +434,10 @@ pub const fn help_quickstart() -> &'static str {
 /// An organisation's MCP endpoint.
 pub fn mcp(slug: &str) -> String {
     format!("/mcp/{slug}")
+}
+/// An organisation's MCP endpoint on its own domain.
+pub const fn mcp_at_domain() -> &'static str {
+    "/mcp"
 }
 /// One connector's MCP endpoint.
 pub fn mcp_connector(slug: &str, connector: &str) -> String {

@@ -37,6 +37,11 @@ impl Plan {
         matches!(self, Self::Enterprise)
     }
 
+    /// Whether an organisation's endpoint may answer on a domain of its own.
+    pub const fn custom_domain(self) -> bool {
+        !matches!(self, Self::Free)
+    }
+
     /// What the plan gives.
     pub const fn limits(self) -> PlanLimits {
         let (calls_per_month, calls_per_minute, most_log_days) = match self {

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod connections;
 pub mod connectors;
 pub mod consent;
+pub mod custom_domain;
 mod deletion;
 pub mod doctor;
 #[cfg(test)]

@@ -7,10 +7,8 @@ use model::{links::Outcome, permissions::can};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::{described, password, refused};
+use super::{Done, described, password, refused};
 use crate::cli::{InviteCommand, MemberCommand, Output, SessionsCommand, UserCommand};
-
-type Done = Result<(Value, Output), Error>;
 
 pub(super) async fn user(env: &Env, command: UserCommand) -> Done {
     match command {

@@ -36,7 +36,7 @@ pub const TABLE: &[Setting] = &[
     Setting {
         name: "GATEHOUSE_METRICS_LISTEN",
         default: "none",
-        about: "Address and port of a second listener with /metrics for Prometheus. It asks for no credential: choose an address that only you reach.",
+        about: "Address and port of a second listener with /metrics for Prometheus and /internal/tls/ask for a proxy that gets certificates. It asks for no credential: choose an address that only you reach.",
     },
     Setting {
         name: "GATEHOUSE_PUBLIC_URL",
@@ -61,7 +61,7 @@ pub const TABLE: &[Setting] = &[
     Setting {
         name: "GATEHOUSE_TRUSTED_PROXIES",
         default: "none",
-        about: "Comma-separated CIDRs of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+        about: "Comma-separated CIDRs of reverse proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are believed.",
     },
     Setting {
         name: "GATEHOUSE_EGRESS_ALLOW",
@@ -76,7 +76,12 @@ pub const TABLE: &[Setting] = &[
     Setting {
         name: "GATEHOUSE_DNS_RESOLVER",
         default: "the system's",
-        about: "Address and port of the name server for outgoing connections.",
+        about: "Address and port of the name server for outgoing connections, and for the records that prove domains.",
+    },
+    Setting {
+        name: "GATEHOUSE_GATEWAY_HOST",
+        default: "the public URL's host",
+        about: "The host name that the CNAME records of organisations' own domains lead to.",
     },
     Setting {
         name: "GATEHOUSE_DEMO",
@@ -186,6 +191,8 @@ pub struct Config {
     pub extra_ca: Option<Vec<u8>>,
     /// The name server for outgoing connections.
     pub dns_resolver: Option<SocketAddr>,
+    /// Where CNAME records of organisations' domains lead.
+    pub gateway_host: String,
     /// Whether the demo server is offered.
     pub demo: bool,
     /// The plan of a new organisation.
@@ -322,6 +329,10 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
         }
         None => format!("Gatehouse <gatehouse@{}>", public_url.domain().unwrap_or("localhost")),
     };
+    let gateway_host = match get("GATEHOUSE_GATEWAY_HOST") {
+        Some(host) => gateway_host(host)?,
+        None => public_url.host_str().unwrap_or_default().to_owned(),
+    };
     let sign_up = match get("GATEHOUSE_SIGN_UP") {
         Some(name) => SignUp::parse(name).ok_or("GATEHOUSE_SIGN_UP must be open, invitation or closed")?,
         None => SignUp::default(),
@@ -335,6 +346,7 @@ fn parse(settings: &BTreeMap<String, String>) -> Result<Config, String> {
         listen,
         metrics_listen,
         public_url,
+        gateway_host,
         sign_up,
         smtp_url,
         smtp_from,
@@ -461,6 +473,14 @@ fn public_url(value: Option<&str>, listen: SocketAddr) -> Result<Url, String> {
     }
 }
 
+/// A host name, for CNAME records to lead to.
+fn gateway_host(text: &str) -> Result<String, String> {
+    match Host::parse(text.trim_end_matches('.')) {
+        Ok(Host::Domain(host)) if host.contains('.') => Ok(host),
+        _ => Err("GATEHOUSE_GATEWAY_HOST must be a host name such as gateway.example.com".into()),
+    }
+}
+
 /// Whether a URL's host is this machine itself.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -485,6 +505,9 @@ mod tests {
         assert_eq!(config.public_url.as_str(), "http://127.0.0.1:3000/");
         assert_eq!(config.master_key_file.as_deref(), Some(Path::new("data/master.key")));
         assert_eq!(config.default_plan, Plan::Enterprise);
+        assert_eq!(config.gateway_host, "127.0.0.1");
+        let config = with(&[("GATEHOUSE_PUBLIC_URL", "https://gate.example")]).unwrap();
+        assert_eq!(config.gateway_host, "gate.example");
     }
 
     #[test]
@@ -509,6 +532,8 @@ mod tests {
             (&[("GATEHOUSE_NATIVE_SCHEMES", "acme, javascript")], "GATEHOUSE_NATIVE_SCHEMES"),
             (&[("GATEHOUSE_MAX_BODY_MIB", "17")], "GATEHOUSE_MAX_BODY_MIB"),
             (&[("GATEHOUSE_MAX_CONNECTIONS", "15")], "GATEHOUSE_MAX_CONNECTIONS"),
+            (&[("GATEHOUSE_GATEWAY_HOST", "127.0.0.1")], "GATEHOUSE_GATEWAY_HOST"),
+            (&[("GATEHOUSE_GATEWAY_HOST", "https://gate.example")], "GATEHOUSE_GATEWAY_HOST"),
             (&[("GATEHOUSE_LISTENN", "127.0.0.1:3000")], "GATEHOUSE_LISTENN"),
         ] {
             let message = with(pairs).unwrap_err();

@@ -18,7 +18,7 @@ use axum::{
 };
 use domain::{
     Env,
-    request::{ClientIp, RequestId},
+    request::{ClientIp, ForwardedHost, RequestId},
 };
 use ipnet::IpNet;
 use uuid::Uuid;
@@ -93,6 +93,10 @@ pub fn identify(edge: &Edge, request: &mut Request) -> Arrival {
         let client = if trusted { forwarded_for(request.headers(), peer, &edge.trusted) } else { Some(peer) };
         if let Some(client) = client {
             request.extensions_mut().insert(ClientIp(client));
+        }
+        if trusted && let Some(host) = forwarded_host(request.headers()) {
+            let host = ForwardedHost(host.to_owned());
+            request.extensions_mut().insert(host);
         }
         if trusted && let Some(proto) = request.headers().get("x-forwarded-proto") {
             let https = proto.as_bytes().eq_ignore_ascii_case(b"https");
@@ -171,6 +175,13 @@ fn forwarded_for(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Option
         }
     }
     Some(nearest)
+}
+
+/// The host that the client asked for, as the nearest proxy tells it. Of several nobody knows who said them.
+fn forwarded_host(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all("x-forwarded-host").iter();
+    let host = all.next()?.to_str().ok()?;
+    (all.next().is_none() && !host.contains(',')).then_some(host)
 }
 
 /// The address of an entry. Some proxies add the port: `192.0.2.1:567`, `[2001:db8::1]:443`.

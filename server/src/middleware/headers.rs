@@ -54,6 +54,7 @@ pub fn refuse_plain(env: &Env, request: &Request, id: &str) -> Option<Response<B
     }
     let path = request.uri().path();
     let for_people = request.method() == Method::GET
+        && is_own_host(env, request)
         && !["/mcp", "/oauth", "/v1", "/api", "/.well-known"].iter().any(|prefix| path.starts_with(prefix));
     if !for_people {
         return Some(problem(

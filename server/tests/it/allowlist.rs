@@ -33,7 +33,7 @@ fn from(address: &str, mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-async fn enforce(app: &TestApp, member: &TestMember) {
+pub(crate) async fn enforce(app: &TestApp, member: &TestMember) {
     let actor = OrgActor::operator(member.org_id());
     let mut owner = member.ctx.clone();
     owner.origin.address = INSIDE.parse().ok();

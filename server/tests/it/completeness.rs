@@ -34,6 +34,7 @@ const ELSEWHERE: &[&str] = &[
     "test_sso_login",
     "delete_sso_login",
     "check_sso_domain",
+    "verify_domain",
     "begin_passkey",
     "add_passkey",
     "rename_passkey",
@@ -361,6 +362,8 @@ async fn provider(walk: &mut Walk<'_>, owner: &mut Browser<'_>) {
     };
     walk.call(owner, "remove_sso_domain", &[("id", &domain)]).await;
     walk.call(owner, "delete_idp", &[("understood", "on")]).await;
+    walk.call(owner, "add_domain", &[("host", "mcp.acme.example")]).await;
+    walk.call(owner, "remove_domain", &[("host", "mcp.acme.example")]).await;
 }
 
 async fn organisation(walk: &mut Walk<'_>, owner: &mut Browser<'_>) {

@@ -10,7 +10,16 @@ use crate::process::Place;
 const PASSWORD: &str = "correct horse battery staple 9";
 
 /// The commands that only look, or write no database of Gatehouse's.
-const LOOKING: &[&str] = &["serve", "doctor", "verify-audit", "backup", "restore", "keys list"];
+const LOOKING: &[&str] = &[
+    "serve",
+    "doctor",
+    "verify-audit",
+    "backup",
+    "restore",
+    "keys list",
+    "admin domain show",
+    "admin domain verify",
+];
 
 /// All commands, each as its words.
 fn commands(of: &clap::Command, before: &str, into: &mut BTreeSet<String>) {
@@ -91,6 +100,8 @@ fn aud_02_every_step_of_the_operator_is_an_event() {
         1,
     );
     walk.step("admin api-key create", &of(&["--name", "ci"]), 1);
+    walk.step("admin domain add", &of(&["--host", "mcp.acme.com"]), 1);
+    walk.step("admin domain remove", &of(&[]), 1);
     walk.step("admin oauth-client create", &of(&["--name", "robot"]), 1);
     walk.step("admin org rename", &["--org", "beta", "--to", "gamma"], 1);
     walk.step("admin org suspend", &acme, 1);

@@ -8,6 +8,7 @@ mod clients;
 mod completeness;
 mod completeness_cli;
 mod csrf_and_headers;
+mod custom_domains;
 mod doctor;
 mod documents;
 mod exhaustion;

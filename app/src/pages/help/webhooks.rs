@@ -1,5 +1,5 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, lazy_route};
+use leptos_router::{LazyRoute, hooks::use_location, lazy_route};
 use model::{paths, webhooks::TOPICS};
 
 use crate::{
@@ -55,7 +55,7 @@ const BODY: &str = r#"{
 
 const HEADERS: &str = "content-type: application/json\nwebhook-id: msg_01kg…\nwebhook-timestamp: 1773311400\nwebhook-signature: v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=";
 
-/// What webhooks send, how it is verified, what becomes of what is not taken.
+/// What webhooks send, how it is verified, what becomes of what is not taken; and, in the same chunk, what a custom domain is.
 pub struct WebhooksHelpPage;
 
 #[lazy_route]
@@ -65,7 +65,13 @@ impl LazyRoute for WebhooksHelpPage {
     }
 
     fn view(WebhooksHelpPage: Self) -> AnyView {
-        page_for_all(|_| help())
+        let path = use_location().pathname;
+        page_for_all(move |_| {
+            let view = move || {
+                if path.with(|path| path == paths::help_domain()) { super::domain::help() } else { help() }
+            };
+            view.into_any()
+        })
     }
 }
 

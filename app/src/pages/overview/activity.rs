@@ -57,6 +57,12 @@ fn words(action: &str) -> Option<(&'static str, bool)> {
         "connection.revoked" => ("revoked the connection of", true),
         "invitation.asked_again" => ("was asked for another invitation of", true),
         "invitation.created" => ("invited", true),
+        "domain.added" => ("entered the domain", true),
+        "domain.failing" => ("noticed that the DNS records are missing of", true),
+        "domain.not_found" => ("did not find the DNS records of", true),
+        "domain.recovered" => ("found the DNS records again of", true),
+        "domain.removed" => ("removed the domain", true),
+        "domain.verified" => ("verified the domain", true),
         "invitation.declined" => ("declined the invitation of", true),
         "invitation.renewed" => ("made a new link for the invitation of", true),
         "invitation.withdrawn" => ("withdrew the invitation of", true),
@@ -243,7 +249,7 @@ mod tests {
         assert_eq!(told("auth.signed_in", "ada@example.com", true), "Ada logged in");
         assert_eq!(told("auth.signed_in", "", false), "Somebody failed to log in");
         assert_eq!(told("mcp.deleted", "Docs", false), "Ada tried, but failed: deleted connector Docs");
-        assert_eq!(told("domain.removed", "a.example", true), "Ada domain: removed a.example");
+        assert_eq!(told("gadget.removed", "a.example", true), "Ada gadget: removed a.example");
         assert_eq!(told("oauth.consent_denied", "Cursor", false), "Ada denied access to Cursor");
         assert!(!is_failure(&line("oauth.consent_denied", "Cursor", false)));
         assert!(is_failure(&line("auth.signed_in", "", false)));

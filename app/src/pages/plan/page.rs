@@ -71,7 +71,7 @@ fn overview(now: &UsageSettings, me: &Me) -> AnyView {
             <div class="stack">
                 <DataTable
                     caption="Plans"
-                    columns=vec!["Plan", "Calls a month", "Requests a minute, each key", "Audit log", "Own identity provider", ""]
+                    columns=vec!["Plan", "Calls a month", "Requests a minute, each key", "Custom domain", "Audit log", "Own identity provider", ""]
                 >
                     {rows}
                 </DataTable>
@@ -130,6 +130,7 @@ fn row(plan: Plan, now: Plan, may: bool) -> AnyView {
             <th scope="row" data-label="Plan">{plan.to_string()}</th>
             <td data-label="Calls a month">{calls}</td>
             <td data-label="Requests a minute, each key">{rate}</td>
+            <td data-label="Custom domain">{if plan.custom_domain() { "Included" } else { "Not included" }}</td>
             <td data-label="Audit log">{kept(plan)}</td>
             <td data-label="Own identity provider">{provider}</td>
             <td><div class="row-actions">{act}</div></td>
@@ -179,6 +180,11 @@ fn consequences(now: &UsageSettings, to: Plan) -> Vec<String> {
             lines.push("Tokens of the organisation's own identity provider get 401 at once.".to_owned());
         }
         (false, true) => lines.push("The organisation's own identity provider can be used.".to_owned()),
+        _ => {}
+    }
+    match (now.plan.custom_domain(), to.custom_domain()) {
+        (true, false) => lines.push("A custom domain stops answering at once. It is kept, and works again with a plan that includes it.".to_owned()),
+        (false, true) => lines.push("The organisation can have a domain of its own.".to_owned()),
         _ => {}
     }
     lines.push("It holds from the next request on, and is in the audit log.".to_owned());

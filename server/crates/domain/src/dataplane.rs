@@ -18,6 +18,7 @@ use model::{
     UserId,
     connectors::{ToolPolicy, Transport},
     oauth::ClientKind,
+    paths,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::value::RawValue;
@@ -25,7 +26,7 @@ use serde_json::value::RawValue;
 use crate::{
     Env, Error, Result,
     allowlist::{Allowlist, KeyRanges},
-    connectors,
+    connectors, custom_domain,
     idp::{self, IdpSubject, PlaneIdp},
     mcp::tools::with_description,
     oauth::consent::may_connect,
@@ -58,12 +59,40 @@ pub struct OrgPlane {
     pub connectors: Vec<Arc<PlaneConnector>>,
     /// The addresses that it may be reached from (IPA-03).
     pub allowlist: Arc<Allowlist>,
+    /// The domain of its own that it answers on.
+    pub domain: Option<PlaneDomain>,
     /// Its own identity provider, while that is enabled.
     pub idp: Option<Arc<PlaneIdp>>,
     /// Its limits, and what is kept of its requests.
     pub policy: PlanePolicy,
     /// The version that this snapshot was made of.
     pub version: i64,
+}
+
+/// A domain that an organisation has proven (TEN-06).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaneDomain {
+    /// The host: lower case, ASCII.
+    pub host: Box<str>,
+    /// Its base URL, without a slash at its end.
+    pub base: Box<str>,
+}
+
+impl PlaneDomain {
+    /// Whether a token for this audience is meant for the organisation with this slug, on this domain: for the whole of it,
+    /// or for the connector of the path. Bytes are compared, nothing is normalised (RSV-04).
+    fn is_meant(&self, audience: &str, slug: &str, connector: Option<&str>) -> bool {
+        let rest =
+            audience.strip_prefix(&*self.base).and_then(|path| path.strip_prefix(paths::mcp_at_domain()));
+        let Some(rest) = rest else { return false };
+        if rest.is_empty() {
+            return true;
+        }
+        let Some(rest) = rest.strip_prefix('/').and_then(|rest| rest.strip_prefix(slug)) else {
+            return false;
+        };
+        rest.is_empty() || connector.is_some() && rest.strip_prefix('/') == connector
+    }
 }
 
 /// Who authenticated on the data plane: what sessions, limits, usage and logs go by. It is always seen together with
@@ -230,7 +259,11 @@ impl OrgPlane {
         if token.org != self.org {
             return Err(Refused::Invalid("it is of another organisation"));
         }
-        if !resource.is_meant(&token.audience) {
+        let at_domain = || {
+            let domain = self.domain.as_ref();
+            domain.is_some_and(|d| d.is_meant(&token.audience, self.slug.as_str(), resource.connector))
+        };
+        if !resource.is_meant(&token.audience) && !at_domain() {
             return Err(Refused::Invalid("its audience is another resource"));
         }
         if self.revoked_tokens.contains(&token.jti) {
@@ -395,6 +428,10 @@ pub trait Directory: Send + Sync + 'static {
     /// credential is looked at, and may be half a second behind (RSV-01).
     fn restricted(&self, slug: &str) -> Option<OrgId>;
 
+    /// The organisation that answers on this host of its own, in lower case. From memory as well; the snapshot says whether
+    /// that still is so.
+    fn at_host(&self, host: &str) -> Option<OrgId>;
+
     /// The organisation that an API key with this SHA-256 belongs to, whether or not it works. It remembers; whoever has
     /// a key of the right form that nobody knows is asked for once.
     fn org_of_key<'a>(
@@ -413,6 +450,8 @@ pub struct Planes {
     slugs: RwLock<HashMap<String, OrgId>>,
     /// The organisations that keep a list of addresses.
     restricted: RwLock<HashSet<OrgId>>,
+    /// The domains that organisations have proven.
+    hosts: RwLock<HashMap<String, OrgId>>,
     /// Whose the API keys are that were asked for, by SHA-256; `None` for keys that nobody knows.
     keys: RwLock<HashMap<[u8; 32], Option<OrgId>>>,
     seen: Mutex<Seen>,
@@ -460,6 +499,7 @@ impl Planes {
             env,
             slugs: RwLock::default(),
             restricted: RwLock::default(),
+            hosts: RwLock::default(),
             keys: RwLock::default(),
             seen: Mutex::default(),
         };
@@ -528,12 +568,13 @@ impl Planes {
         Ok((now, since.is_none(), found, ended))
     }
 
-    /// Which organisations keep a list of addresses; few do.
+    /// Which organisations keep a list of addresses, and which have a domain; few do.
     async fn look_at_lists(&self) -> Result<()> {
-        let listed = {
+        let (listed, hosts) = {
             let mut tx = self.env.db.read().await?;
-            store::allowlists::list_orgs(&mut tx).await?
+            (store::allowlists::list_orgs(&mut tx).await?, custom_domain::in_use(&mut tx).await?)
         };
+        *self.hosts.write().unwrap_or_else(PoisonError::into_inner) = hosts.into_iter().collect();
         *self.restricted.write().unwrap_or_else(PoisonError::into_inner) = listed.into_iter().collect();
         Ok(())
     }
@@ -554,6 +595,7 @@ impl Planes {
 
     fn forget(&self, gone: OrgId) {
         self.slugs.write().unwrap_or_else(PoisonError::into_inner).retain(|_, org| *org != gone);
+        self.hosts.write().unwrap_or_else(PoisonError::into_inner).retain(|_, org| *org != gone);
     }
 
     async fn read(&self, id: OrgId) -> Result<Option<Arc<OrgPlane>>> {
@@ -639,6 +681,9 @@ impl Planes {
         // Without it nothing can be decided: there is no snapshot then (ERR-05).
         let allowlist = Arc::new(Allowlist::load(&mut tx, id).await?);
         let policy = usage::policy(&mut tx, &org).await?;
+        let domain = custom_domain::host_in_use(&mut tx, id)
+            .await?
+            .map(|host| PlaneDomain { base: self.env.settings.base_at(&host).into(), host: host.into() });
         Ok(Some(Arc::new(OrgPlane {
             org: id,
             slug: org.slug,
@@ -650,6 +695,7 @@ impl Planes {
             revoked_tokens: revoked.into_iter().collect(),
             connectors,
             allowlist,
+            domain,
             idp,
             policy,
             version,
@@ -778,6 +824,10 @@ impl Directory for Planes {
         self.restricted.read().unwrap_or_else(PoisonError::into_inner).contains(&org).then_some(org)
     }
 
+    fn at_host(&self, host: &str) -> Option<OrgId> {
+        self.hosts.read().unwrap_or_else(PoisonError::into_inner).get(host).copied()
+    }
+
     fn org_of_key<'a>(
         &'a self,
         hash: &'a [u8; 32],
@@ -858,6 +908,7 @@ mod tests {
             machines: [("machine".to_owned(), machine)].into(),
             revoked_tokens: HashSet::new(),
             allowlist: Arc::default(),
+            domain: None,
             idp: None,
             policy: PlanePolicy::default(),
             connectors: vec![connector(1, "x"), connector(2, "xy")],
@@ -926,6 +977,39 @@ mod tests {
         // The organisation is asked for even where the audience fits.
         let other = AccessToken { org: OrgId::from_uuid(uuid::Uuid::from_u128(2)), ..token() };
         assert!(plane.admit(&other, MAIN, 0).is_err());
+    }
+
+    #[test]
+    fn ten_06_a_domain_is_a_resource_as_long_as_it_is_proven() {
+        let mut plane = plane();
+        let admits = |plane: &OrgPlane, audience: &str, connector| {
+            let token = AccessToken { audience: audience.to_owned(), ..token() };
+            plane.admit(&token, Resource { connector, ..MAIN }, 0).is_ok()
+        };
+        assert!(!admits(&plane, "https://api.acme.com/mcp", None));
+        plane.domain = Some(PlaneDomain { host: "api.acme.com".into(), base: "https://api.acme.com".into() });
+        for (path, everywhere, at_x) in [
+            ("/mcp", true, true),
+            ("/mcp/acme", true, true),
+            ("/mcp/acme/x", false, true),
+            ("/mcp/acme/xy", false, false),
+            ("/mcp/", false, false),
+            ("/mcp/bolt", false, false),
+            ("/mcp/acmex", false, false),
+            ("/mcp/acme/", false, false),
+            ("", false, false),
+            ("/", false, false),
+            (":443/mcp", false, false),
+            (".evil.test/mcp", false, false),
+        ] {
+            let audience = format!("https://api.acme.com{path}");
+            assert_eq!(admits(&plane, &audience, None), everywhere, "{audience}");
+            assert_eq!(admits(&plane, &audience, Some("x")), at_x, "{audience}");
+        }
+        for audience in ["http://api.acme.com/mcp", "https://API.acme.com/mcp", "https://api.bolt.com/mcp"] {
+            assert!(!admits(&plane, audience, None), "{audience}");
+        }
+        assert!(admits(&plane, MAIN.main, None), "the main address stays one");
     }
 
     #[test]

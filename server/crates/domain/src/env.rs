@@ -99,12 +99,21 @@ pub struct Settings {
     pub cimd: bool,
     /// Schemes of apps that redirect URIs may have besides the known ones.
     pub native_schemes: Vec<String>,
+    /// Where CNAME records of organisations' own domains lead: a host name.
+    pub gateway_host: String,
 }
 
 impl Settings {
     /// An absolute URL of a path of ours. Never derived from a request's `Host`.
     pub fn absolute(&self, path: &str) -> String {
         format!("{}{path}", self.public_url.as_str().trim_end_matches('/'))
+    }
+
+    /// The base URL of a domain of an organisation's own, without a slash at its end: the instance's with another host.
+    pub fn base_at(&self, host: &str) -> String {
+        let (scheme, port) = (self.public_url.scheme(), self.public_url.port());
+        let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{scheme}://{host}{port}")
     }
 }
 

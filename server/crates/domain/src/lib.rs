@@ -4,7 +4,7 @@
 //! Owns: who may do what ([`authz`]), how a change becomes lasting ([`change`]), every secret's form at rest ([`sealer`],
 //! [`password`], [`key_format`], [`signing`], [`tokens`]), the only outbound HTTP client ([`net`]) and the MCP wire that both sides of the gateway
 //! share ([`mcp`]), and which tokens of others are good ([`idp`]); what becomes of
-//! clients on their way to a connection ([`doctor`]); how connectors authenticate to their servers ([`upstream_oauth`]); how events reach webhooks ([`webhooks`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
+//! clients on their way to a connection ([`doctor`]); how connectors authenticate to their servers ([`upstream_oauth`]); how events reach webhooks ([`webhooks`]); which host names are whose ([`custom_domain`]). Must not know: pages, routes, cookies or SQL. Time and randomness come in through [`Env`].
 
 pub mod accounts;
 pub mod allowlist;
@@ -14,6 +14,7 @@ pub mod authz;
 pub mod change;
 pub mod connections;
 pub mod connectors;
+pub mod custom_domain;
 pub mod dataplane;
 pub mod deletion;
 pub mod doctor;

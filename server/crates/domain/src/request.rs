@@ -11,6 +11,11 @@ use crate::{Env, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientIp(pub IpAddr);
 
+/// The host that a trusted proxy says the client asked for. A request extension; absent when there is no such proxy, or it
+/// says none or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardedHost(pub String);
+
 /// The id of a request, in its answer's `X-Request-Id` and in the log. A request extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(pub String);

@@ -1,6 +1,7 @@
 //! A whole environment for tests: a throwaway database, a clock that is moved, seeded randomness, cheap passwords.
 
 mod authenticator;
+mod names;
 pub mod receiver;
 
 use std::{
@@ -39,7 +40,7 @@ use crate::{
     upstream_oauth,
 };
 
-pub use self::authenticator::Authenticator;
+pub use self::{authenticator::Authenticator, names::NameServer};
 
 /// A password that the policy accepts.
 pub const PASSWORD: &str = "correct horse battery staple 9";
@@ -144,6 +145,22 @@ impl TestMember {
     }
 }
 
+/// What the operator of a test's instance decided.
+pub fn settings() -> Settings {
+    Settings {
+        public_url: "http://localhost:3000".parse().expect("a URL"),
+        default_plan: Plan::Enterprise,
+        demo: true,
+        node: "test".to_owned(),
+        sign_up: model::links::SignUp::default(),
+        session_idle_ms: 8 * 60 * 60 * 1000,
+        registration: true,
+        cimd: true,
+        native_schemes: Vec::new(),
+        gateway_host: "gateway.gate.test".to_owned(),
+    }
+}
+
 impl TestEnv {
     /// An environment on a database of the kind. `GATEHOUSE_EGRESS_ALLOW` is loopback, so that tests can start servers.
     pub async fn new(kind: Kind) -> Self {
@@ -181,17 +198,7 @@ impl TestEnv {
             ),
             outbound,
             mailer: Some(mailbox.clone()),
-            settings: Arc::new(Settings {
-                public_url: "http://localhost:3000".parse().expect("a URL"),
-                default_plan: Plan::Enterprise,
-                demo: true,
-                node: "test".to_owned(),
-                sign_up: model::links::SignUp::default(),
-                session_idle_ms: 8 * 60 * 60 * 1000,
-                registration: true,
-                cimd: true,
-                native_schemes: Vec::new(),
-            }),
+            settings: Arc::new(settings()),
             changes: Changes::default(),
             oauth: Arc::new(Shared::with_patience(Duration::from_millis(500))),
             upstream: Arc::new(upstream_oauth::Shared::with_patience(Duration::from_secs(2))),

@@ -2,10 +2,7 @@
 
 mod signing;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -15,7 +12,6 @@ use domain::{
     Env, Error, OrgActor,
     accounts::{self, AfterPassword, SignIn},
     env_test, invitations, mfa,
-    net::{Outbound, OutboundSettings},
     orgs::{self, OperatorChanges},
     request::{BySso, RequestContext},
     roles,
@@ -27,7 +23,7 @@ use domain::{
     },
     step_up::Proven,
     team,
-    testing::{PASSWORD, TestEnv, TestMember},
+    testing::{NameServer, PASSWORD, TestEnv, TestMember},
     upstream_oauth::flow::Return,
 };
 use model::{
@@ -39,14 +35,12 @@ use serde_json::{Value, json};
 use signing::{b64, jwk, token};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, UdpSocket},
+    net::TcpListener,
 };
 use url::Url;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
-/// The record of a name that the name server cannot answer for.
-const BROKEN: &str = "broken";
 
 /// What the provider answers: its metadata, its keys, and the status and body of its token endpoint. `None` hangs up.
 #[derive(Default)]
@@ -152,59 +146,6 @@ impl Idp {
             json!({"access_token": "opaque", "token_type": "Bearer", "id_token": id_token}),
         )));
     }
-}
-
-/// A name server that has TXT records for some names; what is asked for otherwise has none.
-async fn name_server(records: Arc<Mutex<Vec<(String, String)>>>) -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut buffer = [0; 1500];
-        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
-            let question = &buffer[..length];
-            let (mut at, mut labels) = (12, Vec::new());
-            while question[at] != 0 {
-                let next = at + 1 + usize::from(question[at]);
-                labels.push(String::from_utf8_lossy(&question[at + 1..next]).into_owned());
-                at = next;
-            }
-            let end = at + 5;
-            let name = labels.join(".");
-            let is_txt = question[at + 1..at + 3] == [0, 16];
-            let found: Vec<String> = records
-                .lock()
-                .unwrap()
-                .iter()
-                .filter(|(known, _)| is_txt && *known == name)
-                .map(|(_, text)| text.clone())
-                .collect();
-            // SERVFAIL, RFC 1035 §4.1.1.
-            let broken = found == [BROKEN];
-            let found = if broken { Vec::new() } else { found };
-            let count = u8::try_from(found.len()).unwrap();
-            let mut answer = question[..2].to_vec();
-            answer.extend([0x81, if broken { 0x82 } else { 0x80 }, 0, 1, 0, count, 0, 0, 0, 0]);
-            answer.extend(&question[12..end]);
-            for text in found {
-                let length = u8::try_from(text.len()).unwrap();
-                answer.extend([0xC0, 12, 0, 16, 0, 1, 0, 0, 0, 0, 0, length + 1, length]);
-                answer.extend(text.as_bytes());
-            }
-            let _ = socket.send_to(&answer, from).await;
-        }
-    });
-    address
-}
-
-/// The same environment with a name server of ours.
-async fn with_names(t: &TestEnv, records: &Arc<Mutex<Vec<(String, String)>>>) -> Env {
-    let outbound = Outbound::new(OutboundSettings {
-        allow: "127.0.0.0/8".parse().unwrap(),
-        dns_resolver: Some(name_server(records.clone()).await),
-        user_agent: "gatehouse/test".to_owned(),
-        ..OutboundSettings::default()
-    });
-    Env { outbound: outbound.unwrap(), ..t.env.clone() }
 }
 
 async fn page(t: &TestEnv, member: &TestMember) -> SsoLoginPage {
@@ -753,8 +694,8 @@ env_test!(two_at_once_make_one_account, |t| async {
 });
 
 env_test!(a_domain_is_proven_by_its_record_and_by_one_organisation, |t| async {
-    let records: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
-    let env = with_names(&t, &records).await;
+    let names = NameServer::start().await;
+    let env = names.env(&t.env);
     let (acme, beta) = (t.org("acme").await, t.org("beta").await);
     for owner in [&acme, &beta] {
         domains::add(&env, &owner.actor().await, "@Corp.Example.").await.unwrap();
@@ -775,11 +716,11 @@ env_test!(a_domain_is_proven_by_its_record_and_by_one_organisation, |t| async {
     let seen = check(&acme, of_acme.id).await.unwrap();
     assert!(!seen.verified && seen.found.is_empty());
     // What is there is told; another organisation's record proves nothing here.
-    records.lock().unwrap().push((of_beta.record.clone(), of_beta.value.clone()));
+    names.txt(&of_beta.record, &of_beta.value);
     let seen = check(&acme, of_acme.id).await.unwrap();
     assert_eq!((seen.verified, seen.found), (false, vec![of_beta.value.clone()]));
     assert_eq!(page(&t, &acme).await.domains[0].verified_at, None);
-    records.lock().unwrap().push((of_acme.record.clone(), of_acme.value.clone()));
+    names.txt(&of_acme.record, &of_acme.value);
     // Of two at once one has it.
     let (one, two) = tokio::join!(check(&acme, of_acme.id), check(&beta, of_beta.id));
     assert_eq!([&one, &two].iter().filter(|done| done.as_ref().is_ok_and(|seen| seen.verified)).count(), 1);
@@ -884,14 +825,14 @@ env_test!(es256_is_accepted, |t| async {
     }
 });
 
-/// The members of an organisation may log in at its provider; the record of its domain is in the name server.
-async fn with_record(t: &TestEnv) -> (TestMember, Idp, Env, Arc<Mutex<Vec<(String, String)>>>) {
-    let records: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
-    let env = with_names(t, &records).await;
+/// The members of an organisation may log in at its provider; the record of its domain, which is told, is in the name server.
+async fn with_record(t: &TestEnv) -> (TestMember, Idp, Env, NameServer, [String; 2]) {
+    let names = NameServer::start().await;
+    let env = names.env(&t.env);
     let (acme, idp) = configured(t, "acme").await;
     let domain = page(t, &acme).await.domains.remove(0);
-    records.lock().unwrap().push((domain.record, domain.value));
-    (acme, idp, env, records)
+    names.txt(&domain.record, &domain.value);
+    (acme, idp, env, names, [domain.record, domain.value])
 }
 
 async fn told(t: &TestEnv) -> Vec<(String, String)> {
@@ -902,12 +843,12 @@ async fn told(t: &TestEnv) -> Vec<(String, String)> {
 }
 
 env_test!(a_domain_whose_record_is_gone_for_three_days_counts_no_longer, |t| async {
-    let (acme, idp, env, records) = with_record(&t).await;
+    let (acme, idp, env, names, [record, value]) = with_record(&t).await;
     t.member(&acme, "adam", Role::Admin).await;
     t.member(&acme, "dev", Role::Developer).await;
     prove(&t, &acme, "two.example").await;
     let two = page(&t, &acme).await.domains.remove(1);
-    records.lock().unwrap().push((two.record, two.value));
+    names.txt(&two.record, &two.value);
     signed_in(come(&t, &t.anonymous(), &idp, "ada@acme.example", |_| ()).await);
     t.mails().await;
     assert_eq!(recheck(&env).await.unwrap(), 0, "it was looked for when it was proven");
@@ -917,7 +858,7 @@ env_test!(a_domain_whose_record_is_gone_for_three_days_counts_no_longer, |t| asy
     assert_eq!(told(&t).await, []);
 
     // Its record goes. Of two nodes one looks, and one mail goes to each admin.
-    let gone = records.lock().unwrap().remove(0);
+    names.remove(&record);
     t.clock.advance(24 * HOUR);
     let (one, other) = tokio::join!(recheck(&env), recheck(&env));
     assert_eq!(one.unwrap() + other.unwrap(), 2);
@@ -963,7 +904,7 @@ env_test!(a_domain_whose_record_is_gone_for_three_days_counts_no_longer, |t| asy
     t.enrol(&acme.ctx).await;
     let actor: OrgActor<can::SsoManage> = OrgActor::require(&acme.ctx).await.unwrap();
     // The record is back: it is proven as it was the first time.
-    records.lock().unwrap().push(gone);
+    names.txt(&record, &value);
     let seen = domains::check(&env, &actor, lapsed.id).await.unwrap();
     assert!(seen.verified);
     assert_eq!(domain().await.lapsed_at, None);
@@ -975,10 +916,10 @@ env_test!(a_domain_whose_record_is_gone_for_three_days_counts_no_longer, |t| asy
 });
 
 env_test!(a_record_that_comes_back_in_time_and_a_silent_name_server_change_nothing, |t| async {
-    let (acme, idp, env, records) = with_record(&t).await;
+    let (acme, idp, env, names, [record, value]) = with_record(&t).await;
     let domain = || async { page(&t, &acme).await.domains.remove(0) };
     // The name server is not able to say anything: the record is not missing, and is asked for again in an hour.
-    let value = std::mem::replace(&mut records.lock().unwrap()[0].1, BROKEN.to_owned());
+    names.fail(true);
     for _ in 0..5 {
         t.clock.advance(24 * HOUR);
         assert_eq!(recheck(&env).await.unwrap(), 1);
@@ -989,7 +930,11 @@ env_test!(a_record_that_comes_back_in_time_and_a_silent_name_server_change_nothi
     assert_eq!(recheck(&env).await.unwrap(), 1);
     assert_eq!(told(&t).await, []);
     // Another value is as good as none; back in time it is as if nothing had been.
-    let set = |value: &str| records.lock().unwrap()[0].1 = value.to_owned();
+    names.fail(false);
+    let set = |value: &str| {
+        names.remove(&record);
+        names.txt(&record, value);
+    };
     set("gatehouse-sso=another");
     t.clock.advance(24 * HOUR);
     recheck(&env).await.unwrap();

@@ -126,16 +126,41 @@ pub(crate) struct Endpoint<'a> {
     pub(crate) slug: &'a str,
     /// The connector's slug, well-formed, if the path has one.
     pub(crate) connector: Option<&'a str>,
+    /// The domain of the organisation's own that it was asked at.
+    pub(crate) at: Option<At<'a>>,
+}
+
+/// Where on a domain of an organisation's own an endpoint was asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At<'a> {
+    /// The domain's base URL, without a slash at its end.
+    pub(crate) base: &'a str,
+    /// Whether the path does without the slug.
+    pub(crate) bare: bool,
 }
 
 impl Endpoint<'_> {
+    /// Its path.
+    pub(crate) fn path(&self) -> String {
+        match (self.connector, self.at) {
+            (Some(connector), _) => paths::mcp_connector(self.slug, connector),
+            (None, Some(At { bare: true, .. })) => paths::mcp_at_domain().to_owned(),
+            (None, _) => paths::mcp(self.slug),
+        }
+    }
+
+    fn absolute(&self, path: &str) -> String {
+        self.at.map_or_else(|| self.site.absolute(path), |at| format!("{}{path}", at.base))
+    }
+
+    /// Its absolute URL.
+    pub(crate) fn url(&self) -> String {
+        self.absolute(&self.path())
+    }
+
     /// The absolute URL of its metadata document (RFC 9728).
     fn metadata(&self) -> String {
-        let path = match self.connector {
-            None => paths::mcp(self.slug),
-            Some(connector) => paths::mcp_connector(self.slug, connector),
-        };
-        self.site.absolute(&paths::protected_resource_metadata(&path))
+        self.absolute(&paths::protected_resource_metadata(&self.path()))
     }
 
     fn challenge(self, error: RpcError, sent: bool) -> RpcError {

@@ -25,6 +25,36 @@ fn is_loopback(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
 
+/// The `host[:port]` that a request names; nothing when it names two.
+pub(crate) fn host_named<'h>(uri: &'h Uri, headers: &'h HeaderMap) -> Option<&'h str> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        // HTTP/2 has it in the target.
+        (None, _) => uri.authority().map(http::uri::Authority::as_str),
+        _ => None,
+    }
+}
+
+/// The host of `host[:port]`.
+pub(crate) fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        // A colon inside brackets is part of an IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
+    }
+}
+
+/// The answer to whoever names a host that nobody here answers for.
+pub(crate) fn wrong_host() -> RpcError {
+    RpcError::new(
+        StatusCode::MISDIRECTED_REQUEST,
+        code::INVALID_REQUEST,
+        "This server does not answer for the host that the request names. Use the server's public address.",
+    )
+    .word("wrong_host")
+}
+
 impl Site {
     pub(crate) fn new(url: &Url) -> Self {
         let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
@@ -64,6 +94,12 @@ impl Site {
         port == self.port && (host == self.host || self.loopback && is_loopback(&host))
     }
 
+    /// Whether this is the site's name, at whatever port. Cheap, and asked for every request.
+    pub(crate) fn is_named(&self, authority: &str) -> bool {
+        let host = without_port(authority);
+        host.eq_ignore_ascii_case(&self.host) || self.loopback && is_loopback(host)
+    }
+
     fn is_origin(&self, origin: &str) -> bool {
         origin
             .split_once("://")
@@ -75,22 +111,8 @@ impl Site {
     /// # Errors
     /// 421.
     pub(crate) fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), RpcError> {
-        let mut hosts = headers.get_all(header::HOST).iter();
-        let host = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => host.to_str().ok(),
-            // HTTP/2 has it in the target.
-            (None, _) => uri.authority().map(http::uri::Authority::as_str),
-            _ => None,
-        };
-        if host.is_some_and(|host| self.is_host(host)) {
-            return Ok(());
-        }
-        Err(RpcError::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            code::INVALID_REQUEST,
-            "This server does not answer for the host that the request names. Use the server's public address.",
-        )
-        .word("wrong_host"))
+        let host = host_named(uri, headers);
+        if host.is_some_and(|host| self.is_host(host)) { Ok(()) } else { Err(wrong_host()) }
     }
 
     /// The origin to answer a browser's request with, if it came from a page that may ask.

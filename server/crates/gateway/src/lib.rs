@@ -5,11 +5,14 @@
 //! database, cookies, pages, or how anything is changed. It sees an organisation only as a snapshot
 //! ([`domain::dataplane`]), asks nobody on the path of a call, and passes on what it does not understand byte for byte.
 //!
+//! On a domain of an organisation's own the same is answered, and nothing else: `domains`.
+//!
 //! A request passes, in this order: `guard` (Host, Origin), `auth` (credential for that organisation), `handler`
 //! (method, headers, body, era), `tools` (scope, routing), and comes back through `reply` or `stream`.
 
 mod attend;
 mod auth;
+mod domains;
 mod ending;
 mod events;
 mod guard;
@@ -35,6 +38,7 @@ mod watch;
 mod watchful;
 mod ways;
 
+pub use domains::Domain;
 pub use journal::clocked;
 
 use std::{

@@ -87,12 +87,23 @@ async fn document(gateway: &Gateway, uri: &Uri, headers: &HeaderMap, asked: Aske
         return error.respond(None);
     }
     let Some(path) = asked.path else { return open(StatusCode::NOT_FOUND.into_response()) };
-    let resource = json::quoted(&site.absolute(&path));
-    // Ours first: clients that take only one sign in here (OAM-02).
-    let mut issuers = json::quoted(&site.absolute(""));
     let org = gateway.0.planes.lookup(asked.slug);
+    described(gateway, &site.absolute(&path), org, asked.address, headers).await
+}
+
+/// The document about an endpoint, by its URL.
+pub(crate) async fn described(
+    gateway: &Gateway,
+    resource: &str,
+    org: Option<OrgId>,
+    address: Option<IpAddr>,
+    headers: &HeaderMap,
+) -> Response {
+    let resource = json::quoted(resource);
+    // Ours first: clients that take only one sign in here (OAM-02).
+    let mut issuers = json::quoted(&gateway.0.site.absolute(""));
     if let Some(org) = org {
-        seen::metadata(&gateway.0, org, asked.address, headers);
+        seen::metadata(&gateway.0, org, address, headers);
     }
     if let Some(issuer) = provider(gateway, org).await {
         issuers.push(',');

@@ -19,7 +19,6 @@ use domain::mcp::{code, sse};
 use futures_util::stream;
 use http::{HeaderValue, Method, StatusCode, header, request};
 use http_body_util::BodyExt as _;
-use model::paths;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, Interval},
@@ -116,7 +115,12 @@ pub(crate) async fn connector(
     handler::guarded(&gateway, &slug, Some(&connector), request, serve).await
 }
 
-async fn serve(inner: Arc<Inner>, endpoint: Endpoint<'_>, head: request::Parts, body: Body) -> Response {
+pub(crate) async fn serve(
+    inner: Arc<Inner>,
+    endpoint: Endpoint<'_>,
+    head: request::Parts,
+    body: Body,
+) -> Response {
     let caller = match handler::admitted(&inner, endpoint, &head).await {
         Ok(caller) => caller,
         Err(response) => return response,
@@ -172,10 +176,7 @@ fn open(
         Arc::new(Channel { holder, to, session: Mutex::default(), ended: ended.clone(), answering });
     let quiet = channel.answering.subscribe();
     inner.channels.table().insert(id, channel);
-    let path = match endpoint.connector {
-        None => paths::mcp(endpoint.slug),
-        Some(connector) => paths::mcp_connector(endpoint.slug, connector),
-    };
+    let path = endpoint.path();
     // Relative to the origin, as clients of that revision expect it.
     let first = Bytes::from(format!("event: endpoint\ndata: {path}/sse?{STREAM}={id:032x}\n\n"));
     let watch = Watchful::new(caller);
@@ -278,7 +279,7 @@ async fn answer(
         if let Some(session) = session.and_then(|session| HeaderValue::try_from(session).ok()) {
             head.headers.insert(SESSION_ID, session);
         }
-        let endpoint = Endpoint { site: &inner.site, slug: &slug, connector: connector.as_deref() };
+        let endpoint = Endpoint { site: &inner.site, slug: &slug, connector: connector.as_deref(), at: None };
         let mut listening = head.clone();
         let response = handler::judged(&inner, endpoint, head, body).await;
         let opened = response.headers().get(&SESSION_ID).cloned();

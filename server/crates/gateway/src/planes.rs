@@ -244,6 +244,10 @@ impl Planes {
         self.directory.lookup(slug)
     }
 
+    pub(crate) fn at_host(&self, host: &str) -> Option<OrgId> {
+        self.directory.at_host(host)
+    }
+
     pub(crate) async fn org_of_key(&self, hash: &[u8; 32]) -> Result<Option<OrgId>, Unavailable> {
         self.directory.org_of_key(hash).await
     }

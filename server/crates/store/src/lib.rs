@@ -22,6 +22,7 @@ pub mod connection_alerts;
 pub mod connections;
 pub mod connector_health;
 pub mod connectors;
+pub mod custom_domains;
 pub mod erasures;
 pub mod factors;
 pub mod identity_providers;
@@ -75,6 +76,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     connections::STATEMENTS,
     connector_health::STATEMENTS,
     connectors::STATEMENTS,
+    custom_domains::STATEMENTS,
     factors::STATEMENTS,
     identity_providers::STATEMENTS,
     erasures::STATEMENTS,

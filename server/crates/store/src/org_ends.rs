@@ -19,6 +19,7 @@ statements! {
     CONNECTIONS = "DELETE FROM connections WHERE org_id = $1";
     CLIENTS = "DELETE FROM oauth_clients WHERE org_id = $1";
     PROVIDERS = "DELETE FROM identity_providers WHERE org_id = $1";
+    CUSTOM_DOMAINS = "DELETE FROM custom_domains WHERE org_id = $1";
     SSO_SESSIONS = "DELETE FROM sessions WHERE sso_org = $1";
     CONNECTORS = "DELETE FROM connectors WHERE org_id = $1";
     LOG_INS = "DELETE FROM sso_attempts WHERE org_id = $1";
@@ -58,6 +59,7 @@ const AT_ONCE: &[&str] = &[
     CONNECTIONS,
     CLIENTS,
     PROVIDERS,
+    CUSTOM_DOMAINS,
     SSO_SESSIONS,
     CONNECTORS,
     LOG_INS,

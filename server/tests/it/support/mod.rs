@@ -58,6 +58,7 @@ impl TestApp {
         settings.sign_up = config.sign_up;
         settings.cimd = config.cimd;
         settings.native_schemes.clone_from(&config.native_schemes);
+        settings.gateway_host.clone_from(&config.gateway_host);
         let ready = serve::assemble(test.env.clone(), &config, Stopping::default()).await.expect("a server");
         let host = config.public_url.authority().to_owned();
         Self { test, front: ready.front, work: ready.work, host }

@@ -37,7 +37,7 @@ const MOST_ATTEMPTS: usize = 50;
 pub async fn org_of_resource(env: &Env, resource: &str) -> Result<Option<OrgId>> {
     let Some(named) = Named::parse(&env.settings, resource) else { return Ok(None) };
     let mut tx = env.db.read().await?;
-    Ok(store::orgs::find_by_slug(&mut tx, &named.org).await?.map(|org| org.id))
+    Ok(named.find(&mut tx).await?.map(|org| org.id))
 }
 
 /// To whom a code was given, and by which client: also when it is not good any more.

@@ -433,6 +433,58 @@ pub(crate) fn sso_domain(
     .to(to)
 }
 
+/// What happened to an organisation's domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DomainNews {
+    /// Its records were not found in time.
+    NotFound,
+    /// Its records are missing although it is in use.
+    Failing,
+    /// It went out of use.
+    Removed,
+}
+
+/// A domain needs its people's attention (TEN-06).
+pub(crate) fn domain(settings: &Settings, to: &str, org: &str, host: &str, news: DomainNews) -> Letter {
+    let (subject, paragraphs) = match news {
+        DomainNews::NotFound => (
+            format!("The records of {host} were not found"),
+            [
+                format!(
+                    "The organisation {org} entered the domain {host} two days ago. Its DNS records are not there, or say something else."
+                ),
+                "Gatehouse does not look for them any more. When they are set, press Verify on the page."
+                    .to_owned(),
+            ],
+        ),
+        DomainNews::Failing => (
+            format!("The DNS records of {host} are missing"),
+            [
+                format!(
+                    "The domain {host} of the organisation {org} does not have the DNS records any more that prove it. It goes on working for now."
+                ),
+                "If they are not back within three days, Gatehouse stops answering on the domain.".to_owned(),
+            ],
+        ),
+        DomainNews::Removed => (
+            format!("{host} does not work any more"),
+            [
+                format!(
+                    "The DNS records of the domain {host} of the organisation {org} were missing for three days, so Gatehouse does not answer on it any more. Access tokens for it are refused."
+                ),
+                format!("The address of {org} on this instance works as before."),
+            ],
+        ),
+    };
+    Draft {
+        subject,
+        paragraphs: paragraphs.into(),
+        button: Some(("Look at the domain", settings.absolute(model::paths::settings_domain()))),
+        notes: vec!["You get this because you administer the organisation.".to_owned()],
+    }
+    .to(to)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ use hickory_resolver::{
     TokioResolver,
     config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig},
     net::runtime::TokioRuntimeProvider,
-    proto::rr::RData,
+    proto::rr::{RData, RecordType},
 };
 use http::{
     HeaderMap, HeaderValue, Uri, Version, header,
@@ -248,19 +248,38 @@ impl Outbound {
     /// # Errors
     /// [`NetError::Dns`] when it cannot be asked.
     pub async fn txt(&self, name: &str) -> Result<Vec<String>, NetError> {
+        self.records(name, RecordType::TXT, |data| match data {
+            RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The names that CNAME records of a name lead to at this moment, in lower case and without a dot at the end.
+    ///
+    /// # Errors
+    /// [`NetError::Dns`] when the name server cannot be asked.
+    pub async fn cname(&self, name: &str) -> Result<Vec<String>, NetError> {
+        self.records(name, RecordType::CNAME, |data| match data {
+            RData::CNAME(name) => Some(name.to_ascii().trim_end_matches('.').to_ascii_lowercase()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Records of one kind that a name has, as the name server says at this moment.
+    async fn records(
+        &self,
+        name: &str,
+        kind: RecordType,
+        read: impl Fn(&RData) -> Option<String>,
+    ) -> Result<Vec<String>, NetError> {
         // Whole, so that no search list is tried.
-        match self.0.uncached.txt_lookup(format!("{}.", name.trim_end_matches('.'))).await {
-            Ok(found) => Ok(found
-                .answers()
-                .iter()
-                .filter_map(|record| match &record.data {
-                    RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
-                    _ => None,
-                })
-                .collect()),
+        match self.0.uncached.lookup(format!("{}.", name.trim_end_matches('.')), kind).await {
+            Ok(found) => Ok(found.answers().iter().filter_map(|record| read(&record.data)).collect()),
             Err(error) if error.is_no_records_found() || error.is_nx_domain() => Ok(Vec::new()),
             Err(error) => {
-                tracing::debug!(name, %error, "TXT records could not be asked for");
+                tracing::debug!(name, %kind, %error, "records could not be asked for");
                 Err(NetError::Dns)
             }
         }

@@ -230,7 +230,7 @@ async fn reachable(
     }
     let Some(named) = named else { return Ok(None) };
     let unknown = || Fault::InvalidTarget.because("The resource is no MCP endpoint of this instance.");
-    let org = store::orgs::find_by_slug(&mut tx, &named.org).await?.ok_or_else(unknown)?;
+    let org = named.find(&mut tx).await?.ok_or_else(unknown)?;
     if client.org.is_some_and(|owner| owner != org.id) {
         return Err(Fault::InvalidTarget.because("This client belongs to another organisation."));
     }

@@ -53,13 +53,18 @@ pub async fn issue(
         }
         super::org_of(&mut tx, org).await?.slug
     };
-    let own = Named { org: slug, connector: None };
     let named = match resource {
-        None => own,
+        None => Named::main(slug),
         Some(text) => {
-            Named::parse(&env.settings, text).filter(|named| named.org == own.org).ok_or_else(|| {
+            let foreign = || {
                 Fault::InvalidTarget.because("The resource is no MCP endpoint of this client's organisation.")
-            })?
+            };
+            let named = Named::parse(&env.settings, text).ok_or_else(foreign)?;
+            let found = named.find(&mut env.db.read().await?).await?;
+            if found.is_none_or(|found| found.id != org) {
+                return Err(foreign());
+            }
+            named
         }
     };
     scope = scope.narrowed(&named.limit());

@@ -7,8 +7,13 @@ use sha2::Sha256;
 use store::{Tx, oauth_grants::Grant};
 
 use super::{
-    Fault, Issued, MINUTE, Outcome, address_may, clients::Client, code::read_scope, consent::may_connect,
-    hashed, not_from_here, quiet, resource, reuse,
+    Fault, Issued, MINUTE, Outcome, address_may,
+    clients::Client,
+    code::read_scope,
+    consent::may_connect,
+    hashed, not_from_here, quiet,
+    resource::{self, Named},
+    reuse,
 };
 use crate::{
     Env, Result,
@@ -118,6 +123,14 @@ pub async fn refresh(env: &Env, origin: &Origin, client: &Client, given: &Refres
     let scope = narrowed(&grant, given)?;
     if given.resource.is_some_and(|asked| !resource::is_same(&grant.resource, asked)) {
         return Err(Fault::InvalidTarget.because("resource is not the granted one."));
+    }
+    // A token for a domain that is given up would be refused wherever it is shown.
+    if let Some(named) = Named::parse(&env.settings, &grant.resource).filter(|named| named.host.is_some())
+        && named.find(&mut tx).await?.is_none_or(|org| org.id != grant.org)
+    {
+        return Err(
+            Fault::InvalidTarget.because("The granted domain is not in use any more. Authorize again.")
+        );
     }
     let (token, generation) = match judge(&grant, now) {
         Verdict::Rotate => rotate(env, &mut tx, client, &grant, given.token).await?,

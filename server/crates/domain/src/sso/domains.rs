@@ -52,7 +52,7 @@ pub(super) async fn is_proof(
 }
 
 /// A domain in the form in which it is compared: lower case, ASCII, with a dot in it and without one at the end.
-pub(super) fn normal(text: &str) -> Option<String> {
+pub(crate) fn normal(text: &str) -> Option<String> {
     let Ok(Host::Domain(host)) = Host::parse(text.trim().trim_end_matches('.')) else { return None };
     let label = |label: &str| {
         !label.is_empty()

@@ -74,7 +74,8 @@ impl Gateway {
         }
         let trace = Trace::new(inner, &ready.plane, &access, &head, started);
         let slug = ready.plane.slug.to_string();
-        let endpoint = Endpoint { site: &inner.site, slug: &slug, connector: Some(&call.connector) };
+        let endpoint =
+            Endpoint { site: &inner.site, slug: &slug, connector: Some(&call.connector), at: None };
         let credential = Credential::Member(Arc::clone(&access));
         let caller = Caller { inner: Arc::clone(inner), ready, access, credential, trace };
         Ok(super::asked(&caller, endpoint, head, body.into()).await)

@@ -124,7 +124,7 @@ pub(crate) async fn guarded(
         return guard::preflight(&head.headers, origin);
     }
     let mut response = if well_formed(slug) && connector.is_none_or(well_formed) {
-        let endpoint = Endpoint { site: &gateway.0.site, slug, connector };
+        let endpoint = Endpoint { site: &gateway.0.site, slug, connector, at: None };
         serve(Arc::clone(&gateway.0), endpoint, head, body).await
     } else {
         not_found().respond(None)
@@ -135,7 +135,7 @@ pub(crate) async fn guarded(
     response
 }
 
-fn not_found() -> RpcError {
+pub(crate) fn not_found() -> RpcError {
     RpcError::new(StatusCode::NOT_FOUND, code::INVALID_REQUEST, "There is no MCP endpoint at this path.")
         .word("not_found")
 }

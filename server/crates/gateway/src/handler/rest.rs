@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use http_body_util::BodyExt as _;
 use model::{ConnectorSlug, OrgId, paths};
 
-use super::{address, body, judged, unavailable};
+use super::{address, body, check_address, judged, unavailable};
 use crate::{
     Gateway, Inner,
     auth::{self, Credential, Endpoint, Presented},
@@ -48,8 +48,9 @@ pub(crate) async fn tools(State(gateway): State<Gateway>, request: Request) -> R
     answer(&gateway, request, Wanted::Tools).await
 }
 
+/// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub(crate) enum Wanted {
     Invoke,
     Tools,
 }
@@ -108,6 +109,45 @@ async fn asked(
     let ready = inner.planes.ready(org).await.map_err(|_| unavailable())?;
     let ready = ready.ok_or_else(|| unauthenticated(true))?;
     let slug = ready.plane.slug.as_str();
+    let endpoint = Endpoint { site: &inner.site, slug, connector: None, at: None };
+    passed(inner, &ready, endpoint, (head, body), wanted).await
+}
+
+/// The same on a domain of the organisation's own: whose it is says the host, and only credentials of theirs are looked at.
+pub(crate) async fn at_domain(
+    inner: &Arc<Inner>,
+    ready: &Ready,
+    endpoint: Endpoint<'_>,
+    (head, body): (request::Parts, Body),
+    wanted: Wanted,
+) -> Response {
+    let request_id = head.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let answer = async {
+        check_address(inner, ready, &head)?;
+        let presented = auth::presented(&head.headers, head.uri.query(), &endpoint)?;
+        if matches!(presented, Presented::Nothing) {
+            return Err(endpoint.missing());
+        }
+        // What another organisation's provider issued is judged where tokens are; of all others it is known whose they are.
+        if Credential::of_provider(&presented, &endpoint).is_none() {
+            match whose(inner, &head).await {
+                Ok(org) if org == ready.plane.org => {}
+                Err(error) if error.status != StatusCode::UNAUTHORIZED => return Err(error),
+                Ok(_) | Err(_) => return Err(endpoint.invalid()),
+            }
+        }
+        passed(inner, ready, endpoint, (head, body), wanted).await
+    };
+    answer.await.unwrap_or_else(|error: RpcError| problem(&error, &request_id))
+}
+
+async fn passed(
+    inner: &Arc<Inner>,
+    ready: &Ready,
+    endpoint: Endpoint<'_>,
+    (mut head, body): (request::Parts, Body),
+    wanted: Wanted,
+) -> Result<Response, RpcError> {
     let request_id = head.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let (connector, message) = match wanted {
         Wanted::Tools => (None, list(head.uri.query())),
@@ -117,12 +157,11 @@ async fn asked(
             (Some(connector), message)
         }
     };
-    let endpoint = Endpoint { site: &inner.site, slug, connector: connector.as_deref() };
-    let mut head = head;
+    let endpoint = Endpoint { connector: connector.as_deref(), ..endpoint };
     head.headers = plain(&head.headers, Some(message.len()));
     head.method = http::Method::POST;
     let answer = judged(inner, endpoint, head, Body::from(message)).await;
-    told(&ready, answer, wanted, &request_id).await
+    told(ready, answer, wanted, &request_id).await
 }
 
 /// What of a request's headers goes on: who asks. What it says of the protocol is none of it.
@@ -142,7 +181,7 @@ fn plain(headers: &HeaderMap, length: Option<usize>) -> HeaderMap {
 
 /// Whose credential it is. Nothing is allowed by that yet: the endpoint of that organisation judges it as any other.
 async fn whose(inner: &Arc<Inner>, head: &request::Parts) -> Result<OrgId, RpcError> {
-    let nowhere = Endpoint { site: &inner.site, slug: "", connector: None };
+    let nowhere = Endpoint { site: &inner.site, slug: "", connector: None, at: None };
     let presented = auth::presented(&head.headers, head.uri.query(), &nowhere);
     let presented = match presented {
         Ok(Presented::Nothing) => return Err(unauthenticated(false)),

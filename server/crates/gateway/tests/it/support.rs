@@ -223,6 +223,7 @@ pub(crate) fn plane(number: u64, slug: &str) -> OrgPlane {
         revoked_tokens: HashSet::new(),
         connectors: connectors.into_iter().map(Arc::new).collect(),
         allowlist: Arc::default(),
+        domain: None,
         idp: None,
         policy: PlanePolicy::default(),
         version: 1,
@@ -257,6 +258,12 @@ impl Directory for FakeDirectory {
         let found = planes.values().find(|plane| plane.keys.contains_key(hash)).map(|plane| plane.org);
         let found = if self.broken.load(Ordering::Relaxed) { Err(Unavailable) } else { Ok(found) };
         Box::pin(async move { found })
+    }
+
+    fn at_host(&self, host: &str) -> Option<OrgId> {
+        let planes = self.planes.lock().unwrap();
+        let holds = |plane: &&Arc<OrgPlane>| plane.domain.as_ref().is_some_and(|held| *held.host == *host);
+        planes.values().find(holds).map(|plane| plane.org)
     }
 
     fn restricted(&self, slug: &str) -> Option<OrgId> {
