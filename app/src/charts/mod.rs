@@ -159,14 +159,19 @@ fn hit(out: &mut String, link: Option<&str>, title: &str, (x, y, width, height):
     }
 }
 
-/// The path of a line through points that may be missing; one alone is a dot.
+/// The path of a line through points that may be missing; one alone is a dash.
 fn line(values: &[Option<f64>], most: f64) -> String {
     let pitch = WIDTH / float(u64::try_from(values.len().max(1)).unwrap_or(1));
     let (mut out, mut x, mut drawing) = (String::new(), pitch / 2.0, false);
-    for value in values {
+    for (at, value) in values.iter().enumerate() {
         if let Some(value) = value {
             let y = HEIGHT - (value / most * HEIGHT).min(HEIGHT);
-            _ = if drawing { write!(out, "L{x:.1} {y:.1}") } else { write!(out, "M{x:.1} {y:.1}h0") };
+            let alone = values.get(at + 1).is_none_or(Option::is_none);
+            _ = match (drawing, alone) {
+                (true, _) => write!(out, "L{x:.1} {y:.1}"),
+                (false, false) => write!(out, "M{x:.1} {y:.1}"),
+                (false, true) => write!(out, "M{:.1} {y:.1}h16", x - 8.0),
+            };
         }
         drawing = value.is_some();
         x += pitch;
@@ -201,6 +206,6 @@ mod tests {
     #[test]
     fn lines_have_gaps_where_nothing_is_known() {
         let drawn = line(&[Some(0.0), Some(10.0), None, Some(5.0)], 10.0);
-        assert_eq!(drawn, "M125.0 200.0h0L375.0 0.0M875.0 100.0h0");
+        assert_eq!(drawn, "M125.0 200.0L375.0 0.0M867.0 100.0h16");
     }
 }
