@@ -18,7 +18,7 @@ async function logIn(page: Page, url: string, email: string) {
 }
 
 test('what was called is charted, over any range, and leads to its requests', async ({ page, browser, freshGatehouse: gatehouse, everything }) => {
-  test.setTimeout(240_000);
+  test.setTimeout(360_000);
   const problems: string[] = [];
   page.on('pageerror', (error) => problems.push(String(error)));
   page.on('console', (message) => message.type() === 'error' && problems.push(message.text()));
