@@ -79,6 +79,8 @@
 #![expect(unreachable_pub, reason = "#[component] puts a hidden public function beside each component")]
 
 mod call;
+#[cfg(feature = "ssr")]
+mod charts;
 pub mod components;
 pub mod copy;
 mod erase;

@@ -87,6 +87,8 @@ pub struct ApiKeysPage {
     pub visibility: KeyVisibility,
     /// Whether `?api_key=` works in this organisation.
     pub url_keys: bool,
+    /// What each key was used for, drawn, in the order of the keys; nothing for those who may not see it.
+    pub usage: Vec<String>,
     /// Server time, Unix milliseconds, so that relative times are the same on both sides of hydration.
     pub now: i64,
 }

@@ -34,6 +34,8 @@ pub(crate) use states::request_id;
 pub use states::{DeniedState, EmptyState, ErrorState, NotFound, error_page};
 pub use table::DataTable;
 pub use time::{Ago, Day, Time, absolute, relative};
+#[cfg(feature = "ssr")]
+pub(crate) use time::{Civil, MONTHS, civil};
 
 /// Optional texts are given as texts; an empty one is none.
 fn some(text: String) -> Option<String> {

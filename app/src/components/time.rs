@@ -4,21 +4,21 @@ use leptos::prelude::*;
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-const MONTHS: [&str; 12] =
+pub(crate) const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A moment in the calendar, UTC.
-struct Civil {
-    year: i64,
-    month: usize,
-    day: i64,
-    hour: i64,
-    minute: i64,
+pub(crate) struct Civil {
+    pub(crate) year: i64,
+    pub(crate) month: usize,
+    pub(crate) day: i64,
+    pub(crate) hour: i64,
+    pub(crate) minute: i64,
     second: i64,
 }
 
 /// Days to a date in the proleptic Gregorian calendar, after Howard Hinnant's `civil_from_days`.
-fn civil(ms: i64) -> Civil {
+pub(crate) fn civil(ms: i64) -> Civil {
     let days = ms.div_euclid(DAY);
     let seconds = ms.rem_euclid(DAY) / 1000;
     let shifted = days + 719_468;

@@ -33,4 +33,5 @@ mod support;
 mod tokens;
 mod upstream_oauth;
 mod upstream_pages;
+mod usage;
 mod webhooks;

@@ -36,8 +36,19 @@ pub struct CreatedKey {
 #[server(prefix = "/api", endpoint = "load_api_keys")]
 pub async fn load_api_keys() -> Result<ApiKeysPage, AppError> {
     let ctx = crate::ssr::ctx()?;
-    let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
-    domain::api_keys::page(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))
+    let told = crate::ssr::told(&ctx);
+    let actor =
+        domain::OrgActor::<model::permissions::can::ApiKeysRead>::require(&ctx).await.map_err(&told)?;
+    let mut page = domain::api_keys::page(&ctx.env, &actor).await.map_err(&told)?;
+    if let Ok(reader) = actor.with() {
+        let ids: Vec<_> = page.keys.iter().map(|key| key.id).collect();
+        let usage = domain::usage::keys_usage(&ctx.env, &reader, &ids).await.map_err(&told)?;
+        let logs = actor.also(model::Permission::LogsRead);
+        let drawn =
+            ids.iter().zip(&usage).map(|(id, usage)| crate::charts::of_key(&id.to_string(), usage, logs));
+        page.usage = drawn.collect();
+    }
+    Ok(page)
 }
 
 /// One key.

@@ -47,7 +47,7 @@ impl Cards {
     }
 
     /// The card of one key.
-    pub(super) fn card(&self, key: ApiKey) -> AnyView {
+    pub(super) fn card(&self, key: ApiKey, usage: Option<String>) -> AnyView {
         let now = self.now;
         let switch = use_form_for::<SetApiKeyEnabled>("id", key.id);
         let ended = key.enabled && key.expires_at.is_some_and(|at| at <= now);
@@ -65,6 +65,9 @@ impl Cards {
             let ranges = key.ranges.join(", ");
             view! { <Fact term="Allowed from"><span class="mono">{ranges}</span></Fact> }.erase()
         });
+        let usage = usage.map(|drawn| {
+            view! { <Fact term="Usage"><div class="key-usage" inner_html=drawn></div></Fact> }.erase()
+        });
         view! {
             <li class="key-card">
                 <div class="key-head">
@@ -80,6 +83,7 @@ impl Cards {
                 <Facts>
                     <Fact term="Access">{access}</Fact>
                     <Fact term="Last used">{used}</Fact>
+                    {usage}
                     <Fact term="Created"><Day at=created_at /> " by " {created_by}</Fact>
                     <Fact term="Expires">{expires}</Fact>
                     {from}

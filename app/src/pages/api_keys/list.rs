@@ -50,7 +50,7 @@ impl LazyRoute for ApiKeysPage {
             let body = if keys.keys.is_empty() {
                 view! { {empty(may_create)} {settings} }.erase()
             } else {
-                filled(keys.keys, &cards, &me, settings)
+                filled(keys.keys, keys.usage, &cards, &me, settings)
             };
             view! {
                 <PageHeader
@@ -93,8 +93,9 @@ fn empty(may_create: bool) -> AnyView {
     .erase()
 }
 
-fn filled(keys: Vec<ApiKey>, cards: &Cards, me: &Me, settings: AnyView) -> AnyView {
-    let (enabled, disabled): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.enabled);
+fn filled(keys: Vec<ApiKey>, usage: Vec<String>, cards: &Cards, me: &Me, settings: AnyView) -> AnyView {
+    let usage = usage.into_iter().map(Some).chain(core::iter::repeat(None));
+    let (enabled, disabled): (Vec<_>, Vec<_>) = keys.into_iter().zip(usage).partition(|(key, _)| key.enabled);
     let helper = me.can(Permission::ApiKeysCreate).then(|| {
         view! {
             <Card
@@ -119,7 +120,7 @@ fn filled(keys: Vec<ApiKey>, cards: &Cards, me: &Me, settings: AnyView) -> AnyVi
 fn section(
     id: &'static str,
     title: &'static str,
-    keys: Vec<ApiKey>,
+    keys: Vec<(ApiKey, Option<String>)>,
     none: &'static str,
     cards: &Cards,
 ) -> AnyView {
@@ -127,7 +128,7 @@ fn section(
     let list = if keys.is_empty() {
         view! { <p class="muted">{none}</p> }.erase()
     } else {
-        let keys = keys.into_iter().map(|key| cards.card(key)).collect_view();
+        let keys = keys.into_iter().map(|(key, usage)| cards.card(key, usage)).collect_view();
         view! { <ul class="key-list">{keys}</ul> }.erase()
     };
     view! {

@@ -17,24 +17,26 @@ use crate::{
         SubmitButton, Time,
     },
     form::{ErrorSummary, Form, PostForm, use_form},
-    page::{Loaded, load, page},
+    page::{Loaded, load_by_search, page},
 };
 
 /// Overview.
 pub struct OverviewPage {
-    data: Loaded<(Overview, i64)>,
+    data: Loaded<(Overview, String, i64)>,
 }
 
 #[lazy_route]
 impl LazyRoute for OverviewPage {
     fn data() -> Self {
-        Self { data: load(LoadOverview {}) }
+        Self { data: load_by_search("search", |search| LoadOverview { search }) }
     }
 
     fn view(this: Self) -> AnyView {
         let add_demo = use_form::<AddDemoConnector>();
         let dismiss = use_form::<DismissOnboarding>();
-        page(this.data, move |(overview, now), me| overview_view(add_demo, dismiss, overview, now, &me))
+        page(this.data, move |(overview, usage, now), me| {
+            overview_view(add_demo, dismiss, overview, usage, now, &me)
+        })
     }
 }
 
@@ -42,6 +44,7 @@ fn overview_view(
     add_demo: Form<AddDemoConnector>,
     dismiss: Form<DismissOnboarding>,
     overview: Overview,
+    usage: String,
     now: i64,
     me: &Me,
 ) -> AnyView {
@@ -71,6 +74,7 @@ fn overview_view(
             {waiting}
             {endpoint(overview.endpoint.clone(), me.can(Permission::ApiKeysCreate), open)}
             {stats(&overview, now)}
+            <Card title="Usage"><div id="usage" class="usage" inner_html=usage></div></Card>
             {overview.last_call_at.is_none().then(|| first_call(&overview.endpoint))}
             {activity(overview.activity, now, me.can(Permission::AuditRead))}
         </div>

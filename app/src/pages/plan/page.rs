@@ -106,6 +106,7 @@ fn used(now: &UsageSettings) -> AnyView {
                     <Fact term="Requests a minute, each key">{rate}</Fact>
                 </Facts>
                 {meter}
+                <p><a href=format!("{}#usage", paths::overview())>"Usage by day, connector and tool"</a></p>
             </div>
         </Card>
     }

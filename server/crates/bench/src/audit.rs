@@ -17,21 +17,21 @@ use crate::{
     stats::Times,
 };
 
-const PASSWORD: &str = "correct horse battery staple 9";
+pub(crate) const PASSWORD: &str = "correct horse battery staple 9";
 /// Looks at each page.
 const LOOKS: usize = 15;
 /// What stands in the one row that is looked for in the file.
 const MARK: &str = "the row that is going to be changed";
 
 /// A browser with its cookies.
-struct Browser {
+pub(crate) struct Browser {
     sender: SendRequest<Full<Bytes>>,
     host: String,
     cookies: Vec<(String, String)>,
 }
 
 impl Browser {
-    async fn open(address: &str) -> Done<Self> {
+    pub(crate) async fn open(address: &str) -> Done<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -69,14 +69,14 @@ impl Browser {
         Ok(answer)
     }
 
-    async fn page(&mut self, path: &str) -> Done<(u16, String)> {
+    pub(crate) async fn page(&mut self, path: &str) -> Done<(u16, String)> {
         let answer = self.send(Method::GET, path, None).await?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await?.to_bytes();
         Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    async fn log_in(&mut self, email: &str) -> Done {
+    pub(crate) async fn log_in(&mut self, email: &str) -> Done {
         let (_, page) = self.page("/sign-in").await?;
         let csrf = input(&page, "csrf").ok_or("no field csrf")?;
         let form = format!(
@@ -97,13 +97,13 @@ fn input(html: &str, name: &str) -> Option<String> {
 }
 
 /// The database, directly: what somebody who has it in their hands can do.
-enum Hands {
+pub(crate) enum Hands {
     Sqlite(sqlx::SqliteConnection),
     Postgres(sqlx::PgConnection),
 }
 
 impl Hands {
-    async fn on(place: &Place) -> Done<Self> {
+    pub(crate) async fn on(place: &Place) -> Done<Self> {
         if let Some(url) = place.postgres() {
             return Ok(Self::Postgres(sqlx::PgConnection::connect(url).await?));
         }
@@ -111,7 +111,7 @@ impl Hands {
         Ok(Self::Sqlite(sqlx::SqliteConnection::connect(&url).await?))
     }
 
-    async fn run(&mut self, sql: &str) -> Done {
+    pub(crate) async fn run(&mut self, sql: &str) -> Done {
         let sql = sqlx::AssertSqlSafe(sql.to_owned());
         match self {
             Self::Sqlite(one) => sqlx::raw_sql(sql).execute(one).await.map(|_| ())?,
@@ -120,7 +120,7 @@ impl Hands {
         Ok(())
     }
 
-    async fn one(&mut self, sql: &str) -> Done<i64> {
+    pub(crate) async fn one(&mut self, sql: &str) -> Done<i64> {
         let sql = sqlx::AssertSqlSafe(sql.to_owned());
         let (value,): (i64,) = match self {
             Self::Sqlite(one) => sqlx::query_as(sql).fetch_one(one).await?,
@@ -129,7 +129,7 @@ impl Hands {
         Ok(value)
     }
 
-    async fn text(&mut self, sql: &str) -> Done<String> {
+    pub(crate) async fn text(&mut self, sql: &str) -> Done<String> {
         let sql = sqlx::AssertSqlSafe(sql.to_owned());
         let (value,): (String,) = match self {
             Self::Sqlite(one) => sqlx::query_as(sql).fetch_one(one).await?,

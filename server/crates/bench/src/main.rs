@@ -6,8 +6,8 @@
 //!
 //! `bench run --gatehouse FILE [--postgres URL] [--quick] [--rounds N] [--only PART]` and `bench memory --gatehouse FILE
 //! [--orgs N] [--streams N]` are what `make bench` calls, `bench soak --gatehouse FILE [--postgres URL] [--minutes N]` what
-//! `make soak` does; `bench audit` is the part about the audit log alone, of `--rows N` events. They start the others
-//! themselves.
+//! `make soak` does; `bench audit` is the part about the audit log alone, of `--rows N` events, and `bench overview` looks at the
+//! overview of an organisation with `--rows N` requests. They start the others themselves.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -24,6 +24,7 @@ mod load;
 mod machine;
 mod memory;
 mod oauth;
+mod overview;
 mod sign_in;
 mod soak;
 mod stats;
@@ -172,6 +173,10 @@ async fn main() -> ExitCode {
             Ok(plan) => audit::figures(&plan).await,
             Err(why) => Err(why),
         },
+        Some("overview") => match Plan::read(arguments) {
+            Ok(plan) => overview::figures(&plan).await,
+            Err(why) => Err(why),
+        },
         Some("memory") => match Plan::read(arguments) {
             Ok(plan) => memory::memory(&plan).await,
             Err(why) => Err(why),
@@ -180,7 +185,7 @@ async fn main() -> ExitCode {
             Ok(plan) => run(&plan).await,
             Err(why) => Err(why),
         },
-        _ => Err("bench run|audit|memory|soak --gatehouse FILE [--postgres URL] [--quick] [--rounds N] [--only PART] [--rows N] [--minutes N] [--orgs N] [--streams N]"
+        _ => Err("bench run|audit|overview|memory|soak --gatehouse FILE [--postgres URL] [--quick] [--rounds N] [--only PART] [--rows N] [--minutes N] [--orgs N] [--streams N]"
             .into()),
     };
     match done {

@@ -92,6 +92,7 @@ pub async fn page(env: &Env, actor: &OrgActor<can::ApiKeysRead>) -> Result<ApiKe
         connectors: connectors.into_iter().map(|c| (c.id, c.name, c.slug.into())).collect(),
         visibility: org.key_visibility,
         url_keys: org.url_keys,
+        usage: Vec::new(),
         now: env.now(),
     })
 }

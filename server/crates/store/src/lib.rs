@@ -53,6 +53,7 @@ pub mod testing;
 pub mod trusted_browsers;
 pub mod upstream_credentials;
 pub mod usage;
+pub mod usage_reports;
 pub mod users;
 pub mod webhook_deliveries;
 pub mod webhooks;
@@ -104,6 +105,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     sso_domains::STATEMENTS,
     trusted_browsers::STATEMENTS,
     usage::STATEMENTS,
+    usage_reports::STATEMENTS,
     upstream_credentials::STATEMENTS,
     users::STATEMENTS,
     webhooks::STATEMENTS,

@@ -46,9 +46,6 @@ statements! {
     LIST_DAYS = "SELECT day, connector_id, tool, principal_kind, principal_id, calls, errors, duration_us, bytes_in, bytes_out \
                  FROM usage_days WHERE org_id = $1 AND day >= $2 AND day <= $3 \
                  ORDER BY day, connector_id, tool, principal_kind, principal_id";
-    TOP_TOOLS = "SELECT connector_id, tool, CAST(SUM(calls) AS BIGINT), CAST(SUM(errors) AS BIGINT), \
-                 CAST(SUM(duration_us) AS BIGINT) FROM usage_days \
-                 WHERE org_id = $1 AND day >= $2 GROUP BY connector_id, tool ORDER BY 3 DESC, 1, 2 LIMIT $3";
     DELETE_HOURS = "DELETE FROM usage_hours WHERE hour < $1";
     DELETE_LATENCY = "DELETE FROM usage_latency WHERE hour < $1";
     DELETE_DAYS = "DELETE FROM usage_days WHERE day < $1";
@@ -297,21 +294,10 @@ pub async fn list_days(tx: &mut Tx, org: OrgId, from: i64, to: i64) -> Result<Ve
     Ok(on!(tx, |c| sqlx::query_as(LIST_DAYS).bind(org).bind(from).bind(to).fetch_all(c).await)?)
 }
 
-/// The tools that were called most since a day: connector, tool, calls, errors, microseconds.
-pub async fn top_tools(
-    tx: &mut Tx,
-    org: OrgId,
-    since: i64,
-    limit: i64,
-) -> Result<Vec<(String, String, i64, i64, i64)>> {
-    let org = org.to_string();
-    Ok(on!(tx, |c| sqlx::query_as(TOP_TOOLS).bind(org).bind(since).bind(limit).fetch_all(c).await)?)
-}
-
 /// Deletes usage from before an hour, and from before a day.
 pub async fn delete_before(tx: &mut Tx, hour: i64, day: i64) -> Result<()> {
     for (sql, before) in [(DELETE_HOURS, hour), (DELETE_LATENCY, hour), (DELETE_DAYS, day)] {
         on!(&mut *tx, |c| sqlx::query(sql).bind(before).execute(c).await.map(drop))?;
     }
-    Ok(())
+    crate::usage_reports::delete_before(tx, hour, day).await
 }

@@ -3,6 +3,7 @@
 use model::{
     LogEntryId, Plan,
     activity::{Bodies, LogChoices, LogEntry, LogLine, LogPage, LogSearch, Outcome},
+    audit,
     permissions::can,
 };
 use store::request_log::Filter;
@@ -17,17 +18,41 @@ const MOST_NEWER: i64 = 100;
 /// Rows that are deleted in one transaction, so that others get their turn.
 const DELETED_AT_ONCE: i64 = 5000;
 /// How long usage by hour is kept, hours: five weeks and a day.
-const KEPT_HOURS: i64 = 36 * 24;
+pub(super) const KEPT_HOURS: i64 = 36 * 24;
 /// How long usage by day is kept, days: thirteen months.
-const KEPT_DAYS: i64 = 400;
-const DAY: i64 = 24 * 60 * 60 * 1000;
+pub(super) const KEPT_DAYS: i64 = 400;
+const HOUR: i64 = 60 * 60 * 1000;
+const DAY: i64 = 24 * HOUR;
+
+/// A minute in UTC as charts write it into addresses, `2026-03-12T10:00Z`; Unix milliseconds.
+fn minute(text: &str) -> Option<i64> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (hours, minutes) = time.split_once(':')?;
+    let number = |part: &str, most: i64| {
+        let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+        part.parse::<i64>().ok().filter(|number| digits && *number < most)
+    };
+    let (begins, _) = audit::range(day, "").ok()?;
+    Some(begins? + number(hours, 24)? * HOUR + number(minutes, 60)? * 60 * 1000)
+}
+
+/// The time that a search is about, from and before, Unix milliseconds: one of [`LogSearch::RANGES`], or an interval with
+/// both ends (ISO 8601, `2026-03-12T10:00Z/2026-03-12T11:00Z`).
+fn times(range: &str, now: i64) -> (Option<i64>, Option<i64>) {
+    if let Some((.., back)) = LogSearch::RANGES.iter().find(|(name, ..)| *name == range) {
+        return (Some(now - back), None);
+    }
+    let Some((from, to)) = range.split_once('/') else { return (None, None) };
+    (minute(from), minute(to))
+}
 
 fn filter(search: &LogSearch, now: i64) -> Filter {
     let some = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-    let back = LogSearch::RANGES.iter().find(|(name, ..)| *name == search.range).map(|(.., back)| back);
+    let (since, until) = times(&search.range, now);
+    let page: Option<LogEntryId> = search.before.parse().ok();
     Filter {
-        before: search.before.parse().ok(),
-        since: back.map(|back| recorder::first_id(now - back)),
+        before: [page, until.map(recorder::first_id)].into_iter().flatten().min(),
+        since: since.map(recorder::first_id),
         connector: some(&search.connector),
         principal: some(&search.principal),
         outcome: Outcome::parse(&search.outcome),
@@ -77,7 +102,8 @@ pub async fn newer(
     let mut tx = env.db.read().await?;
     let asked = filter(search, env.now());
     let since = asked.since.max(Some(recorder::first_id(since)));
-    let filter = Filter { before: None, since, ..asked };
+    let until = times(&search.range, env.now()).1.map(recorder::first_id);
+    let filter = Filter { before: until, since, ..asked };
     Ok(store::request_log::list(&mut tx, actor.org(), &filter, MOST_NEWER).await?)
 }
 
@@ -147,4 +173,27 @@ pub async fn clean(env: &Env) -> Result<()> {
     // Rates that have been full for an hour are as good as new.
     store::usage::delete_buckets(&mut tx, (now - 60 * 60 * 1000) * 1000).await?;
     Ok(tx.commit().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_has_two_ends_in_utc() {
+        assert_eq!(minute("1970-01-02T03:04Z"), Some(DAY + 3 * HOUR + 4 * 60 * 1000));
+        for wrong in [
+            "",
+            "1970-01-02",
+            "1970-01-02T03:04",
+            "1970-02-30T03:04Z",
+            "1970-01-02T24:00Z",
+            "1970-01-02T+3:04Z",
+        ] {
+            assert_eq!(minute(wrong), None, "{wrong}");
+        }
+        assert_eq!(times("1970-01-01T01:00Z/1970-01-01T02:00Z", 5), (Some(HOUR), Some(2 * HOUR)));
+        assert_eq!(times("1h", 2 * HOUR), (Some(HOUR), None));
+        assert_eq!(times("always", 5), (None, None));
+    }
 }

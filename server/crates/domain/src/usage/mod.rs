@@ -9,7 +9,9 @@ mod log;
 pub mod period;
 mod recorder;
 mod redact;
+mod report;
 mod rows;
+mod tally;
 
 use std::sync::Arc;
 
@@ -22,10 +24,14 @@ use model::{
 };
 use store::Tx;
 
+pub use store::usage_reports::Calls;
+
 pub use self::{
     ledger::{Ledger, Reserved, Taken, WINDOW, recover},
     log::{clean, entry, list, newer},
-    recorder::{CLASSES, LeftOut, LeftOutBy, Record, Recorder, left_out_by},
+    recorder::{LeftOut, LeftOutBy, Record, Recorder, left_out_by},
+    report::{Asked, Durations, Frame, KeyUsage, Named, Quota, RANGES, Report, Step, keys_usage, report},
+    tally::CLASSES,
 };
 use crate::{Env, Error, OrgActor, Result, change::Event};
 

@@ -13,6 +13,11 @@ pub const fn day(at: i64) -> i64 {
     at.div_euclid(DAY)
 }
 
+/// The day of an hour.
+pub const fn day_of(hour: i64) -> i64 {
+    hour.div_euclid(24)
+}
+
 /// Year and month (1 to 12) of a day; the proleptic Gregorian calendar.
 const fn civil(day: i64) -> (i64, i64) {
     // Years begin in March, so that the leap day is their last; eras of 400 years are alike.

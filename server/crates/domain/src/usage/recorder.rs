@@ -14,25 +14,23 @@ use std::{
 
 use bytes::Bytes;
 use model::{
-    ConnectorId, LogEntryId, OrgId,
+    LogEntryId, OrgId,
     activity::{Bodies, Outcome, Timings},
     permissions::can,
 };
 use serde_json::{Value, json};
-use store::{
-    Tx,
-    usage::{DayRow, HourRow},
-};
+use store::Tx;
 use uuid::Uuid;
 
 use super::{
     period, redact,
-    rows::{Rows, principal_id, short},
+    rows::Rows,
+    tally::{self, Tally, Used},
 };
 use crate::{
     Env, OrgActor, Result,
     change::Event,
-    dataplane::{Access, OrgPlane, PlaneConnector, Principal},
+    dataplane::{Access, OrgPlane, PlaneConnector},
     orgs,
     sealer::{Aad, DataKey},
 };
@@ -43,10 +41,6 @@ const MOST_WAITING: usize = 10_000;
 const BATCH: usize = 500;
 /// Random bytes in the id of a row.
 const RANDOM: usize = 8;
-/// The most tools and principals that usage is added up for apart while the database is away.
-const MOST_KINDS: usize = 20_000;
-/// The ends of the classes of duration, milliseconds; the last class has none.
-pub const CLASSES: &[i64] = &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
 
 /// One request as the gateway saw it. What is needed for names is shared with the snapshot that it ran on.
 #[derive(Clone, Debug)]
@@ -93,92 +87,6 @@ pub struct Record {
     pub address: Option<IpAddr>,
     /// Arguments and result as JSON, where the organisation wants them kept.
     pub bodies: Option<(Bytes, Bytes)>,
-}
-
-/// Times something was done, and what it took.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sum {
-    requests: i64,
-    errors: i64,
-    duration_us: i64,
-    bytes_in: i64,
-    bytes_out: i64,
-}
-
-impl Sum {
-    fn add(&mut self, other: Self) {
-        self.requests += other.requests;
-        self.errors += other.errors;
-        self.duration_us += other.duration_us;
-        self.bytes_in += other.bytes_in;
-        self.bytes_out += other.bytes_out;
-    }
-}
-
-type Hour = (OrgId, i64, Option<ConnectorId>, Outcome);
-type Day = (OrgId, i64, ConnectorId, String, Principal);
-
-/// Requests in numbers.
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    hours: HashMap<Hour, Sum>,
-    classes: HashMap<(OrgId, i64, usize), i64>,
-    days: HashMap<Day, Sum>,
-    /// Calls of a month that count for the quota, and the newest snapshot with the limits that hold.
-    used: HashMap<(OrgId, i64), (i64, Arc<OrgPlane>)>,
-}
-
-impl Tally {
-    fn count(&mut self, record: &Record) {
-        let (org, at) = (record.plane.org, record.ended);
-        let sum = Sum {
-            requests: 1,
-            errors: i64::from(record.outcome.is_error()),
-            duration_us: record.timings.total,
-            bytes_in: i64::try_from(record.bytes_in).unwrap_or(i64::MAX),
-            bytes_out: i64::try_from(record.bytes_out).unwrap_or(i64::MAX),
-        };
-        let connector = record.connector.as_ref().map(|connector| connector.id);
-        self.hours.entry((org, period::hour(at), connector, record.outcome)).or_default().add(sum);
-        if let Some(connector) = connector {
-            let total = record.timings.total / 1000;
-            let class = CLASSES.iter().position(|end| total < *end).unwrap_or(CLASSES.len());
-            *self.classes.entry((org, period::hour(at), class)).or_default() += 1;
-            let mut day =
-                (org, period::day(at), connector, record.tool.clone(), record.access.principal.clone());
-            if self.days.len() >= MOST_KINDS && !self.days.contains_key(&day) {
-                day.3 = String::new();
-            }
-            self.days.entry(day).or_default().add(sum);
-        }
-        if record.counted {
-            let month = (org, period::month(at));
-            let used = self.used.entry(month).or_insert_with(|| (0, Arc::clone(&record.plane)));
-            used.0 += 1;
-            if record.plane.version > used.1.version {
-                used.1 = Arc::clone(&record.plane);
-            }
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        for (key, sum) in other.hours {
-            self.hours.entry(key).or_default().add(sum);
-        }
-        for (key, count) in other.classes {
-            *self.classes.entry(key).or_default() += count;
-        }
-        for (key, sum) in other.days {
-            self.days.entry(key).or_default().add(sum);
-        }
-        for (key, (count, plane)) in other.used {
-            self.used.entry(key).or_insert((0, plane)).0 += count;
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.hours.is_empty() && self.used.is_empty()
-    }
 }
 
 #[derive(Debug, Default)]
@@ -410,9 +318,6 @@ impl Recorder {
     }
 }
 
-/// Calls of an organisation in a month after what was written, with the snapshot that says its limits.
-type Used = Vec<(OrgId, i64, i64, Arc<OrgPlane>)>;
-
 async fn write(env: &Env, records: &[Record], tally: &Tally) -> Result<Used> {
     let mut tx = env.db.write().await?;
     let mut keys: HashMap<OrgId, Option<DataKey>> = HashMap::new();
@@ -435,59 +340,8 @@ async fn write(env: &Env, records: &[Record], tally: &Tally) -> Result<Used> {
             }
         }
     }
-    let used = write_tally(&mut tx, tally).await?;
+    let used = tally::write(&mut tx, tally).await?;
     tx.commit().await?;
-    Ok(used)
-}
-
-/// In one order on every node, so that two of them never wait for each other's rows.
-async fn write_tally(tx: &mut Tx, tally: &Tally) -> Result<Used> {
-    let mut hours: Vec<_> = tally.hours.iter().collect();
-    hours.sort_unstable_by_key(|(key, _)| **key);
-    for ((org, hour, connector, outcome), sum) in hours {
-        let connector = connector.map(|id| id.to_string()).unwrap_or_default();
-        let row = HourRow {
-            hour: *hour,
-            connector: &connector,
-            outcome: outcome.as_str(),
-            requests: sum.requests,
-            duration_us: sum.duration_us,
-            bytes_in: sum.bytes_in,
-            bytes_out: sum.bytes_out,
-        };
-        store::usage::add_hour(tx, *org, row).await?;
-    }
-    let mut classes: Vec<_> = tally.classes.iter().collect();
-    classes.sort_unstable();
-    for ((org, hour, class), requests) in classes {
-        let class = i64::try_from(*class).unwrap_or(i64::MAX);
-        store::usage::add_latency(tx, *org, *hour, class, *requests).await?;
-    }
-    let mut days: Vec<_> = tally.days.iter().collect();
-    days.sort_unstable_by_key(|(key, _)| *key);
-    for ((org, day, connector, tool, principal), sum) in days {
-        let row = DayRow {
-            day: *day,
-            connector_id: connector.to_string(),
-            tool: short(tool).into_owned(),
-            principal_kind: principal.kind().to_owned(),
-            principal_id: principal_id(principal),
-            calls: sum.requests,
-            errors: sum.errors,
-            duration_us: sum.duration_us,
-            bytes_in: sum.bytes_in,
-            bytes_out: sum.bytes_out,
-        };
-        store::usage::add_day(tx, *org, &row).await?;
-    }
-    let mut months: Vec<_> = tally.used.iter().collect();
-    months.sort_unstable_by_key(|(key, _)| **key);
-    let mut used = Vec::with_capacity(months.len());
-    for ((org, month), (calls, plane)) in months {
-        if let Some(now) = store::usage::add_used(tx, *org, *month, *calls).await? {
-            used.push((*org, *month, now, Arc::clone(plane)));
-        }
-    }
     Ok(used)
 }
 

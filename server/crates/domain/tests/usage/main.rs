@@ -1,5 +1,7 @@
 //! Limits that nodes share, usage and the request log, on both databases.
 
+mod reports;
+
 use std::{collections::HashMap, sync::Arc};
 
 use domain::{
