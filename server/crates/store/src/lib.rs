@@ -23,6 +23,7 @@ pub mod connections;
 pub mod connector_health;
 pub mod connectors;
 pub mod erasures;
+pub mod exports;
 pub mod factors;
 pub mod identity_providers;
 pub mod instance_facts;
@@ -74,6 +75,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     connections::STATEMENTS,
     connector_health::STATEMENTS,
     connectors::STATEMENTS,
+    exports::STATEMENTS,
     factors::STATEMENTS,
     identity_providers::STATEMENTS,
     erasures::STATEMENTS,
