@@ -177,6 +177,11 @@ pub const FUNCTIONS: &[Function] = &[
     org("replay_delivery", &["webhook.replayed"]),
     nothing("count_replay", "it only counts"),
     org("replay_events", &["webhook.replayed"]),
+    // Export and import.
+    org("create_export", &["export.created"]),
+    org("delete_export", &["export.deleted"]),
+    nothing("refresh_exports", "it only looks"),
+    org("import_connectors", &["mcp.created"]),
     // Identity provider.
     org("put_idp", &["sso.configured", "sso.updated"]),
     org("set_idp_enabled", &["sso.disabled", "sso.enabled"]),

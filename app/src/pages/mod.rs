@@ -9,6 +9,7 @@ pub mod connectors;
 pub mod consent;
 mod deletion;
 pub mod doctor;
+pub mod exports;
 pub mod factors;
 pub mod gallery;
 pub mod help;

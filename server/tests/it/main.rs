@@ -11,6 +11,7 @@ mod csrf_and_headers;
 mod doctor;
 mod documents;
 mod exhaustion;
+mod exports;
 mod factors;
 mod idp;
 mod limits;

@@ -1,6 +1,7 @@
 //! Built-in help. It is there for everybody, signed in or not.
 
 mod claude_ai;
+mod exports;
 mod page;
 mod webhooks;
 

@@ -55,7 +55,7 @@ const BODY: &str = r#"{
 
 const HEADERS: &str = "content-type: application/json\nwebhook-id: msg_01kg…\nwebhook-timestamp: 1773311400\nwebhook-signature: v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=";
 
-/// What webhooks send, how it is verified, what becomes of what is not taken.
+/// What webhooks send, how it is verified, what becomes of what is not taken; under another address, what is in an export.
 pub struct WebhooksHelpPage;
 
 #[lazy_route]
@@ -65,7 +65,10 @@ impl LazyRoute for WebhooksHelpPage {
     }
 
     fn view(WebhooksHelpPage: Self) -> AnyView {
-        page_for_all(|_| help())
+        page_for_all(|_| {
+            let path = leptos_router::hooks::use_location().pathname.get_untracked();
+            if path == paths::help_export() { super::exports::help() } else { help() }
+        })
     }
 }
 
