@@ -105,6 +105,10 @@ pub fn notice(word: &str) -> Option<&'static str> {
         "webhook-deleted" => "Webhook deleted with its log.",
         "event-replayed" => "The event is sent once more.",
         "events-replayed" => "The events are sent once more.",
+        "export-begun" => "Export begun. Its progress stands below.",
+        "export-running" => "An export is under way already. Nothing new was begun.",
+        "export-deleted" => "Export deleted with its file.",
+        "connectors-imported" => "Connectors imported.",
         "steps-closed" => "First steps closed for everybody in this organisation.",
         _ => return None,
     })

@@ -205,6 +205,7 @@ const OF_SETTINGS: &[&str] = &[
     paths::settings_audit(),
     paths::settings_security(),
     paths::settings_plan(),
+    paths::settings_export(),
 ];
 
 /// Whether a page belongs to a navigation entry.
@@ -289,6 +290,12 @@ fn side_bar(me: Me) -> AnyView {
                         label="Audit log"
                         icon="scroll-text"
                         locked=!me.can(Permission::AuditRead)
+                    />
+                    <NavLink
+                        href=paths::settings_export()
+                        label="Data export"
+                        icon="download"
+                        locked=!me.can(Permission::ExportCreate)
                     />
                     <NavLink
                         href=paths::settings_plan()

@@ -183,6 +183,11 @@ pub const FUNCTIONS: &[Function] = &[
     org("add_domain", &["domain.added"]),
     org("verify_domain", &["domain.verified", "domain.recovered", "domain.failing"]),
     org("remove_domain", &["domain.removed"]),
+    // Export and import.
+    org("create_export", &["export.created"]),
+    org("delete_export", &["export.deleted"]),
+    nothing("refresh_exports", "it only looks"),
+    org("import_connectors", &["mcp.created"]),
     // Identity provider.
     org("put_idp", &["sso.configured", "sso.updated"]),
     org("set_idp_enabled", &["sso.disabled", "sso.enabled"]),

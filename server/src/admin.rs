@@ -1,5 +1,6 @@
 //! `gatehouse admin …`: the steps of scripts. They go through the same rules as pages do, with the operator's authority.
 
+mod data;
 mod domains;
 mod people;
 
@@ -264,6 +265,13 @@ async fn step(env: &Env, command: AdminCommand) -> Result<(Value, Output), Error
                 }),
                 output,
             ))
+        }
+        AdminCommand::Export { org, parts, format, from, to, file, output } => {
+            Box::pin(data::export(env, data::Export { org, parts, format, days: (from, to), file, output }))
+                .await
+        }
+        AdminCommand::Import { org, file, clash, yes, output } => {
+            data::bring(env, &org, &file, clash, yes, output).await
         }
         AdminCommand::ApiKey(ApiKeyCommand::Create { org, name, connectors: slugs, url_key, output }) => {
             let found = orgs::find_by_slug(env, &org).await?;

@@ -101,6 +101,66 @@ pub enum AdminCommand {
     /// Domains of organisations' own.
     #[command(subcommand)]
     Domain(DomainCommand),
+    /// Export an organisation's data into a ZIP. Nothing of it stays in the database.
+    Export {
+        /// The organisation's slug.
+        #[arg(long)]
+        org: String,
+        /// connectors, api-keys, members, usage or audit. May be repeated; without any, all of them.
+        #[arg(long = "part")]
+        parts: Vec<String>,
+        /// In which form the parts are written.
+        #[arg(long, value_enum, default_value_t = ExportFormatName::Json)]
+        format: ExportFormatName,
+        /// The first day of usage and audit log (UTC), such as 2026-03-12.
+        #[arg(long, default_value = "")]
+        from: String,
+        /// The last one.
+        #[arg(long, default_value = "")]
+        to: String,
+        /// The file to make. It must not be there yet.
+        #[arg(long)]
+        file: PathBuf,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Bring the connectors of an export into an organisation. Without --yes it only says what would be made.
+    Import {
+        /// The slug of the organisation that gets them.
+        #[arg(long)]
+        org: String,
+        /// connectors.json of an export; `-` reads it from standard input.
+        #[arg(long)]
+        file: PathBuf,
+        /// What becomes of a connector whose slug is, or was, taken.
+        #[arg(long, value_enum, default_value_t = ClashName::Rename)]
+        clash: ClashName,
+        /// Make what it says.
+        #[arg(long)]
+        yes: bool,
+        /// How to answer.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// In which form an export is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormatName {
+    /// For programs, and for importing connectors.
+    Json,
+    /// For spreadsheets.
+    Csv,
+}
+
+/// What becomes of a connector whose slug is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClashName {
+    /// It gets a number behind it.
+    Rename,
+    /// It is left out.
+    Skip,
 }
 
 /// How to answer.

@@ -18,7 +18,7 @@ use model::webhooks::KEPT_DAYS;
 use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{middleware::client::panic_text, usage::UsageMeter, webhooks};
+use crate::{exports, middleware::client::panic_text, usage::UsageMeter, webhooks};
 
 /// How often changes of other processes are looked for: a change counts within a second.
 const NEWS: Duration = Duration::from_millis(400);
@@ -104,6 +104,8 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     jobs.spawn(supervised("changes", stop.clone(), move || forward_changes(w.clone(), s.clone())));
     let (w, s) = (work.clone(), stop.clone());
     jobs.spawn(supervised("webhooks", stop.clone(), move || webhooks::run(w.env.clone(), s.clone())));
+    let (w, s) = (work.clone(), stop.clone());
+    jobs.spawn(supervised("exports", stop.clone(), move || exports::run(w.env.clone(), s.clone())));
     let repeated = |name, pause, round: fn(Work) -> Round| {
         let (work, stop) = (work.clone(), stop.clone());
         supervised(name, stop.clone(), move || {
@@ -270,6 +272,7 @@ pub async fn clean(env: &Env) -> domain::Result<()> {
     store::account_links::delete_expired(&mut tx, now).await?;
     store::invitations::delete_before(&mut tx, now - 90 * DAY).await?;
     tx.commit().await?;
+    domain::exports::purge(env).await?;
     domain::audit::retain(env).await?;
     domain::connectors::purge(env).await?;
     domain::upstream_oauth::purge(env).await?;

@@ -9,6 +9,8 @@ pub mod admin;
 pub mod audit_export;
 pub mod cli;
 pub mod config;
+pub mod export_file;
+pub mod exports;
 pub mod front;
 pub mod jobs;
 pub mod keys;

@@ -20,10 +20,13 @@ use ipnet::IpNet;
 use leptos::prelude::{provide_context, use_context};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower_http::compression::CompressionLayer;
+use tower_http::compression::{
+    CompressionLayer, Predicate,
+    predicate::{DefaultPredicate, NotForContentType},
+};
 
 use crate::{
-    audit_export,
+    audit_export, export_file,
     front::Front,
     jobs::WritePath,
     middleware::{client::Edge, context, csrf, headers, limits, problem::problem},
@@ -72,6 +75,7 @@ fn pages(env: &Env, watching: Router, plane: Arc<dyn Playground>) -> Router {
         .fallback(move |request: Request<Body>| app::ssr::not_found(for_missing.clone(), request))
         .merge(oauth::decision(env.clone(), error_page(env)))
         .merge(audit_export::router(error_page(env)))
+        .merge(export_file::router(error_page(env)))
         .merge(watching);
     signed_in(pages, env)
         .layer(from_fn(limits::forms))
@@ -83,10 +87,15 @@ fn pages(env: &Env, watching: Router, plane: Arc<dyn Playground>) -> Router {
 fn signed_in(router: Router, env: &Env) -> Router {
     router
         .layer(DefaultBodyLimit::disable())
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(unpacked()))
         .layer(from_fn(headers::no_store))
         .layer(from_fn_with_state(env.clone(), context::provide))
         .layer(session::layer(env))
+}
+
+/// What is worth packing on the way: not a file that is packed already, of which the length is told.
+fn unpacked() -> impl Predicate {
+    DefaultPredicate::new().and(NotForContentType::const_new("application/zip"))
 }
 
 /// The authorization server. Other sites send people to its first page, so that is not asked where a request comes from;

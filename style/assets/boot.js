@@ -157,7 +157,8 @@
   // A form that leaves the page is sent once. The app's own handler has cancelled the event if it took it.
   on('submit', (event) => {
     const form = event.target;
-    if (event.defaultPrevented || form.method !== 'post') return;
+    // What answers with a file leaves the page where it is, and may be sent again.
+    if (event.defaultPrevented || form.method !== 'post' || 'file' in form.dataset) return;
     if ('sent' in form.dataset) event.preventDefault();
     else {
       form.dataset.sent = '';
@@ -217,6 +218,18 @@
       };
     } else load();
   }, 1000);
+  // What is under way is looked at again, as its button does.
+  setInterval(() => {
+    if (!d.hidden && 'hydrated' in d.documentElement.dataset) d.querySelector('[data-again] form')?.requestSubmit();
+  }, 1500);
+  // A file that is chosen is put into the field that takes its text.
+  on('change', async ({ target }) => {
+    const area = target.dataset?.into && d.querySelector(`textarea[name="${target.dataset.into}"]`);
+    if (!area || !target.files[0]) return;
+    area.value = await target.files[0].text();
+    area.dispatchEvent(new Event('input', { bubbles: true }));
+    say('The file is in the field below.');
+  });
   addEventListener('pageshow', () => {
     for (const form of d.querySelectorAll('form[data-sent]')) delete form.dataset.sent;
   });

@@ -171,6 +171,9 @@ define_id!(
 define_id!(
     /// A webhook: where an organisation wants to hear of events.
     WebhookId, "wh");
+define_id!(
+    /// An export of an organisation's data.
+    ExportId, "exp");
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,9 @@
 //! to wasm and stays small there, so it imports serde and uuid only (and `server_fn`'s error trait, which has to be
 //! implemented beside the type).
 
+#[macro_use]
+mod words;
+
 pub mod activity;
 pub mod allowlist;
 pub mod api_keys;
@@ -17,6 +20,7 @@ pub mod custom_domain;
 pub mod doctor;
 pub mod egress;
 pub mod error;
+pub mod exports;
 pub mod factors;
 pub mod ids;
 pub mod links;
@@ -38,8 +42,8 @@ pub mod webhooks;
 pub use error::{AppError, ErrorKind, FieldError};
 pub use ids::{
     ApiKeyId, AuditEventId, AuthorizationId, ClientSecretId, ConnectEventId, ConnectionId, ConnectionKeyId,
-    ConnectorId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId, PasskeyId,
-    RoleId, SessionId, SsoDomainId, TrustedBrowserId, UserId, WebhookId,
+    ConnectorId, ExportId, GrantId, IdentityProviderId, InvitationId, LogEntryId, MailId, OrgId, OutboxId,
+    PasskeyId, RoleId, SessionId, SsoDomainId, TrustedBrowserId, UserId, WebhookId,
 };
 pub use permissions::{Permission, Role};
 pub use plan::{Limits, Plan};

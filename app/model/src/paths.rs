@@ -284,6 +284,18 @@ pub fn audit_event(id: AuditEventId) -> String {
 pub const fn audit_export() -> &'static str {
     "/settings/audit-export"
 }
+/// Exports of the organisation's data.
+pub const fn settings_export() -> &'static str {
+    "/settings/export"
+}
+/// Bring in the connectors of another organisation's export.
+pub const fn settings_import() -> &'static str {
+    "/settings/export/import"
+}
+/// The file of an export; POST only.
+pub const fn export_file() -> &'static str {
+    "/settings/export-file"
+}
 /// The connections of the signed-in person.
 pub const fn profile_connections() -> &'static str {
     "/profile/connections"
@@ -385,6 +397,10 @@ pub fn webhook_delivery(id: WebhookId, event: OutboxId) -> String {
 /// Built-in help: webhooks and their signatures.
 pub const fn help_webhooks() -> &'static str {
     "/help/webhooks"
+}
+/// Built-in help: exports and imports.
+pub const fn help_export() -> &'static str {
+    "/help/export"
 }
 /// Built-in help: connect Claude.ai, step by step.
 pub const fn help_claude_ai() -> &'static str {

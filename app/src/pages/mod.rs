@@ -12,6 +12,7 @@ mod deletion;
 pub mod doctor;
 #[cfg(test)]
 mod events;
+pub mod exports;
 pub mod factors;
 pub mod gallery;
 pub mod help;

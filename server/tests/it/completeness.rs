@@ -427,6 +427,19 @@ async fn stream(walk: &mut Walk<'_>, owner: &mut Browser<'_>) {
     walk.call(owner, "delete_audit_stream", &[]).await;
 }
 
+/// An export, and importing what is in such a file.
+async fn data(walk: &mut Walk<'_>, member: &TestMember, owner: &mut Browser<'_>) {
+    walk.call(owner, "create_export", &[("parts[0]", "members"), ("format", "json")]).await;
+    walk.well(owner, "refresh_exports", &[]).await;
+    let list = domain::exports::list(&walk.app.test.env, &member.actor().await).await.unwrap();
+    let id = list.exports[0].id.to_string();
+    walk.call(owner, "delete_export", &[("id", &id)]).await;
+    let file = crate::exports::file_of("brought");
+    let planned = owner.post("/api/import_connectors", &[("text", &file), ("clash", "skip")]).await;
+    let seen = id_in(&planned, &["seen"]);
+    walk.call(owner, "import_connectors", &[("text", &file), ("clash", "skip"), ("seen", &seen)]).await;
+}
+
 /// What somebody does with their own account.
 async fn account(walk: &mut Walk<'_>, member: &TestMember) {
     let app = walk.app;
@@ -662,6 +675,7 @@ async fn walk() {
     part(&called, "provider", Box::pin(provider(w, o))).await;
     part(&called, "organisation", Box::pin(organisation(w, o))).await;
     part(&called, "stream", Box::pin(stream(w, o))).await;
+    part(&called, "data", Box::pin(data(w, &member, o))).await;
     part(&called, "team", Box::pin(team(w, o, &member))).await;
     part(&called, "security", Box::pin(security(w, o))).await;
     part(&called, "end", Box::pin(end(w))).await;

@@ -103,6 +103,21 @@ fn aud_02_every_step_of_the_operator_is_an_event() {
     walk.step("admin domain add", &of(&["--host", "mcp.acme.com"]), 1);
     walk.step("admin domain remove", &of(&[]), 1);
     walk.step("admin oauth-client create", &of(&["--name", "robot"]), 1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let zip = folder.path().join("acme.zip").display().to_string();
+    // Asked for, made, taken, deleted.
+    let made = walk.step("admin export", &["--org", "acme", "--file", &zip], 4);
+    assert_eq!((&made["rows"]["connectors"], &made["rows"]["api-keys"]), (&1.into(), &1.into()), "{made}");
+    let packed = std::fs::File::open(&zip).expect("the file");
+    let mut packed = zip::ZipArchive::new(packed).expect("a ZIP");
+    let json = folder.path().join("connectors.json");
+    let mut out = std::fs::File::create(&json).expect("a file");
+    std::io::copy(&mut packed.by_name("connectors.json").expect("connectors"), &mut out).expect("unpacked");
+    let json = json.display().to_string();
+    let planned = walk.step("admin import", &["--org", "beta", "--file", &json], 0);
+    assert_eq!((&planned["imported"], &planned["connectors"][0]["becomes"]), (&false.into(), &"docs".into()));
+    let imported = walk.step("admin import", &["--org", "beta", "--file", &json, "--yes"], 1);
+    assert_eq!(imported["imported"], true);
     walk.step("admin org rename", &["--org", "beta", "--to", "gamma"], 1);
     walk.step("admin org suspend", &acme, 1);
     walk.step("admin org resume", &acme, 1);

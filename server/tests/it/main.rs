@@ -12,6 +12,7 @@ mod custom_domains;
 mod doctor;
 mod documents;
 mod exhaustion;
+mod exports;
 mod factors;
 mod idp;
 mod limits;

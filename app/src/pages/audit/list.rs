@@ -211,7 +211,7 @@ fn export_card(query: &AuditQuery, org: String) -> AnyView {
     view! {
         <Card title="Export" about=about>
             <div class="stack">
-            <form class="actions" method="post" action=paths::audit_export()>
+            <form class="actions" method="post" action=paths::audit_export() data-file="">
                 <input type="hidden" name=MADE_IN value=org />
                 {fields}
                 <button class="button" type="submit" name="format" value="csv">"Export CSV"</button>

@@ -2,6 +2,7 @@
 
 mod claude_ai;
 mod domain;
+mod exports;
 mod page;
 mod webhooks;
 

@@ -55,7 +55,8 @@ const BODY: &str = r#"{
 
 const HEADERS: &str = "content-type: application/json\nwebhook-id: msg_01kg…\nwebhook-timestamp: 1773311400\nwebhook-signature: v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=";
 
-/// What webhooks send, how it is verified, what becomes of what is not taken; and, in the same chunk, what a custom domain is.
+/// What webhooks send, how it is verified, what becomes of what is not taken; and, in the same chunk, what a custom domain is
+/// and what is in an export.
 pub struct WebhooksHelpPage;
 
 #[lazy_route]
@@ -68,7 +69,11 @@ impl LazyRoute for WebhooksHelpPage {
         let path = use_location().pathname;
         page_for_all(move |_| {
             let view = move || {
-                if path.with(|path| path == paths::help_domain()) { super::domain::help() } else { help() }
+                path.with(|path| match path.as_str() {
+                    _ if path == paths::help_domain() => super::domain::help(),
+                    _ if path == paths::help_export() => super::exports::help(),
+                    _ => help(),
+                })
             };
             view.into_any()
         })

@@ -83,7 +83,7 @@ fn before_you_go() -> AnyView {
     view! {
         <Card title="Before you delete it">
             <ul class="consequences">
-                <li>"Save the audit log if you may need it: " <a href=paths::settings_audit()>"export it"</a> "."</li>
+                <li>"Take along what you may need: connectors, members, usage, the audit log. " <a href=paths::settings_export()>"Export data"</a></li>
                 <li>"Tell the " <a href=paths::team()>"team"</a> ": everybody gets a mail, where this instance sends any, but no second chance."</li>
                 <li>"Stop the agents that use " <a href=paths::settings_api_keys()>"its keys"</a> ", or they will meet errors."</li>
                 <li>"Revoke, at the servers themselves, the tokens that " <a href=paths::connectors()>"connectors"</a> " were given."</li>

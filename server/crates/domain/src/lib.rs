@@ -20,6 +20,7 @@ pub mod deletion;
 pub mod doctor;
 pub mod env;
 pub mod error;
+pub mod exports;
 pub mod idp;
 pub mod install;
 pub mod invitations;

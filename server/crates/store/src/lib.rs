@@ -24,6 +24,7 @@ pub mod connector_health;
 pub mod connectors;
 pub mod custom_domains;
 pub mod erasures;
+pub mod exports;
 pub mod factors;
 pub mod identity_providers;
 pub mod instance_facts;
@@ -78,6 +79,7 @@ pub const STATEMENTS: &[&[db::Statement]] = &[
     connector_health::STATEMENTS,
     connectors::STATEMENTS,
     custom_domains::STATEMENTS,
+    exports::STATEMENTS,
     factors::STATEMENTS,
     identity_providers::STATEMENTS,
     erasures::STATEMENTS,

@@ -31,6 +31,7 @@ statements! {
     MAILS = "DELETE FROM mails WHERE org_id = $1";
     STREAMS = "DELETE FROM audit_streams WHERE org_id = $1";
     WEBHOOKS = "DELETE FROM webhooks WHERE org_id = $1";
+    EXPORTS = "DELETE FROM exports WHERE org_id = $1";
     OUTBOX = "DELETE FROM outbox WHERE org_id = $1";
     LIST = "SELECT id, deleted_at FROM orgs WHERE deleted_at IS NOT NULL ORDER BY deleted_at, id";
     SOME_REQUESTS = "DELETE FROM request_log WHERE id IN (SELECT id FROM request_log WHERE org_id = $1 LIMIT $2)";
@@ -71,6 +72,7 @@ const AT_ONCE: &[&str] = &[
     MAILS,
     STREAMS,
     WEBHOOKS,
+    EXPORTS,
     OUTBOX,
 ];
 

@@ -88,8 +88,12 @@ impl TestApp {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.front.clone().oneshot(request).await.expect("an answer");
-        Answer::read(response).await
+        Answer::read(self.respond(request).await).await
+    }
+
+    /// The answer as it is, for bodies that are no text.
+    pub(crate) async fn respond(&self, request: Request<Body>) -> Response<Body> {
+        self.front.clone().oneshot(request).await.expect("an answer")
     }
 
     pub(crate) fn browser(&self) -> Browser<'_> {

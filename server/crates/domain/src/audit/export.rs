@@ -2,16 +2,12 @@
 
 use std::fmt::Write as _;
 
-use model::{
-    OrgId,
-    audit::{AuditQuery, readable},
-    permissions::can,
-};
+use model::{OrgId, audit::AuditQuery, permissions::can};
 use serde_json::{Value, json};
-use store::audit::Row;
+use store::{Tx, audit::Row};
 use time::OffsetDateTime;
 
-use super::{Filter, not_in_plan, plan};
+use super::{Filter, check_plan};
 use crate::{Env, OrgActor, Result, change::Event};
 
 /// Rows that are read at once.
@@ -79,10 +75,7 @@ impl Export {
         let mut change = env.change(actor).await?;
         let org = store::orgs::find(change.tx(), actor.org()).await?;
         let slug = org.map(|org| org.slug.to_string()).unwrap_or_default();
-        let plan = plan(change.tx(), actor.org()).await?;
-        if !readable(plan) {
-            return Err(not_in_plan(plan));
-        }
+        check_plan(change.tx(), actor.org()).await?;
         let end = store::orgs::version(change.tx(), actor.org()).await?.unwrap_or_default() + 1;
         let bounds = filter.bounds(change.tx(), actor.org()).await?;
         let mut event = Event::new("audit.exported").with("format", format.as_str());
@@ -154,7 +147,39 @@ impl Export {
     }
 }
 
-const HEADS: [&str; 19] = [
+/// The log between two days, for an export of which it is a part. What is written after the beginning is not in it.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    filter: Filter,
+    left: (i64, i64),
+}
+
+impl Reader {
+    /// Begins to read, and counts the events that there are.
+    ///
+    /// # Errors
+    /// `Forbidden` where the plan has no log; `Invalid` for a range that is none.
+    pub(crate) async fn begin(tx: &mut Tx, org: OrgId, query: &AuditQuery) -> Result<(Self, i64)> {
+        let filter = Filter::of(query)?;
+        check_plan(tx, org).await?;
+        let end = store::orgs::version(tx, org).await?.unwrap_or_default() + 1;
+        let (low, high) = filter.bounds(tx, org).await?.unwrap_or((0, 1));
+        let left = (low, high.min(end));
+        let count = store::exports::count_audit(tx, org, left, (filter.from, filter.to)).await?;
+        Ok((Self { filter, left }, count))
+    }
+
+    /// The next events, the newest first; none at the end.
+    pub(crate) async fn next(&mut self, tx: &mut Tx, org: OrgId) -> Result<Vec<Row>> {
+        let rows = self.filter.rows(tx, org, self.left, ROWS, false).await?;
+        if let Some(last) = rows.last() {
+            self.left.1 = last.seq;
+        }
+        Ok(rows)
+    }
+}
+
+pub(crate) const HEADS: [&str; 19] = [
     "seq",
     "id",
     "occurred_at",
@@ -177,7 +202,7 @@ const HEADS: [&str; 19] = [
 ];
 
 /// RFC 3339 in UTC, always to the microsecond: texts of one length are in the order of time.
-pub(super) fn time(micros: i64) -> String {
+pub(crate) fn time(micros: i64) -> String {
     let Ok(at) = OffsetDateTime::from_unix_timestamp(micros.div_euclid(1_000_000)) else {
         return String::new();
     };
@@ -196,7 +221,7 @@ fn parts(row: &Row) -> (Value, Value) {
 }
 
 /// An event as JSON (AUD-01).
-pub(super) fn object(row: &Row) -> Value {
+pub(crate) fn object(row: &Row) -> Value {
     let (detail, context) = parts(row);
     json!({
         "version": row.version,
@@ -220,7 +245,8 @@ pub(super) fn object(row: &Row) -> Value {
     })
 }
 
-fn csv(out: &mut String, row: &Row) {
+/// An event as a line of CSV, as [`HEADS`] has it.
+pub(crate) fn csv(out: &mut String, row: &Row) {
     let (detail, context) = parts(row);
     let texts = [
         row.seq.to_string(),
@@ -253,7 +279,7 @@ fn csv(out: &mut String, row: &Row) {
 }
 
 /// A cell that no spreadsheet takes for a formula and no terminal for a command (AUD-06).
-fn cell(out: &mut String, text: &str) {
+pub(crate) fn cell(out: &mut String, text: &str) {
     out.push('"');
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         out.push('\'');

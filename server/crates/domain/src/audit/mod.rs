@@ -10,6 +10,7 @@ pub mod stream;
 pub use chain::{Broken, Report, adopt_all, signed_text, take_checkpoints, verify, verify_all};
 pub(crate) use chain::{VERSION, append};
 pub use export::{Export, Format};
+pub(crate) use export::{HEADS, Reader, cell, csv, object, time};
 
 use model::{
     AppError, AuditEventId, ErrorKind, OrgId, Plan,
@@ -130,6 +131,12 @@ fn not_in_plan(plan: Plan) -> Error {
 
 async fn plan(tx: &mut Tx, org: OrgId) -> Result<Plan> {
     Ok(store::orgs::find(tx, org).await?.ok_or_else(|| Error::not_found("organisation"))?.plan)
+}
+
+/// Refuses where the plan has no log.
+pub(crate) async fn check_plan(tx: &mut Tx, org: OrgId) -> Result<()> {
+    let plan = plan(tx, org).await?;
+    if readable(plan) { Ok(()) } else { Err(not_in_plan(plan)) }
 }
 
 /// A page of the log, the newest first. Where the plan has no log, the page is empty and says so.

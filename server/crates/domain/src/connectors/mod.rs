@@ -3,6 +3,7 @@
 mod check;
 mod definition;
 mod history;
+mod import;
 pub(crate) mod input;
 mod local;
 mod names;
@@ -27,7 +28,7 @@ use store::{
 };
 use url::Url;
 
-pub(crate) use self::secrets::{Target, first_byte, version, whole_url};
+pub(crate) use self::secrets::{Target, export_shape, first_byte, version, whole_url};
 use self::{
     check::{ask, may_pass, note_check},
     input::{Query, checked_headers, parse_patience, parse_slug, parse_url, slug_taken},
@@ -45,6 +46,7 @@ pub use self::{
 };
 pub(crate) use self::{
     definition::{held, review},
+    import::{Candidate, Decided, Typed, check_all, make_all},
     local::name as local_name,
     names::publish,
     policy::offered,

@@ -163,7 +163,7 @@ pub struct ToolChanges {
 }
 
 /// A name that somebody wants a tool to have.
-fn alias(slug: &str, typed: &str) -> Result<Option<String>> {
+pub(super) fn alias(slug: &str, typed: &str) -> Result<Option<String>> {
     let typed = typed.trim();
     if typed.is_empty() {
         return Ok(None);

@@ -166,6 +166,16 @@ pub(super) async fn sealed(tx: &mut Tx, org: OrgId, connector: ConnectorId) -> R
     Ok(rows)
 }
 
+/// What an export tells of where a connector is: the URL without its query, whether there is one, and the names of its headers.
+/// `rows` may hold those of others too.
+pub(crate) fn export_shape(row: &Row, rows: &[HeaderRow]) -> (String, bool, Vec<String>) {
+    let (url, plain) = split(&row.url);
+    let of_it = rows.iter().filter(|sealed| sealed.connector == row.id);
+    let (query, headers): (Vec<_>, Vec<_>) = of_it.partition(|sealed| sealed.name == QUERY);
+    let headers = headers.into_iter().map(|sealed| sealed.name.clone()).collect();
+    (url.to_owned(), plain.is_some() || !query.is_empty(), headers)
+}
+
 /// A connector's URL and headers as they are shown: without what is secret. `rows` may hold those of others too.
 pub(super) fn shown(row: &Row, rows: &[HeaderRow]) -> (String, Vec<HeaderInfo>) {
     let (url, plain) = split(&row.url);
