@@ -45,7 +45,7 @@ async function logIn(page: Page, email: string) {
 }
 
 test('a role is made, given, changed under whoever has it, and deleted with a successor', async ({ page, browser }) => {
-  test.setTimeout(180_000);
+  test.setTimeout(300_000);
   await logIn(page, 'ada@example.com');
   const dev = await another(browser);
   await logIn(dev, 'dev@example.com');
@@ -142,7 +142,7 @@ test('a role is made, given, changed under whoever has it, and deleted with a su
 });
 
 test('who may not change roles sees what they allow, and why not', async ({ page, browser }) => {
-  test.setTimeout(120_000);
+  test.setTimeout(240_000);
   await logIn(page, 'ada@example.com');
   await open(page, '/team/roles/new');
   await page.getByLabel('Name').fill('People');
