@@ -947,7 +947,7 @@ env_test!(a_record_that_comes_back_in_time_and_a_silent_name_server_change_nothi
     assert_eq!(recheck(&env).await.unwrap(), 1);
     assert_eq!(told(&t).await, []);
     // Another value is as good as none; back in time it is as if nothing had been.
-    let set = |value: &str| records.lock().unwrap()[0].1 = value.to_owned();
+    let set = |value: &str| value.clone_into(&mut records.lock().unwrap()[0].1);
     set("gatehouse-sso=another");
     t.clock.advance(24 * HOUR);
     recheck(&env).await.unwrap();
