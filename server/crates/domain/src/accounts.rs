@@ -302,8 +302,9 @@ pub async fn sign_in<'a>(
     let known = device.filter(|cookie| user.as_ref().is_some_and(|user| is_device_of(env, cookie, user.id)));
     let attempt = throttle::begin(env, &email_key, known, origin.address).await;
     if throttle::is_limit(&attempt) {
-        let network = || origin.address.map_or_else(String::new, throttle::network);
-        let who = user.as_ref().map_or_else(|| Who::Address(network()), |user| Who::Account(user.id));
+        let stranger =
+            || origin.address.map_or(Who::Others, |address| Who::Address(throttle::network(address)));
+        let who = user.as_ref().map_or_else(stranger, |user| Who::Account(user.id));
         env.oauth.trips.note(who, "log-ins", origin.address);
     }
     let attempt = attempt?;

@@ -94,8 +94,13 @@ pub const ONLY_KEPT: &[&str] = &[
     "usage_days",
     "usage_hours",
     "usage_latency",
+    "usage_latency_days",
     "usage_months",
+    "usage_outcome_days",
+    "usage_principal_days",
     "usage_settings",
+    "usage_tool_days",
+    "usage_tool_hours",
 ];
 
 /// The tables of which an organisation's rows go with the first step of its deletion.
