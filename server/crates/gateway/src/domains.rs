@@ -115,18 +115,18 @@ impl Gateway {
         let inner = &self.0;
         let ready = inner.planes.ready(domain.org).await.map_err(|_| handler::unavailable())?;
         // The snapshot is newer than the table of hosts may be.
-        let held = ready.as_ref().and_then(|ready| {
-            let held = ready.plane.domain.as_ref().filter(|held| *held.host == *domain.host);
-            Some((ready, held?))
+        let proven = ready.as_ref().and_then(|ready| {
+            let proven = ready.plane.domain.as_ref().filter(|proven| *proven.host == *domain.host);
+            Some((ready, proven?))
         });
-        let Some((ready, held)) = held else { return Err(guard::wrong_host()) };
+        let Some((ready, proven)) = proven else { return Err(guard::wrong_host()) };
         let (head, body) = request.into_parts();
         let slug = ready.plane.slug.as_str();
         let uri = head.uri.clone();
         let place = place(uri.path(), slug).ok_or_else(not_found)?;
         if let Place::Document { connector, bare } = place {
             let endpoint =
-                Endpoint { site: &inner.site, slug, connector, at: Some(At { base: &held.base, bare }) };
+                Endpoint { site: &inner.site, slug, connector, at: Some(At { base: &proven.base, bare }) };
             let from = head.extensions.get::<ClientIp>().map(|ip| ip.0);
             return match head.method {
                 Method::GET | Method::HEAD => {
@@ -137,7 +137,7 @@ impl Gateway {
                 _ => Err(handler::method_not_allowed("GET")),
             };
         }
-        let origin = origin(&held.base, &head.headers)?.cloned();
+        let origin = origin(&proven.base, &head.headers)?.cloned();
         if let Some(origin) = &origin
             && guard::is_preflight(&head.method, &head.headers)
         {
@@ -147,7 +147,7 @@ impl Gateway {
             site: &inner.site,
             slug,
             connector,
-            at: Some(At { base: &held.base, bare }),
+            at: Some(At { base: &proven.base, bare }),
         };
         let mut response = match place {
             Place::Old { connector, bare } => {

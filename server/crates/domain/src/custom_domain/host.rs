@@ -42,7 +42,7 @@ pub(super) fn parse(settings: &Settings, text: &str) -> Result<String, AppError>
         };
         return refuse("domain", words.to_owned());
     };
-    if host.ends_with(".localhost") || host.ends_with(".arpa") {
+    if matches!(host.rsplit('.').next(), Some("localhost" | "arpa")) {
         let words = "Names that end in .localhost or .arpa lead to no server of yours";
         return refuse("domain", words.to_owned());
     }

@@ -25,16 +25,12 @@ impl Named {
 
     /// Reads the `resource` parameter. A slash at the end is forgiven, because clients add one; nothing else is.
     pub fn parse(settings: &Settings, text: &str) -> Option<Self> {
-        let (host, path) = match text.strip_prefix(&settings.absolute("/mcp")) {
-            Some(path) => (None, path),
-            None => {
-                let authority = text.strip_prefix(settings.public_url.scheme())?.strip_prefix("://")?;
-                let host = &authority[..authority.find(['/', ':'])?];
-                (
-                    Some(host),
-                    text.strip_prefix(&settings.base_at(host))?.strip_prefix(paths::mcp_at_domain())?,
-                )
-            }
+        let (host, path) = if let Some(path) = text.strip_prefix(&settings.absolute("/mcp")) {
+            (None, path)
+        } else {
+            let authority = text.strip_prefix(settings.public_url.scheme())?.strip_prefix("://")?;
+            let host = &authority[..authority.find(['/', ':'])?];
+            (Some(host), text.strip_prefix(&settings.base_at(host))?.strip_prefix(paths::mcp_at_domain())?)
         };
         let path = path.strip_suffix('/').unwrap_or(path);
         if path.is_empty() {
