@@ -392,7 +392,9 @@ env_test!(del_05_one_at_a_time_and_gone_after_seven_days, |t| async move {
     exports::delete(&t.env, &acme.actor().await, oldest.id).await.unwrap();
     ask(&t, &acme, &wanted(&["members"], "json")).await;
     let mut job = Scribe::new(t.env.clone()).begin().await.unwrap().unwrap();
-    org_deletion::delete(&acme.ctx, &acme.guarded().await, "acme", PASSWORD, "").await.unwrap();
+    org_deletion::delete(&acme.ctx, &acme.guarded().await, "acme", PASSWORD, mfa::Shown::Code(""))
+        .await
+        .unwrap();
     let left = t.env.db.search(&acme.org_id().to_string()).await.unwrap();
     assert!(left.iter().all(|(place, _)| !place.starts_with("export")), "{left:?}");
     t.clock.advance(2000);
