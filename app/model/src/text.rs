@@ -55,6 +55,18 @@ pub fn email(field: &str, text: &str) -> Result<String, AppError> {
     }
 }
 
+/// Each of these names once, in order. Put in place one by one: the code that sorts anything is a kilobyte of a page, and
+/// there are few of them.
+pub fn each_once<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    let mut once: Vec<&str> = Vec::new();
+    for name in names {
+        if let Err(at) = once.binary_search(&name) {
+            once.insert(at, name);
+        }
+    }
+    once
+}
+
 /// A number with a thin space between thousands.
 pub fn number(number: u64) -> String {
     let digits = number.to_string();
@@ -92,6 +104,12 @@ mod tests {
         for bad in ["", "ada", "ada@", "@example.com", "a b@example.com", "ada@example", "a@b@c.d"] {
             assert!(email("e", bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_are_there_once_and_in_order() {
+        assert_eq!(each_once(["b", "a", "b", "c", "a"].into_iter()), ["a", "b", "c"]);
+        assert!(each_once(std::iter::empty()).is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use leptos::prelude::*;
 use leptos_router::{LazyRoute, hooks::use_query_map, lazy_route, params::ParamsMap};
-use model::{Permission, Scope, api_keys::Snippet, oauth::Connection, paths};
+use model::{Permission, Scope, api_keys::Snippet, oauth::Connection, paths, text::each_once};
 
 use super::{
     alerts,
@@ -166,10 +166,10 @@ fn filled(connections: &[Connection], filter: &Filter, may_revoke: bool, now: i6
 
 fn filter_bar(connections: &[Connection], filter: &Filter) -> AnyView {
     let all = |of: fn(&Connection) -> &str| {
-        let mut names: Vec<_> = connections.iter().map(|c| of(c).to_owned()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names.into_iter().map(|name| (name.clone(), name)).collect::<Vec<_>>()
+        each_once(connections.iter().map(of))
+            .iter()
+            .map(|name| ((*name).to_owned(), (*name).to_owned()))
+            .collect::<Vec<_>>()
     };
     let states = ["active", "revoked"].map(|state| (state.to_owned(), state.to_owned())).to_vec();
     let clear = (*filter != Filter::default()).then(|| {

@@ -31,10 +31,7 @@ pub(super) fn connections(count: i64) -> String {
 
 /// The hosts, or schemes of apps, that redirect URIs lead to.
 pub(super) fn hosts(client: &OauthClient) -> String {
-    let mut hosts: Vec<&str> = client.redirect_uris.iter().map(|uri| host(uri)).collect();
-    hosts.sort_unstable();
-    hosts.dedup();
-    hosts.join(", ")
+    model::text::each_once(client.redirect_uris.iter().map(|uri| host(uri))).join(", ")
 }
 
 fn host(uri: &str) -> &str {
