@@ -88,6 +88,8 @@ async fn a_role_is_made_given_changed_and_deleted_by_forms() {
     assert_ne!(member.cookies["gatehouse"], old);
     let mut planted = app.browser();
     planted.cookies.insert("gatehouse".into(), old);
+    // After the seconds for what was under way.
+    app.test.clock.advance(11_000);
     assert_eq!(planted.post("/api/load_me", &[]).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(member.get(paths::settings_api_keys()).await.status, StatusCode::FORBIDDEN);
 

@@ -68,9 +68,10 @@ impl LazyRoute for ExportsPage {
 
 /// The button that loads the page anew. While scripts are on, boot.js presses it; without, the browser loads the page anew.
 fn watch(refresh: Form<RefreshExports>) -> AnyView {
+    let without_scripts = r#"<noscript><meta http-equiv="refresh" content="4"></noscript>"#.to_owned();
     view! {
         <div class="watch" data-again="">
-            <noscript inner_html="<meta http-equiv=\"refresh\" content=\"4\">"></noscript>
+            <span hidden inner_html=without_scripts></span>
             <PostForm form=refresh class="inline-form">
                 <SubmitButton form=refresh label="Refresh" busy="Loading…" kind=ButtonKind::Quiet icon="refresh-cw" />
             </PostForm>
