@@ -262,7 +262,7 @@ pub(crate) async fn figures(plan: &Plan) -> Done {
     let pages = [
         ("everything", ""),
         ("the person of nearly everything", "?user=PERSON"),
-        ("nobody", "?user=user_none"),
+        ("nobody", "?user=usr_none"),
         ("a rare group", "?action=settings"),
         ("a rare action", "?action=org.created"),
         ("a day", "?from=2026-10-20&to=2026-10-20"),
@@ -272,9 +272,9 @@ pub(crate) async fn figures(plan: &Plan) -> Done {
     ];
     let (_, first) = browser.page("/settings/audit").await?;
     let person =
-        first.split("value=\"user_").nth(1).and_then(|rest| rest.split('"').next()).ok_or("no person")?;
+        first.split("value=\"usr_").nth(1).and_then(|rest| rest.split('"').next()).ok_or("no person")?;
     for (what, query) in pages {
-        let path = format!("/settings/audit{}", query.replace("PERSON", &format!("user_{person}")));
+        let path = format!("/settings/audit{}", query.replace("PERSON", &format!("usr_{person}")));
         let mut times = Times::default();
         for _ in 0..LOOKS {
             let began = Instant::now();
