@@ -5,21 +5,23 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{Request, Response, StatusCode, header},
-    response::{IntoResponse as _, Redirect},
+    http::{Request, Response, header},
+    response::IntoResponse as _,
     routing::post,
 };
 use domain::{
     OrgActor,
     audit::{Export, Format},
-    request::{RequestContext, Wants},
+    request::RequestContext,
 };
 use futures_util::stream;
 use model::{AppError, ErrorKind, audit::AuditQuery, paths};
 use oauth::ErrorPage;
 
-/// The largest form that is read.
-const MAX_FORM: usize = 16 * 1024;
+use crate::file_form::{Fields, FileForm};
+
+const FORM: FileForm =
+    FileForm { longest: 16 * 1024, page: paths::settings_audit(), event: "audit.exported" };
 
 /// `POST /settings/audit-export`.
 pub fn router(error_page: ErrorPage) -> Router {
@@ -27,32 +29,12 @@ pub fn router(error_page: ErrorPage) -> Router {
 }
 
 async fn export(State(error_page): State<ErrorPage>, request: Request<Body>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let Some(ctx) = parts.extensions.get::<RequestContext>().cloned() else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let Ok(body) = axum::body::to_bytes(body, MAX_FORM).await else {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    };
-    match begin(ctx.clone(), &body).await {
-        Ok(export) => send(export),
-        // The file cannot be asked for again by going there, so the way leads back to the log.
-        Err(error) if error.kind == ErrorKind::Unauthenticated => {
-            Redirect::to(&paths::sign_in_then(paths::settings_audit())).into_response()
-        }
-        Err(error) => {
-            domain::refusals::note(&ctx, "audit.exported", &error).await;
-            error_page(error, parts).await
-        }
-    }
+    FORM.answer(error_page, request, begin, send).await
 }
 
-async fn begin(mut ctx: RequestContext, body: &[u8]) -> Result<Export, AppError> {
-    let fields = app::ssr::parse_form(body);
-    let of = |name: &str| fields.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
-    ctx.wants = Wants::Change { made_in: of(app::form::MADE_IN).parse().ok() };
-    let query = AuditQuery::from_pairs(fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let format = Format::parse(of("format")).ok_or_else(|| {
+async fn begin(ctx: RequestContext, fields: Fields) -> Result<Export, AppError> {
+    let query = AuditQuery::from_pairs(fields.pairs());
+    let format = Format::parse(fields.of("format")).ok_or_else(|| {
         AppError::new(ErrorKind::Invalid, "format", "Choose CSV or JSON. Nothing was exported.")
     })?;
     let id = ctx.origin.request_id.clone();

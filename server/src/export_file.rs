@@ -5,21 +5,19 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State,
-    http::{Request, Response, StatusCode, header},
-    response::{IntoResponse as _, Redirect},
+    http::{Request, Response, header},
+    response::IntoResponse as _,
     routing::post,
 };
-use domain::{
-    OrgActor,
-    exports::Download,
-    request::{RequestContext, Wants},
-};
+use domain::{OrgActor, exports::Download, request::RequestContext};
 use futures_util::stream;
-use model::{AppError, ErrorKind, paths};
+use model::{AppError, paths};
 use oauth::ErrorPage;
 
-/// The largest form that is read.
-const MAX_FORM: usize = 4 * 1024;
+use crate::file_form::{Fields, FileForm};
+
+const FORM: FileForm =
+    FileForm { longest: 4 * 1024, page: paths::settings_export(), event: "export.downloaded" };
 
 /// `POST /settings/export-file`.
 pub fn router(error_page: ErrorPage) -> Router {
@@ -27,35 +25,15 @@ pub fn router(error_page: ErrorPage) -> Router {
 }
 
 async fn file(State(error_page): State<ErrorPage>, request: Request<Body>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let Some(ctx) = parts.extensions.get::<RequestContext>().cloned() else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let Ok(body) = axum::body::to_bytes(body, MAX_FORM).await else {
-        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
-    };
-    match begin(ctx.clone(), &body).await {
-        Ok(download) => send(download),
-        // The file cannot be asked for again by going there, so the way leads back to the list.
-        Err(error) if error.kind == ErrorKind::Unauthenticated => {
-            Redirect::to(&paths::sign_in_then(paths::settings_export())).into_response()
-        }
-        Err(error) => {
-            domain::refusals::note(&ctx, "export.downloaded", &error).await;
-            error_page(error, parts).await
-        }
-    }
+    FORM.answer(error_page, request, begin, send).await
 }
 
-async fn begin(mut ctx: RequestContext, body: &[u8]) -> Result<Download, AppError> {
-    let fields = app::ssr::parse_form(body);
-    let of = |name: &str| fields.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
-    ctx.wants = Wants::Change { made_in: of(app::form::MADE_IN).parse().ok() };
+async fn begin(ctx: RequestContext, fields: Fields) -> Result<Download, AppError> {
     let id = ctx.origin.request_id.clone();
     let told = |error: domain::Error| error.into_app(&id);
     // Before anything is said about the export.
     let actor = OrgActor::require(&ctx).await.map_err(&told)?;
-    let export = of("id").parse().map_err(|_| told(domain::Error::not_found("export")))?;
+    let export = fields.of("id").parse().map_err(|_| told(domain::Error::not_found("export")))?;
     Download::begin(&ctx.env, &actor, export).await.map_err(&told)
 }
 

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod export_file;
 pub mod exports;
+pub mod file_form;
 pub mod front;
 pub mod jobs;
 pub mod keys;
