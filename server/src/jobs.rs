@@ -155,6 +155,9 @@ pub fn start(work: Work, stop: &CancellationToken) -> JoinSet<()> {
     jobs.spawn(repeated("mails", MAILS, |w| {
         Box::pin(async move { domain::mail::deliver_due(&w.env).await.map(drop) })
     }));
+    jobs.spawn(repeated("alerts of quotas", TIDY, |w| {
+        Box::pin(async move { domain::usage::tell_due(&w.env).await })
+    }));
     jobs.spawn(repeated("erasures", TIDY, |w| {
         Box::pin(async move { domain::audit::erasure::run(&w.env).await })
     }));

@@ -14,6 +14,7 @@ use domain::{
         config::{self, Input},
         tester,
     },
+    orgs,
     testing::TestMember,
 };
 use futures_util::StreamExt as _;
@@ -139,6 +140,17 @@ async fn tokens_of_a_real_provider_are_accepted(kind: Kind) {
     let answer = list(&app, "/mcp/acme", &scopeless).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text);
     assert!(answer.header("www-authenticate").contains("scope=\"tools\""));
+
+    // A plan without one: at once 401, and as before with the next plan that has it.
+    let set_plan = async |plan| {
+        let changes = orgs::OperatorChanges { plan: Some(plan), ..orgs::OperatorChanges::default() };
+        orgs::set_by_operator(&app.test.env, member.org_id(), changes).await.unwrap();
+        app.settle().await;
+    };
+    set_plan(model::Plan::Team).await;
+    assert_eq!(list(&app, "/mcp/acme", &token).await.status, StatusCode::UNAUTHORIZED);
+    set_plan(model::Plan::Enterprise).await;
+    assert_eq!(list(&app, "/mcp/acme", &token).await.status, StatusCode::OK);
 
     config::set_enabled(&app.test.env, &member.actor().await, false).await.unwrap();
     app.settle().await;

@@ -22,7 +22,7 @@ pub async fn change_plan(
     let ctx = crate::ssr::ctx()?;
     let told = crate::ssr::told(&ctx);
     let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(&told)?;
-    domain::plans::change(&ctx.env, &actor, &plan).await.map_err(&told)?;
+    domain::plans::change(&ctx, &actor, &plan).await.map_err(&told)?;
     crate::ssr::redirect(&format!("{}?notice=plan-changed", model::paths::settings_plan()));
     Ok(())
 }

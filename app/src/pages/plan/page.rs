@@ -179,6 +179,7 @@ fn consequences(now: &UsageSettings, to: Plan) -> Vec<String> {
     match (now.plan.own_identity_provider(), to.own_identity_provider()) {
         (true, false) => {
             lines.push("Tokens of the organisation's own identity provider get 401 at once.".to_owned());
+            lines.push("Nobody can log in to the dashboard with SSO any more, and whoever did is logged out: members use their password, or have a link to set one mailed. What is configured is kept.".to_owned());
         }
         (false, true) => lines.push("The organisation's own identity provider can be used.".to_owned()),
         _ => {}

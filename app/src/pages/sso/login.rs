@@ -111,7 +111,7 @@ fn note(data: &Page, manages: bool, included: bool) -> Option<AnyView> {
         format!("You need {} to change this. Ask an {who} of this organisation.", Permission::SsoManage)
     } else {
         let kept = if data.provider.is_some() {
-            " What is configured works on. It can be deleted, but not changed."
+            " What is configured is kept but does nothing: members log in with their password. It can be deleted, and works again with that plan."
         } else {
             ""
         };

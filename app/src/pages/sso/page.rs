@@ -75,7 +75,7 @@ impl LazyRoute for SsoPage {
 fn note(data: &Page, manages: bool) -> Option<AnyView> {
     if !data.plan.own_identity_provider() {
         let kept = data.provider.is_some().then_some(
-            " What is configured works on. It can be switched off or deleted, but neither changed nor switched on again.",
+            " What is configured is kept but does nothing: its tokens get 401. It can be switched off or deleted, and works again with that plan.",
         );
         let plan = data.plan.to_string();
         return Some(

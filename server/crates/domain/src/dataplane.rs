@@ -61,7 +61,7 @@ pub struct OrgPlane {
     pub allowlist: Arc<Allowlist>,
     /// The domain of its own that it answers on.
     pub domain: Option<PlaneDomain>,
-    /// Its own identity provider, while that is enabled.
+    /// Its own identity provider, while that is enabled and in its plan.
     pub idp: Option<Arc<PlaneIdp>>,
     /// Its limits, and what is kept of its requests.
     pub policy: PlanePolicy,
@@ -667,7 +667,10 @@ impl Planes {
             }
         }
         connectors.sort_by(|a, b| a.slug.cmp(&b.slug));
-        let idp = match store::identity_providers::find(&mut tx, id).await?.filter(|row| row.enabled) {
+        // With a plan that has none, what is configured waits for one that has.
+        let included = org.plan.own_identity_provider();
+        let provider = store::identity_providers::find(&mut tx, id).await?;
+        let idp = match provider.filter(|row| row.enabled && included) {
             // Without it its tokens are refused; everything else must not suffer from it.
             Some(row) => idp::config::plane(id, &row)
                 .inspect_err(

@@ -39,7 +39,7 @@ pub(crate) async fn admit(
         // What the provider says counts (MFA-06).
         Some(sso) => factor &= !sso.second_factor,
         // Owners can always get in, with a second factor: the provider may be what is broken.
-        None if store::sso::is_required(tx, org).await? => {
+        None if sso::is_required(tx, org).await? => {
             let role = store::members::find_role(tx, org, user).await?;
             if !role.is_some_and(|role| role == Role::Owner) {
                 return Err(sso::required(tx, org).await?);

@@ -16,7 +16,7 @@ use crate::{
     both,
     change::{Change, Event},
     request::{Origin, RequestContext},
-    roles, sso,
+    roles, sso, usage,
 };
 
 /// The longest organisation name in characters.
@@ -307,13 +307,18 @@ pub struct OperatorChanges {
 
 /// Changes what only the operator may change, and the two key settings.
 pub async fn set_by_operator(env: &Env, org: OrgId, changes: OperatorChanges) -> Result<()> {
+    let limits = changes.plan.is_some();
     edit(env, &OrgActor::<can::OrgUpdate>::operator(org), |org| {
         org.plan = changes.plan.unwrap_or(org.plan);
         org.key_visibility = changes.key_visibility.unwrap_or(org.key_visibility);
         org.url_keys = changes.url_keys.unwrap_or(org.url_keys);
         Ok(())
     })
-    .await
+    .await?;
+    if limits {
+        usage::alerts::limits_changed(env, org).await;
+    }
+    Ok(())
 }
 
 /// Changes whether keys can be read again and whether they work in URLs (§6.1 and §6.2 of the API keys page). Going
@@ -346,6 +351,7 @@ async fn edit<P: model::permissions::Grant>(
         return Ok(());
     }
     store::orgs::update(change.tx(), &new).await?;
+    sso::end_with_plan(change.tx(), new.id, (old.plan, new.plan), "").await?;
     if new.key_visibility == KeyVisibility::Once && old.key_visibility == KeyVisibility::Copyable {
         store::api_keys::erase_sealed(change.tx(), actor.org()).await?;
     }

@@ -656,7 +656,7 @@ env_test!(what_is_found_is_filled_in_and_what_did_not_change_is_not_asked_again,
     assert_eq!(actions(&t, &owner).await, ["sso.configured", "sso.updated"]);
 });
 
-env_test!(only_a_plan_that_includes_it_and_who_manages_it_may_save, |t| async {
+env_test!(idp_01_only_a_plan_that_includes_it_has_one_and_who_manages_it_may_save, |t| async {
     let mut t = t;
     Arc::make_mut(&mut t.env.settings).default_plan = Plan::Team;
     let owner = t.org("acme").await;
@@ -665,9 +665,18 @@ env_test!(only_a_plan_that_includes_it_and_who_manages_it_may_save, |t| async {
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Forbidden, "plan"));
     set_plan(&t, &owner, Plan::Enterprise).await;
     put(&t, &owner, &provider.input()).await;
-    // What is there works on with a smaller plan; it can be switched off and not on again.
-    set_plan(&t, &owner, Plan::Pro).await;
     assert!(plane(&t, &owner).await.is_some());
+    // With a smaller plan it does nothing, but is kept: it works again with the plan.
+    for plan in [Plan::Team, Plan::Pro, Plan::Free] {
+        set_plan(&t, &owner, plan).await;
+        assert!(plane(&t, &owner).await.is_none(), "{plan}");
+        let tested = tester::test(&t.env, &owner.actor().await, &provider.token(&t)).await;
+        assert_eq!(app(tested.unwrap_err()).code, "plan", "{plan}");
+    }
+    set_plan(&t, &owner, Plan::Enterprise).await;
+    assert!(check(&t, &owner, &provider.token(&t)).await.is_ok());
+    // It can be switched off and not on again.
+    set_plan(&t, &owner, Plan::Pro).await;
     config::set_enabled(&t.env, &owner.actor().await, false).await.unwrap();
     assert_eq!(app(config::set_enabled(&t.env, &owner.actor().await, true).await.unwrap_err()).code, "plan");
 

@@ -735,7 +735,7 @@ env_test!(a_domain_is_proven_by_its_record_and_by_one_organisation, |t| async {
     }
 });
 
-env_test!(another_plan_and_other_roles_change_nothing, |t| async {
+env_test!(with_another_plan_sso_opens_nothing_and_passwords_do, |t| async {
     let (acme, idp) = configured(&t, "acme").await;
     let viewer = t.member(&acme, "vera", Role::Viewer).await;
     assert!(settings::page(&t.env, &viewer.actor().await).await.is_ok());
@@ -752,8 +752,33 @@ env_test!(another_plan_and_other_roles_change_nothing, |t| async {
         let error = refused(settings::put(&acme.ctx, &acme.actor().await, &input).await);
         assert_eq!(error.fields[0].field, "default_role", "{role}");
     }
-    let changes = OperatorChanges { plan: Some(Plan::Team), ..OperatorChanges::default() };
-    orgs::set_by_operator(&t.env, acme.org_id(), changes).await.unwrap();
+    let set_plan = async |plan| {
+        let changes = OperatorChanges { plan: Some(plan), ..OperatorChanges::default() };
+        orgs::set_by_operator(&t.env, acme.org_id(), changes).await.unwrap();
+    };
+    // Members have to, one of them is on the way, and another is in.
+    {
+        let mut tx = t.env.db.write().await.unwrap();
+        let mut row = store::sso::find(&mut tx, acme.org_id()).await.unwrap().unwrap();
+        row.required = true;
+        store::sso::put(&mut tx, acme.org_id(), &row).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    let error = refused(OrgActor::<can::SsoRead>::require(&viewer.ctx).await);
+    assert_eq!(error.code, "sso_required");
+    let browser = t.anonymous();
+    let link = flow::begin(&browser, "ada@acme.example", "/").await.unwrap();
+    let vouched = inside(&t, &signed_in(come(&t, &t.anonymous(), &idp, "bob@acme.example", |_| ()).await));
+    assert!(OrgActor::<can::ConnectorsRead>::require(&vouched).await.is_ok());
+    set_plan(Plan::Team).await;
+    // A password is enough again, also for owners without a second factor.
+    assert!(OrgActor::<can::SsoRead>::require(&viewer.ctx).await.is_ok());
+    assert!(OrgActor::<can::SsoManage>::require(&acme.ctx).await.is_ok());
+    assert_eq!(refused(flow::begin(&t.anonymous(), "ada@acme.example", "/").await).code, "no_sso");
+    let claims = claims(&t, &idp, "ada@acme.example", &query(&link.url, "nonce"));
+    idp.issues(&token(0, &json!({"alg": "RS256", "kid": "a"}), &claims));
+    let late = refused(flow::finish(&browser, &back(&query(&link.url, "state"))).await);
+    assert_eq!(late.code, "sign_in_gone");
     for refusal in [
         refused(settings::put(&acme.ctx, &acme.actor().await, &idp.input()).await),
         refused(domains::add(&t.env, &acme.actor().await, "other.example").await),
@@ -761,8 +786,10 @@ env_test!(another_plan_and_other_roles_change_nothing, |t| async {
     ] {
         assert_eq!((refusal.kind, refusal.code.as_str()), (ErrorKind::Forbidden, "plan"));
     }
-    // What is there works on, and can be deleted.
+    // What is there works again with the plan, and can be deleted without.
+    set_plan(Plan::Enterprise).await;
     signed_in(come(&t, &t.anonymous(), &idp, "ada@acme.example", |_| ()).await);
+    set_plan(Plan::Pro).await;
     settings::delete(&acme.ctx, &acme.actor().await).await.unwrap();
     assert_eq!(refused(flow::begin(&t.anonymous(), "ada@acme.example", "/").await).code, "no_sso");
     assert!(page(&t, &acme).await.provider.is_none());

@@ -2,7 +2,19 @@
 
 use model::OrgId;
 
-use crate::{Result, Tx};
+use crate::{Error, Result, Tx, db::parsed};
+
+/// Calls of a month with what limits them, as [`Used`] has them.
+macro_rules! used {
+    ($rest:literal) => {
+        concat!(
+            "SELECT m.org_id, o.slug, o.plan, m.used, s.rate_per_minute, s.monthly_quota, s.log_bodies, s.log_days, s.thresholds \
+             FROM usage_months m JOIN orgs o ON o.id = m.org_id LEFT JOIN usage_settings s ON s.org_id = m.org_id \
+             WHERE m.month = $1 AND m.used > 0 AND o.deleted_at IS NULL",
+            $rest
+        )
+    };
+}
 
 statements! {
     SETTINGS = "SELECT rate_per_minute, monthly_quota, log_bodies, log_days, thresholds FROM usage_settings WHERE org_id = $1";
@@ -22,6 +34,9 @@ statements! {
     ADD_ALERT = "INSERT INTO usage_alerts (org_id, month, threshold, fired_at) VALUES ($1, $2, $3, $4) \
                  ON CONFLICT (org_id, month, threshold) DO NOTHING";
     LIST_ALERTS = "SELECT threshold FROM usage_alerts WHERE org_id = $1 AND month = $2 ORDER BY threshold";
+    LIST_ALERTS_OF_MONTH = "SELECT org_id, threshold FROM usage_alerts WHERE month = $1";
+    LIST_USED = used!("");
+    FIND_USED = used!(" AND m.org_id = $2");
     LOCK_BUCKET = "INSERT INTO rate_buckets (org_id, bucket, arrival) SELECT id, $2, 0 FROM orgs WHERE id = $1 \
                    ON CONFLICT (org_id, bucket) DO UPDATE SET arrival = rate_buckets.arrival RETURNING arrival";
     SET_BUCKET = "UPDATE rate_buckets SET arrival = $3 WHERE org_id = $1 AND bucket = $2";
@@ -155,6 +170,76 @@ pub async fn list_alerts(tx: &mut Tx, org: OrgId, month: i64) -> Result<Vec<i64>
     let rows: Vec<(i64,)> =
         on!(tx, |c| sqlx::query_as(LIST_ALERTS).bind(org).bind(month).fetch_all(c).await)?;
     Ok(rows.into_iter().map(|(threshold,)| threshold).collect())
+}
+
+/// How many calls an organisation has made in a month, and what limits them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedRow {
+    /// The organisation.
+    pub org: OrgId,
+    /// Its slug.
+    pub slug: String,
+    /// Its plan's name.
+    pub plan: String,
+    /// How many.
+    pub used: i64,
+    /// What was chosen, if anything was.
+    pub settings: Option<Settings>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Used {
+    org_id: String,
+    slug: String,
+    plan: String,
+    used: i64,
+    rate_per_minute: Option<i64>,
+    monthly_quota: Option<i64>,
+    log_bodies: Option<bool>,
+    log_days: Option<i64>,
+    thresholds: Option<String>,
+}
+
+impl TryFrom<Used> for UsedRow {
+    type Error = Error;
+
+    fn try_from(row: Used) -> Result<Self> {
+        let settings = match (row.log_bodies, row.log_days, row.thresholds) {
+            (Some(log_bodies), Some(log_days), Some(thresholds)) => Some(Settings {
+                rate_per_minute: row.rate_per_minute,
+                monthly_quota: row.monthly_quota,
+                log_bodies,
+                log_days,
+                thresholds,
+            }),
+            _ => None,
+        };
+        let org = parsed(&row.org_id, "usage_months", "org_id", &row.org_id)?;
+        Ok(Self { org, slug: row.slug, plan: row.plan, used: row.used, settings })
+    }
+}
+
+/// The organisations that made calls in a month.
+pub async fn list_used(tx: &mut Tx, month: i64) -> Result<Vec<UsedRow>> {
+    let rows: Vec<Used> = on!(tx, |c| sqlx::query_as(LIST_USED).bind(month).fetch_all(c).await)?;
+    rows.into_iter().map(UsedRow::try_from).collect()
+}
+
+/// The same of one organisation; `None` without a call.
+pub async fn find_used(tx: &mut Tx, org: OrgId, month: i64) -> Result<Option<UsedRow>> {
+    let org = org.to_string();
+    let row: Option<Used> =
+        on!(tx, |c| sqlx::query_as(FIND_USED).bind(month).bind(org).fetch_optional(c).await)?;
+    row.map(UsedRow::try_from).transpose()
+}
+
+/// The thresholds of a month that were told, of all organisations.
+pub async fn list_alerts_of_month(tx: &mut Tx, month: i64) -> Result<Vec<(OrgId, i64)>> {
+    let rows: Vec<(String, i64)> =
+        on!(tx, |c| sqlx::query_as(LIST_ALERTS_OF_MONTH).bind(month).fetch_all(c).await)?;
+    rows.into_iter()
+        .map(|(org, threshold)| Ok((parsed(&org, "usage_alerts", "org_id", &org)?, threshold)))
+        .collect()
 }
 
 /// A rate's theoretical arrival time, Unix microseconds; nobody else changes it until the transaction ends. `None` when

@@ -9,9 +9,13 @@ use crate::{Env, Error, OrgActor, Result};
 pub async fn test(env: &Env, actor: &OrgActor<can::SsoManage>, token: &str) -> Result<TokenTest> {
     let row = {
         let mut tx = env.db.read().await?;
-        store::identity_providers::find(&mut tx, actor.org()).await?
+        let row = store::identity_providers::find(&mut tx, actor.org()).await?;
+        let row = row.ok_or_else(|| Error::not_found("identity provider"))?;
+        let org = store::orgs::find(&mut tx, actor.org()).await?;
+        // Under another plan the endpoint accepts none of them, whatever a look at one would say.
+        config::entitled(org.ok_or_else(|| Error::not_found("organisation"))?.plan)?;
+        row
     };
-    let row = row.ok_or_else(|| Error::not_found("identity provider"))?;
     let provider = config::plane(actor.org(), &row)?;
     // People copy it with the scheme, with quotes, or as part of a header.
     let token = token.trim().trim_matches(['"', '\'']);

@@ -170,7 +170,7 @@ pub async fn remove(env: &Env, actor: &OrgActor<can::SsoManage>, id: SsoDomainId
     let all = store::sso_domains::list(change.tx(), org).await?;
     let row = all.iter().find(|row| row.id == id).ok_or_else(|| Error::not_found("domain"))?;
     let last = row.verified_at.is_some() && all.iter().filter(|row| row.verified_at.is_some()).count() == 1;
-    if last && store::sso::is_required(change.tx(), org).await? {
+    if last && super::is_required(change.tx(), org).await? {
         return Err(AppError::new(
             ErrorKind::Conflict,
             "last_domain",

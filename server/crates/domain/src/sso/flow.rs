@@ -16,7 +16,7 @@ use store::{
 use super::{
     domains,
     id_token::{self, Expected, Failed, Looked, Person},
-    join,
+    is_included, join,
     provider::{self, Secrets, Server},
 };
 use crate::{
@@ -76,6 +76,10 @@ pub async fn begin(ctx: &RequestContext, email: &str, next: &str) -> Result<Logi
         };
         let org = owner.ok_or_else(nobody)?;
         let row = store::sso::find(&mut tx, org).await?.filter(|row| row.enabled).ok_or_else(nobody)?;
+        // Whoever comes has a password, or can have one sent: that is what opens the organisation now.
+        if !is_included(&mut tx, org).await? {
+            return Err(nobody().into());
+        }
         suspension::check(&mut tx, org).await?;
         (org, row)
     };
@@ -162,24 +166,26 @@ pub async fn finish(ctx: &RequestContext, back: &Return) -> Result<Finished> {
         gone("The identity provider sent you back without what tells where you came from. Nothing was changed: log in again.")
     })?;
     let hash = key_format::hash(state);
-    let (attempt, row, secrets) = {
+    let (attempt, row, included, secrets) = {
         let mut tx = env.db.write().await?;
         let attempt = store::sso::take_attempt(&mut tx, &hash, &browser(ctx)).await?;
         let attempt = attempt.ok_or_else(|| {
             gone("This log-in was not begun in this browser, or is done already. Nothing was changed: log in again, and allow cookies for this site.")
         })?;
         let row = store::sso::find(&mut tx, attempt.org).await?;
+        let included = is_included(&mut tx, attempt.org).await?;
         let place = data_encoding::HEXLOWER.encode(&hash);
         let secrets =
             provider::open_attempt(env, &mut tx, attempt.org, &place, &attempt.secrets_sealed).await?;
         tx.commit().await?;
-        (attempt, row, secrets)
+        (attempt, row, included, secrets)
     };
     if attempt.expires_at <= env.now() {
         return Err(gone("This log-in took longer than ten minutes. Nothing was changed: log in again."));
     }
     let row = row.filter(|row| {
-        row.issuer == attempt.issuer
+        included
+            && row.issuer == attempt.issuer
             && row.client_id == attempt.client_id
             && (row.enabled || attempt.tester.is_some())
     });

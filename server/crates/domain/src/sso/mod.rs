@@ -13,10 +13,34 @@ mod provider;
 pub mod recheck;
 pub mod settings;
 
-use model::{AppError, ErrorKind, OrgId};
+use model::{AppError, ErrorKind, OrgId, Plan};
 use store::Tx;
 
 use crate::{Error, Result, request::SignedIn};
+
+/// Whether the organisation's plan has it. What is configured stays under another plan, and waits.
+pub(crate) async fn is_included(tx: &mut Tx, org: OrgId) -> Result<bool> {
+    Ok(store::orgs::find(tx, org).await?.is_some_and(|org| org.plan.own_identity_provider()))
+}
+
+/// Whether members have to log in at the organisation's provider.
+pub(crate) async fn is_required(tx: &mut Tx, org: OrgId) -> Result<bool> {
+    Ok(store::sso::is_required(tx, org).await? && is_included(tx, org).await?)
+}
+
+/// Ends what the organisation's provider vouched for once its plan has none any more; how many sessions that were. `keep` is
+/// the session of whoever changes the plan, who goes on.
+pub(crate) async fn end_with_plan(
+    tx: &mut Tx,
+    org: OrgId,
+    (old, new): (Plan, Plan),
+    keep: &str,
+) -> Result<u64> {
+    if !old.own_identity_provider() || new.own_identity_provider() {
+        return Ok(0);
+    }
+    Ok(store::sso::delete_sessions(tx, org, keep).await?)
+}
 
 async fn name_of(tx: &mut Tx, org: OrgId) -> Result<String> {
     Ok(store::orgs::find(tx, org).await?.map(|org| org.name).unwrap_or_default())

@@ -92,7 +92,7 @@ async fn look(env: &Env, Proven { org, row }: Proven) -> Result<()> {
 }
 
 async fn tell(env: &Env, change: &mut Change, org: OrgId, domain: &str, lapsed: bool) -> Result<()> {
-    let required = store::sso::is_required(change.tx(), org).await?;
+    let required = super::is_required(change.tx(), org).await?;
     mail::to_admins(env, change.tx(), org, |to, name| {
         letters::sso_domain(&env.settings, to, name, domain, lapsed, required)
     })

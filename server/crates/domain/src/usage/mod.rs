@@ -4,6 +4,7 @@
 //! [`Ledger`]; a [`Recorder`] hears of each request that ended. What counts for the monthly quota: each call that was
 //! passed on to a connector, once, whatever came back (RLM-04). Lists, handshakes and refusals do not.
 
+pub(crate) mod alerts;
 mod ledger;
 mod log;
 pub mod period;
@@ -11,6 +12,7 @@ mod recorder;
 mod redact;
 mod report;
 mod rows;
+pub(crate) use self::rows::as_logged;
 mod tally;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use store::Tx;
 pub use store::usage_reports::Calls;
 
 pub use self::{
+    alerts::tell_due,
     ledger::{Ledger, Reserved, Taken, WINDOW, recover},
     log::{clean, entry, list, newer},
     recorder::{LeftOut, LeftOutBy, Record, Recorder, left_out_by},
@@ -82,22 +85,26 @@ fn write_override<T: TryInto<i64>>(wanted: Override<T>) -> Option<i64> {
 
 impl Chosen {
     async fn read(tx: &mut Tx, org: OrgId) -> Result<Self> {
-        let Some(row) = store::usage::settings(tx, org).await? else {
-            return Ok(Self {
+        Ok(Self::of(store::usage::settings(tx, org).await?))
+    }
+
+    fn of(row: Option<store::usage::Settings>) -> Self {
+        let Some(row) = row else {
+            return Self {
                 rate: Override::Plan,
                 quota: Override::Plan,
                 bodies: false,
                 days: LOG_DAYS,
                 thresholds: THRESHOLDS.to_vec(),
-            });
+            };
         };
-        Ok(Self {
+        Self {
             rate: read_override(row.rate_per_minute),
             quota: read_override(row.monthly_quota),
             bodies: row.log_bodies,
             days: u16::try_from(row.log_days).unwrap_or(LOG_DAYS),
             thresholds: row.thresholds.split(',').filter_map(|part| part.parse().ok()).collect(),
-        })
+        }
     }
 
     async fn write(&self, tx: &mut Tx, org: OrgId) -> Result<()> {
@@ -239,7 +246,9 @@ pub async fn set(
         .changed("log_bodies", old.bodies, new.bodies)
         .changed("log_days", old.days, new.days)
         .changed("thresholds", old.thresholds_text(), new.thresholds_text());
-    change.commit(event).await
+    change.commit(event).await?;
+    alerts::limits_changed(env, actor.org()).await;
+    Ok(())
 }
 
 /// What the operator sets in place of the plan's limits; `None` leaves it.
@@ -263,7 +272,9 @@ pub async fn set_limits(
         .target("org", org.id, &org.name)
         .changed("rate_per_minute", before.key_per_minute, after.key_per_minute)
         .changed("monthly_quota", before.calls_per_month, after.calls_per_month);
-    change.commit(event).await
+    change.commit(event).await?;
+    alerts::limits_changed(env, org_id).await;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -16,20 +16,19 @@ use bytes::Bytes;
 use model::{
     LogEntryId, OrgId,
     activity::{Bodies, Outcome, Timings},
-    permissions::can,
 };
 use serde_json::{Value, json};
 use store::Tx;
 use uuid::Uuid;
 
 use super::{
-    period, redact,
+    alerts::{Standing, Told},
+    redact,
     rows::Rows,
     tally::{self, Tally, Used},
 };
 use crate::{
-    Env, OrgActor, Result,
-    change::Event,
+    Env, Result,
     dataplane::{Access, OrgPlane, PlaneConnector},
     orgs,
     sealer::{Aad, DataKey},
@@ -152,7 +151,7 @@ pub struct Recorder {
     /// Whether the last attempt to write failed.
     failing: AtomicBool,
     /// Thresholds that are known to have been told.
-    alerts: Mutex<HashMap<(OrgId, i64), Vec<u8>>>,
+    alerts: Told,
 }
 
 impl Recorder {
@@ -215,10 +214,22 @@ impl Recorder {
             }
         };
         self.failing.store(false, Ordering::Relaxed);
+        // One organisation that cannot be told holds up no other; it is tried again every minute.
+        let mut failed = None;
         for (org, month, used, plane) in used {
-            self.tell_thresholds(env, org, month, used, &plane).await?;
+            let standing = Standing {
+                org,
+                month,
+                slug: plane.slug.as_str(),
+                used,
+                quota: plane.policy.limits.calls_per_month,
+                thresholds: &plane.policy.thresholds,
+            };
+            if let Err(error) = self.alerts.tell(env, &standing).await {
+                failed.get_or_insert(error);
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Notes again what could not be written, as far as there is room.
@@ -264,57 +275,6 @@ impl Recorder {
                 "requests were left out of the request log; usage and quotas counted them"
             );
         }
-    }
-
-    /// Tells that a part of the quota is used up: once per threshold and month, whichever node notices (RLM-05).
-    async fn tell_thresholds(
-        &self,
-        env: &Env,
-        org: OrgId,
-        month: i64,
-        used: i64,
-        plane: &OrgPlane,
-    ) -> Result<()> {
-        let Some(quota) = plane.policy.limits.calls_per_month else { return Ok(()) };
-        let used = u64::try_from(used).unwrap_or(0);
-        let reached = plane
-            .policy
-            .thresholds
-            .iter()
-            .copied()
-            .filter(|t| u128::from(used) * 100 >= u128::from(*t) * u128::from(quota));
-        for threshold in reached {
-            let known = |alerts: &HashMap<(OrgId, i64), Vec<u8>>| {
-                alerts.get(&(org, month)).is_some_and(|told| told.contains(&threshold))
-            };
-            if known(&self.alerts()) {
-                continue;
-            }
-            let mut change = env.change(&OrgActor::<can::UsageRead>::system(org)).await?;
-            if store::usage::add_alert(change.tx(), org, month, i64::from(threshold), env.now()).await? {
-                let data = json!({
-                    "threshold": threshold,
-                    "used": used,
-                    "quota": quota,
-                    "period": period::month_name(month),
-                });
-                let event = Event::new("usage.threshold")
-                    .target("org", org, plane.slug.as_str())
-                    .with("threshold", threshold)
-                    .with("used", used)
-                    .with("quota", quota)
-                    .publish("usage.threshold", data);
-                change.commit(event).await?;
-            }
-            let mut alerts = self.alerts();
-            alerts.retain(|(_, of), _| *of >= month);
-            alerts.entry((org, month)).or_default().push(threshold);
-        }
-        Ok(())
-    }
-
-    fn alerts(&self) -> MutexGuard<'_, HashMap<(OrgId, i64), Vec<u8>>> {
-        self.alerts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

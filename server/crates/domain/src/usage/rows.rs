@@ -22,6 +22,11 @@ pub(super) fn short(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().filter(|c| model::text::printable(*c)).take(LONGEST).collect())
 }
 
+/// A person's name as the log has it.
+pub(crate) fn as_logged(name: &str) -> String {
+    short(name).into_owned()
+}
+
 /// The public id of a principal: of somebody of an identity provider it is what their token says.
 pub(super) fn principal_id(principal: &Principal) -> String {
     short(&principal.to_string()).into_owned()

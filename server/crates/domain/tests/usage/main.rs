@@ -176,6 +176,92 @@ env_test!(rlm_05_each_threshold_is_told_once_with_two_nodes, |t| async {
     assert_eq!(told().await, 4);
 });
 
+/// What was told of an organisation's quota: threshold and use, in the order of the events.
+async fn told_of(t: &TestEnv, owner: &TestMember) -> Vec<(i64, i64)> {
+    let mut tx = t.env.db.read().await.unwrap();
+    let events = store::outbox::list(&mut tx, owner.org_id()).await.unwrap();
+    let told = events.into_iter().filter(|(event, _)| event == "usage.threshold").map(|(_, data)| {
+        let data: serde_json::Value = serde_json::from_str(&data).unwrap();
+        (data["threshold"].as_i64().unwrap(), data["used"].as_i64().unwrap())
+    });
+    let mut told: Vec<_> = told.collect();
+    told.sort_unstable();
+    told
+}
+
+/// Counts calls as a process does that is killed before it tells of them.
+async fn count(t: &TestEnv, owner: &TestMember, calls: i64) {
+    let mut tx = t.env.db.write().await.unwrap();
+    let month = period::month(t.env.now());
+    store::usage::add_used(&mut tx, owner.org_id(), month, calls).await.unwrap().expect("it is there");
+    tx.commit().await.unwrap();
+}
+
+env_test!(whk_02_rlm_05_what_was_counted_and_not_told_is_told_by_the_next_process, |t| async {
+    let (acme, bolt) = (t.org("acme").await, t.org("bolt").await);
+    for org in [&acme, &bolt] {
+        usage::set_limits(&t.env, org.org_id(), None, Some(Override::At(10))).await.unwrap();
+    }
+    count(&t, &acme, 8).await;
+    count(&t, &bolt, 4).await;
+    assert_eq!(told_of(&t, &acme).await, []);
+    // Two processes start at once.
+    let other = other_node(&t);
+    let (one, two) = tokio::join!(usage::tell_due(&t.env), usage::tell_due(&other));
+    one.and(two).unwrap();
+    assert_eq!((told_of(&t, &acme).await, told_of(&t, &bolt).await), (vec![(50, 8), (80, 8)], vec![]));
+    // What is told already is not told by whoever counts on, and the last calls of a month count for that month.
+    let recorder = Recorder::default();
+    recorder.note(record(&plane(&t.env, &acme).await, t.env.now(), "echo", Outcome::Ok));
+    recorder.flush(&t.env).await.unwrap();
+    assert_eq!(told_of(&t, &acme).await.len(), 2);
+    count(&t, &bolt, 1).await;
+    t.clock.advance(period::month_start(period::month(t.env.now()) + 1) - t.env.now() + 1000);
+    usage::tell_due(&t.env).await.unwrap();
+    assert_eq!((told_of(&t, &acme).await.len(), told_of(&t, &bolt).await), (2, vec![(50, 5)]));
+});
+
+env_test!(rlm_05_a_limit_that_falls_below_what_was_used_is_told_at_once_and_once, |t| async {
+    let acme = t.org("acme").await;
+    let org = acme.org_id();
+    count(&t, &acme, 900).await;
+    usage::tell_due(&t.env).await.unwrap();
+    assert_eq!(told_of(&t, &acme).await, [], "without a quota there is none to use up");
+    // By the plan that an owner chooses, by the operator's, and by the operator's limit.
+    let owner = acme.guarded::<can::BillingManage>().await;
+    domain::plans::change(&acme.ctx, &owner, "free").await.unwrap();
+    assert_eq!(told_of(&t, &acme).await, [(50, 900), (80, 900)]);
+    usage::set_limits(&t.env, org, None, Some(Override::At(900))).await.unwrap();
+    assert_eq!(told_of(&t, &acme).await, [(50, 900), (80, 900), (100, 900)]);
+    usage::set_limits(&t.env, org, None, Some(Override::At(5))).await.unwrap();
+    let change = domain::orgs::OperatorChanges { plan: Some(Plan::Pro), ..Default::default() };
+    domain::orgs::set_by_operator(&t.env, org, change).await.unwrap();
+    usage::tell_due(&t.env).await.unwrap();
+    assert_eq!(told_of(&t, &acme).await.len(), 3);
+    let bolt = t.org("bolt").await;
+    count(&t, &bolt, 600).await;
+    let change = domain::orgs::OperatorChanges { plan: Some(Plan::Free), ..Default::default() };
+    domain::orgs::set_by_operator(&t.env, bolt.org_id(), change).await.unwrap();
+    assert_eq!(told_of(&t, &bolt).await, [(50, 600)]);
+});
+
+env_test!(rlm_05_an_organisation_that_ends_meanwhile_keeps_no_other_from_hearing, |t| async {
+    let (acme, bolt) = (t.org("acme").await, t.org("bolt").await);
+    let recorder = Recorder::default();
+    for org in [&acme, &bolt] {
+        usage::set_limits(&t.env, org.org_id(), None, Some(Override::At(2))).await.unwrap();
+        recorder.note(record(&plane(&t.env, org).await, t.env.now(), "echo", Outcome::Ok));
+    }
+    // It is in the batch and first in it, and its row is still there.
+    let actor = acme.guarded::<can::OrgDelete>().await;
+    let shown = domain::mfa::Shown::Code("");
+    domain::org_deletion::delete(&acme.ctx, &actor, "acme", domain::testing::PASSWORD, shown).await.unwrap();
+    recorder.flush(&t.env).await.unwrap();
+    assert_eq!((told_of(&t, &acme).await, told_of(&t, &bolt).await), (vec![], vec![(50, 1)]));
+    usage::tell_due(&t.env).await.unwrap();
+    assert_eq!(told_of(&t, &bolt).await.len(), 1);
+});
+
 env_test!(requests_are_written_searched_and_forgotten, |t| async {
     let (owner, other) = (t.org("acme").await, t.org("bolt").await);
     domain::connectors::add_demo(&t.env, &owner.actor::<can::ConnectorsWrite>().await).await.unwrap();
@@ -352,9 +438,9 @@ env_test!(an_owner_changes_the_plan_and_the_limits_hold_at_once, |t| async move 
     };
     assert_eq!(limit().await, None);
     let owner = acme.guarded::<can::BillingManage>().await;
-    assert!(domain::plans::change(&t.env, &owner, "platinum").await.is_err());
+    assert!(domain::plans::change(&acme.ctx, &owner, "platinum").await.is_err());
     for _ in 0..2 {
-        domain::plans::change(&t.env, &owner, "free").await.unwrap();
+        domain::plans::change(&acme.ctx, &owner, "free").await.unwrap();
     }
     assert_eq!(limit().await, Some(1000));
     let shown = domain::plans::overview(&t.env, &admin.actor().await).await.unwrap();
