@@ -1,13 +1,18 @@
 //! Invitations, one-time links, own accounts, deletion and suspension, on both databases.
 
 use domain::{
-    Error, OrgActor, accounts, deletion, env_test, invitations,
+    Error, OrgActor, accounts,
+    audit::stream,
+    dataplane::{Access, Directory as _, PlaneScope, Planes, Principal},
+    deletion, env_test, exports, invitations,
     mail::{Letter, SendError},
-    one_time, own_account, recovery,
+    oauth_clients, one_time, own_account, recovery,
     request::RequestContext,
     sign_up::{self, NewAccount},
     suspension, team,
     testing::{PASSWORD, TestEnv, TestMember, token_of},
+    usage::{Record, Recorder},
+    webhooks,
 };
 use model::{
     Role,
@@ -608,6 +613,7 @@ env_test!(del_04_an_account_goes_and_its_name_leaves_the_log, |t| async move {
     assert!(format!("{keys:?}").contains("ci-bot"), "keys belong to the organisation");
     assert!(!format!("{keys:?}").contains("Deborah"), "and say no more who made them");
     assert_eq!(domain::audit::erasure::waiting(&t.env).await.unwrap(), [dev.user]);
+    t.clock.advance(61_000);
     domain::audit::erasure::run(&t.env).await.unwrap();
     assert!(domain::audit::erasure::waiting(&t.env).await.unwrap().is_empty());
     let id = dev.user.to_string();
@@ -624,6 +630,173 @@ env_test!(del_04_an_account_goes_and_its_name_leaves_the_log, |t| async move {
     }
     // Twice does no harm.
     domain::audit::erasure::run(&t.env).await.unwrap();
+});
+
+/// A request that somebody made in the playground.
+async fn in_playground(t: &TestEnv, member: &TestMember, name: &str, recorder: &Recorder) {
+    let plane = Planes::load(t.env.clone()).await.unwrap().plane(member.org_id()).await.unwrap().unwrap();
+    let access = Access {
+        principal: Principal::Member { id: member.user, name: name.into() },
+        scope: PlaneScope::All,
+        expires_at: None,
+        grant: None,
+    };
+    recorder.note(Record {
+        plane,
+        access: access.into(),
+        began: t.env.now(),
+        ended: t.env.now(),
+        method: "tools/call".into(),
+        connector: None,
+        tool: "echo".into(),
+        outcome: model::activity::Outcome::Ok,
+        status: 200,
+        code: None,
+        message: String::new(),
+        timings: model::activity::Timings::default(),
+        bytes_in: 0,
+        bytes_out: 0,
+        upstream_requests: 0,
+        counted: true,
+        request_id: t.env.uuid().to_string(),
+        trace_id: None,
+        client: "Playground".into(),
+        address: None,
+        bodies: None,
+    });
+}
+
+/// Has somebody do one of everything that leaves their name.
+async fn busy(t: &TestEnv, dev: &TestMember, name: &str) {
+    let env = &t.env;
+    let hook = webhooks::Wanted {
+        url: "https://hooks.example/in".into(),
+        description: String::new(),
+        all: true,
+        events: Vec::new(),
+    };
+    let hook = webhooks::create(env, &dev.actor().await, &hook).await.unwrap().webhook.id;
+    webhooks::rotate(env, &dev.actor().await, hook).await.unwrap();
+    let wanted = exports::Wanted { parts: vec!["usage".into()], format: "csv".into(), ..Default::default() };
+    exports::ask(env, &dev.actor().await, &wanted).await.unwrap();
+    let stream = stream::Input { url: "https://siem.example/".into(), enabled: true, ..Default::default() };
+    stream::put(env, &dev.actor().await, &stream).await.unwrap();
+    let client = oauth_clients::NewClient {
+        name: "Machine".into(),
+        redirect_uris: None,
+        proof: oauth_clients::Proof::Post,
+        scope: model::Scope::everything(),
+        keep_refresh_tokens: true,
+    };
+    oauth_clients::create(env, &dev.actor().await, &client).await.unwrap();
+    invitations::invite(env, &dev.actor().await, "guest@elsewhere.example", Role::Viewer).await.unwrap();
+    domain::connectors::add_demo(env, &dev.actor().await).await.unwrap();
+    let (org, by, now) = (dev.org_id(), name.to_owned(), env.now());
+    let mut tx = env.db.write().await.unwrap();
+    let idp = store::identity_providers::IdentityProvider {
+        id: model::IdentityProviderId::from_uuid(env.uuid()),
+        issuer: "https://id.example".into(),
+        jwks_uri: "https://id.example/keys".into(),
+        audience: "acme".into(),
+        enabled: false,
+        rules: "{}".into(),
+        created_at: now,
+        updated_at: now,
+        updated_by: by.clone(),
+    };
+    store::identity_providers::put(&mut tx, org, &idp).await.unwrap();
+    let login = store::sso::Provider {
+        id: idp.id,
+        issuer: idp.issuer,
+        client_id: "gatehouse".into(),
+        secret_sealed: None,
+        server: "{}".into(),
+        discovered_at: now,
+        enabled: false,
+        required: false,
+        default_role: None,
+        tested: None,
+        test_passed: false,
+        created_at: now,
+        updated_at: now,
+        updated_by: by,
+    };
+    store::sso::put(&mut tx, org, &login).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// Where a name is, however it is spelt.
+async fn places(t: &TestEnv, name: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for text in [name.to_owned(), name.to_lowercase()] {
+        found.extend(t.env.db.search(&text).await.unwrap().into_iter().map(|(place, _)| place));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+env_test!(del_04_the_name_of_whoever_did_one_of_everything_is_nowhere, |t| async {
+    const NAME: &str = "Deborah";
+    let (acme, beta) = (t.org("acme").await, t.org("beta").await);
+    let dev = t.member(&acme, NAME, Role::Admin).await;
+    let email = "Deborah@acme.example";
+    let recorder = Recorder::default();
+    busy(&t, &dev, NAME).await;
+    in_playground(&t, &dev, NAME, &recorder).await;
+    recorder.flush(&t.env).await.unwrap();
+    // Also where they were once, and left before.
+    domain::orgs::put_member(&t.env, &OrgActor::operator(beta.org_id()), email, Role::Admin).await.unwrap();
+    let there =
+        TestMember { org: beta.org.clone(), ctx: t.signed_in(dev.user, beta.org_id()), user: dev.user };
+    busy(&t, &there, NAME).await;
+    in_playground(&t, &there, NAME, &recorder).await;
+    team::leave(&there.ctx, beta.org_id()).await.unwrap();
+    let before = places(&t, NAME).await;
+    for place in ["request_log.words", "outbox.payload", "webhook_secrets.created_by", "exports.created_by"] {
+        assert!(before.contains(&place.to_owned()), "{place}: {before:?}");
+    }
+    for (table, column) in store::erasures::columns() {
+        // Those of which nothing can be made without a server are like the others.
+        let made = ![
+            "connector_headers",
+            "connector_tools",
+            "connector_oauth",
+            "upstream_authorizations",
+            "api_keys",
+            "connections",
+        ]
+        .contains(&table);
+        assert!(!made || before.contains(&format!("{table}.{column}")), "{table}.{column}: {before:?}");
+    }
+
+    deletion::delete_own(&dev.ctx, email, PASSWORD).await.unwrap();
+    t.mails().await;
+    domain::audit::erasure::run(&t.env).await.unwrap();
+    // What they did last is written only now.
+    recorder.flush(&t.env).await.unwrap();
+    t.clock.advance(61_000);
+    domain::audit::erasure::run(&t.env).await.unwrap();
+    assert_eq!(places(&t, NAME).await, Vec::<String>::new());
+    assert!(domain::audit::erasure::waiting(&t.env).await.unwrap().is_empty());
+    let instead = places(&t, domain::audit::erasure::NOBODY).await;
+    assert!(instead.contains(&"request_log.principal_name".to_owned()), "what was done stays: {instead:?}");
+    for report in domain::audit::verify_all(&t.env, None).await.unwrap() {
+        assert_eq!(report.broken, None);
+    }
+});
+
+env_test!(del_04_every_column_that_says_who_is_among_those_that_are_gone_over, |t| async {
+    let known: std::collections::HashSet<_> = store::erasures::columns().collect();
+    let columns = t.env.db.describe_columns().await.unwrap();
+    for column in columns {
+        let who = column.column.ends_with("_by") || column.column == "inviter_name";
+        // These hold ids.
+        let id = ["slug_tombstones.buried_by", "invitations.invited_by"]
+            .contains(&format!("{}.{}", column.table, column.column).as_str());
+        let of = (column.table.as_str(), column.column.as_str());
+        assert!(!who || id || known.contains(&of), "{of:?} keeps a name");
+    }
 });
 
 env_test!(oar_04_a_suspended_organisation_does_not_work, |t| async move {

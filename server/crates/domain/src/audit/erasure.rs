@@ -3,17 +3,20 @@
 //! The chain is made of digests: an event that is changed so keeps the digest of what it was, with a code over what it is
 //! now, so that it cannot be used to change anything else.
 
+use model::OrgId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::{Tx, audit::Row, audit_chain, users::User};
 
 use super::chain::{ChainKey, chains, digest_of};
-use crate::{Env, Error, Result};
+use crate::{Env, Error, Result, usage};
 
 /// What stands in place of a name or an address.
 pub const NOBODY: &str = "Deleted account";
 /// Events that are changed in one transaction.
 const AT_ONCE: i64 = 200;
+/// How long after somebody's end something of theirs may still be written, milliseconds.
+const LATE: i64 = 60 * 1000;
 
 #[derive(Serialize, Deserialize)]
 struct Person {
@@ -34,28 +37,72 @@ pub(crate) async fn queue(env: &Env, tx: &mut Tx, user: &User) -> Result<()> {
     Ok(store::erasures::insert(tx, &id, &sealed, env.now()).await?)
 }
 
-/// Takes the names of everybody who waits for it out of every log. It can be broken off and goes on where it was.
+/// Takes the names of everybody who waits for it out of every log, and out of what else their organisations keep. It can be
+/// broken off and goes on where it was. Whoever has just gone is gone over again: their last requests are written a little
+/// later.
 pub async fn run(env: &Env) -> Result<()> {
     let waiting = {
         let mut tx = env.db.read().await?;
         store::erasures::list(&mut tx).await?
     };
-    for (user, sealed) in waiting {
+    for (user, sealed, since) in waiting {
         let opened = env.sealer.open_instance(&sealed_as(&user), &sealed);
         let opened = opened.map_err(|why| Error::Internal(format!("an erasure cannot be opened: {why}")))?;
         let person: Person =
             serde_json::from_slice(&opened).map_err(|why| Error::Internal(format!("an erasure: {why}")))?;
         for chain in chains(env).await? {
+            // Before the log, which says where they were.
+            if let Some(org) = chain
+                && has_been_in(env, chain, &user, &person).await?
+            {
+                forget_beside(env, org, &user, &person).await?;
+            }
             let mut after = 0;
             while let Some(last) = step(env, chain, &user, &person, after).await? {
                 after = last;
             }
         }
-        let mut tx = env.db.write().await?;
-        store::erasures::delete(&mut tx, &user).await?;
-        tx.commit().await?;
+        if env.now() >= since + LATE {
+            let mut tx = env.db.write().await?;
+            store::erasures::delete(&mut tx, &user).await?;
+            tx.commit().await?;
+        }
     }
     Ok(())
+}
+
+async fn has_been_in(env: &Env, chain: audit_chain::Chain, user: &str, person: &Person) -> Result<bool> {
+    let mut tx = env.db.read().await?;
+    Ok(!audit_chain::list_about(&mut tx, chain, 0, user, &person.email, 1).await?.is_empty())
+}
+
+/// Takes somebody's name and address out of what an organisation keeps beside its log: who made what, also of those who had
+/// left before their account went; events that were published; what they called themselves.
+async fn forget_beside(env: &Env, org: OrgId, user: &str, person: &Person) -> Result<()> {
+    let mut tx = env.db.write().await?;
+    store::erasures::forget_name(&mut tx, org, &person.name, NOBODY).await?;
+    for (event, payload) in store::erasures::list_published(&mut tx, org, user, &person.email).await? {
+        let mut data: Value = serde_json::from_str(&payload).unwrap_or_default();
+        forget(&mut data, person, payload.contains(user));
+        store::erasures::set_published(&mut tx, org, &event, &data.to_string()).await?;
+    }
+    tx.commit().await?;
+    let name = usage::as_logged(&person.name);
+    let mut after = String::new();
+    loop {
+        // Found without keeping anybody from writing: the log may be long.
+        let ids = {
+            let mut tx = env.db.read().await?;
+            store::erasures::list_requests(&mut tx, org, &after, user, NOBODY, AT_ONCE).await?
+        };
+        let Some(last) = ids.last().cloned() else { return Ok(()) };
+        let mut tx = env.db.write().await?;
+        for id in &ids {
+            store::erasures::forget_in_request(&mut tx, org, id, &name, NOBODY).await?;
+        }
+        tx.commit().await?;
+        after = last;
+    }
 }
 
 /// Changes the next events of a chain; the last one's sequence number.
@@ -149,7 +196,7 @@ pub(super) fn holds(key: &ChainKey, chain: audit_chain::Chain, row: &Row, digest
 pub async fn waiting(env: &Env) -> Result<Vec<model::UserId>> {
     let mut tx = env.db.read().await?;
     let list = store::erasures::list(&mut tx).await?;
-    Ok(list.into_iter().filter_map(|(user, _)| user.parse().ok()).collect())
+    Ok(list.into_iter().filter_map(|(user, ..)| user.parse().ok()).collect())
 }
 
 #[cfg(test)]
