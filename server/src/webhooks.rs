@@ -67,7 +67,7 @@ pub async fn run(env: Env, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let room = MOST - under_way.tasks.len();
         if room > 0 {
-            match courier.claim(room, room <= MOST / 2).await {
+            match courier.claim(room, MOST).await {
                 Ok(claimed) => {
                     failed = false;
                     for one in claimed {

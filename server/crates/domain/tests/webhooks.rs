@@ -161,8 +161,8 @@ env_test!(whk_09_two_nodes_deliver_each_event_once, |t| async {
     }
     let (here, there) = (courier(&t), courier(&t));
     // At most five at once, over all nodes.
-    let taken = here.claim(100, false).await.unwrap();
-    assert_eq!((taken.len(), there.claim(100, false).await.unwrap().len()), (5, 0));
+    let taken = here.claim(100, 0).await.unwrap();
+    assert_eq!((taken.len(), there.claim(100, 0).await.unwrap().len()), (5, 0));
     here.release(&taken).await.unwrap();
     let (one, two) = tokio::join!(here.deliver_due(), there.deliver_due());
     // Whoever found nothing while the other was at it looks again.
@@ -179,12 +179,12 @@ env_test!(whk_02_who_lost_the_lease_says_nothing, |t| async {
     let receiver = Receiver::start().await;
     let id = add(&t, &acme, &receiver.url).await.webhook.id;
     happen(&t, &acme, "ci").await;
-    let late = courier(&t).claim(10, false).await.unwrap();
+    let late = courier(&t).claim(10, 0).await.unwrap();
     assert_eq!(late.len(), 1);
-    assert!(courier(&t).claim(10, false).await.unwrap().is_empty(), "somebody has it");
+    assert!(courier(&t).claim(10, 0).await.unwrap().is_empty(), "somebody has it");
     // The worker hangs; another takes over when the lease is over.
     t.clock.advance(31 * SECOND);
-    let taken = courier(&t).claim(10, false).await.unwrap();
+    let taken = courier(&t).claim(10, 0).await.unwrap();
     assert_eq!(taken.len(), 1);
     receiver.answer(Answer::status(500));
     courier(&t).deliver(&late[0]).await.unwrap();
@@ -373,7 +373,7 @@ env_test!(whk_05_those_that_hang_keep_nobody_waiting, |t| async {
     let mut taken = Vec::new();
     for _ in 0..4 {
         let room = 256 - taken.len();
-        taken.extend(courier(&t).claim(room, room <= 128).await.unwrap());
+        taken.extend(courier(&t).claim(room, 256).await.unwrap());
     }
     let patient = Courier::new(t.env.clone()).with_patience(Duration::from_secs(4));
     let delivered =
@@ -391,8 +391,36 @@ env_test!(whk_05_those_that_hang_keep_nobody_waiting, |t| async {
     assert!(hanging.most_at_once() <= 49 * 5);
     // From now on each gets one at a time.
     t.clock.advance(10 * SECOND);
-    let next = courier(&t).claim(1000, false).await.unwrap();
+    let next = courier(&t).claim(1000, 0).await.unwrap();
     assert_eq!(next.len(), 49);
+});
+
+env_test!(whk_05_many_that_hang_with_a_backlog_leave_a_place_for_others, |t| async {
+    let (acme, beta) = (t.org("acme").await, t.org("beta").await);
+    for n in 0..25 {
+        add(&t, &acme, &format!("https://one.example/{n}")).await;
+        add(&t, &beta, &format!("https://two.example/{n}")).await;
+    }
+    // Each of them alone would have as many as five at once.
+    for n in 0..6 {
+        happen(&t, &acme, &n.to_string()).await;
+        happen(&t, &beta, &n.to_string()).await;
+    }
+    let gamma = t.org("gamma").await;
+    for n in 0..10 {
+        add(&t, &gamma, &format!("https://three.example/{n}")).await;
+    }
+    happen(&t, &gamma, "mine").await;
+    // All places of a server that has nothing to do are asked for at once.
+    let taken = courier(&t).claim(256, 256).await.unwrap();
+    assert!(taken.len() <= 180, "there is room for what comes next: {}", taken.len());
+    let mut tx = t.env.db.read().await.unwrap();
+    let queues = store::webhook_deliveries::list_queues(&mut tx, t.env.now()).await.unwrap();
+    assert!(queues.iter().all(|queue| queue.taken > 0), "nobody waits for another: {queues:?}");
+    assert!(
+        !queues.iter().any(|queue| queue.org == gamma.org_id()),
+        "whoever had one event has it under way"
+    );
 });
 
 env_test!(whk_06_the_log_tells_every_attempt, |t| async {

@@ -128,8 +128,9 @@ impl Courier {
         Self { patience, ..self }
     }
 
-    /// Takes deliveries that are due, at most `room`. `crowded` is that few places are left: then each webhook gets one.
-    pub async fn claim(&self, room: usize, crowded: bool) -> Result<Vec<Claimed>> {
+    /// Takes deliveries that are due, at most `room`, for somebody who has so many `places` in all. Once no more than half
+    /// of the places are left each webhook gets one, so that many that hang leave room for those that answer (WHK-05).
+    pub async fn claim(&self, room: usize, places: usize) -> Result<Vec<Claimed>> {
         let env = &self.env;
         let queues = {
             let mut tx = env.db.read().await?;
@@ -146,6 +147,7 @@ impl Courier {
             if left == 0 {
                 break;
             }
+            let crowded = left <= places / 2;
             let most = if queue.failing || crowded { 1 } else { MOST_PER_WEBHOOK };
             if queue.taken >= most {
                 continue;
@@ -192,7 +194,7 @@ impl Courier {
     pub async fn deliver_due(&self) -> Result<usize> {
         let mut delivered = 0;
         loop {
-            let claimed = self.claim(usize::MAX, false).await?;
+            let claimed = self.claim(usize::MAX, 0).await?;
             if claimed.is_empty() {
                 return Ok(delivered);
             }
