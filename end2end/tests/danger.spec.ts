@@ -39,7 +39,7 @@ test('an organisation is deleted, and nothing of it works any more', async ({ pa
   await expectFits(page, 'danger');
 
   await page.getByLabel('Type acme to confirm').fill('Acme');
-  await page.getByRole('button', { name: 'Delete for ever' }).click();
+  await page.getByRole('button', { name: 'Delete Forever', exact: true }).click();
   await expect(page.getByRole('alert')).toContainText('Type the slug: acme');
   await expect(page.getByRole('alert')).toContainText('Enter your password');
   await expectFits(page, 'danger-wrong');
@@ -47,7 +47,7 @@ test('an organisation is deleted, and nothing of it works any more', async ({ pa
 
   await page.getByLabel('Type acme to confirm').fill('acme');
   await page.getByLabel('Your password').fill(PASSWORD);
-  await page.getByRole('button', { name: 'Delete for ever' }).click();
+  await page.getByRole('button', { name: 'Delete Forever', exact: true }).click();
   await expect(page.getByText('The organisation is deleted.')).toBeVisible();
   await hydrated(page);
   await expect(page.getByRole('heading', { level: 1, name: 'Overview' })).toBeVisible();

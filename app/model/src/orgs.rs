@@ -103,6 +103,16 @@ pub struct OrgDeletion {
     pub invitations: i64,
     /// How many events in the audit log.
     pub events: i64,
+    /// How many webhooks.
+    pub webhooks: i64,
+    /// How many custom domains.
+    pub domains: i64,
+    /// How many identity providers: of the endpoint, and of the dashboard.
+    pub providers: i64,
+    /// How many roles of its own.
+    pub roles: i64,
+    /// How many exports.
+    pub exports: i64,
 }
 
 /// Whether a PIN is asked for.

@@ -63,6 +63,11 @@ fn what_goes(facts: &OrgDeletion) -> AnyView {
         ("OAuth clients", facts.clients),
         ("Members, who lose access", facts.members),
         ("Invitations", facts.invitations),
+        ("Roles of its own", facts.roles),
+        ("Identity providers, for the endpoint and for SSO", facts.providers),
+        ("Webhooks, which stop at once", facts.webhooks),
+        ("Custom domains, which stop answering at once", facts.domains),
+        ("Exports, with their files", facts.exports),
         ("Events in the audit log", facts.events),
     ];
     let rows = rows.map(|(term, count)| view! { <Fact term=term>{count.to_string()}</Fact> }.erase());
@@ -96,7 +101,7 @@ fn before_you_go() -> AnyView {
 fn delete(form: Form<DeleteOrg>, facts: OrgDeletion, me: &Me) -> AnyView {
     let hint = if facts.ways.app { "From your app, or a backup code." } else { "One of your backup codes." };
     let passkey =
-        facts.ways.passkey.then(|| passkey_button(PasskeyPurpose::Confirm, "Delete for ever with a passkey"));
+        facts.ways.passkey.then(|| passkey_button(PasskeyPurpose::Confirm, "Delete Forever with a passkey"));
     let code = facts.ways.any().then(|| {
         view! {
             <TextField
@@ -126,7 +131,7 @@ fn delete(form: Form<DeleteOrg>, facts: OrgDeletion, me: &Me) -> AnyView {
                     {pin}
                     <div class="actions">
                         <a class="button" href=paths::settings()>"Cancel"</a>
-                        <SubmitButton form=form label="Delete for ever" busy="Deleting…" kind=ButtonKind::Danger />
+                        <SubmitButton form=form label="Delete Forever" busy="Deleting…" kind=ButtonKind::Danger />
                     </div>
                     {passkey}
                 </PostForm>

@@ -30,8 +30,9 @@ pub async fn facts(env: &Env, actor: &OrgActor<can::OrgDelete>) -> Result<OrgDel
         Principal::User { id, .. } => mfa::ways(&mut tx, *id).await?,
         Principal::Operator | Principal::System => SecondStep::default(),
     };
-    let [connectors, keys, members, connections, clients, invitations, events] =
-        store::org_ends::counts(&mut tx, org.id).await?;
+    let counts = store::org_ends::counts(&mut tx, org.id).await?;
+    let [connectors, keys, members, connections, clients, invitations, events, rest @ ..] = counts;
+    let [webhooks, domains, providers, roles, exports] = rest;
     Ok(OrgDeletion {
         name: org.name,
         slug: org.slug.to_string(),
@@ -43,6 +44,11 @@ pub async fn facts(env: &Env, actor: &OrgActor<can::OrgDelete>) -> Result<OrgDel
         clients,
         invitations,
         events,
+        webhooks,
+        domains,
+        providers,
+        roles,
+        exports,
     })
 }
 
@@ -107,10 +113,21 @@ pub async fn finish(env: &Env) -> Result<()> {
         clear(env, org).await?;
         if env.now() >= deleted_at + STAYS {
             let mut tx = env.db.write().await?;
-            store::org_ends::end(&mut tx, org).await?;
+            store::org_ends::end(&mut tx, org, env.uuid().as_bytes()).await?;
             tx.commit().await?;
-            env.db.fold().await?;
         }
+    }
+    fold(env).await
+}
+
+/// Empties the log of the database of what was removed. While somebody reads what was there before it cannot be done, and is
+/// tried again with the next round; a process that was stopped before it has left the note that it is to be done.
+async fn fold(env: &Env) -> Result<()> {
+    let Some(last) = store::org_ends::unfolded(&mut env.db.read().await?).await? else { return Ok(()) };
+    if env.db.fold().await? {
+        let mut tx = env.db.write().await?;
+        store::org_ends::set_folded(&mut tx, &last).await?;
+        tx.commit().await?;
     }
     Ok(())
 }

@@ -3,11 +3,13 @@
 use domain::{
     Error, OrgActor,
     dataplane::{Directory as _, Planes},
-    env_test, invitations,
+    env_test, exports, invitations,
     mfa::{self, Shown},
     org_deletion, org_security, orgs, passkeys,
     pin::{self, Guarded, Old},
+    roles,
     testing::{PASSWORD, TestEnv, TestMember},
+    webhooks,
 };
 use model::{AppError, ErrorKind, Role, api_keys::KeyScope, factors::PasskeyPurpose, permissions::can};
 
@@ -45,6 +47,56 @@ async fn filled(t: &TestEnv) -> TestMember {
     t.member(&acme, "dev", Role::Admin).await;
     t.grant(&acme, "gth_client_x", "mcp:call").await;
     t.machine(&acme, "gth_client_m", "mcp:call").await;
+    let hook = webhooks::Wanted {
+        url: format!("https://hooks.example/{CANARY}"),
+        description: String::new(),
+        all: true,
+        events: Vec::new(),
+    };
+    webhooks::create(&t.env, &acme.actor().await, &hook).await.unwrap();
+    let role = roles::Input {
+        name: format!("{CANARY} role"),
+        permissions: vec!["logs:read".into()],
+        ..roles::Input::default()
+    };
+    roles::create(&t.env, &acme.actor().await, &role).await.unwrap();
+    let export =
+        exports::Wanted { parts: vec!["members".into()], format: "csv".into(), ..Default::default() };
+    exports::ask(&t.env, &acme.actor().await, &export).await.unwrap();
+    let (org, now, by) = (acme.org_id(), t.env.now(), "owner".to_owned());
+    let mut tx = t.env.db.write().await.unwrap();
+    let host = format!("{CANARY}.example");
+    store::custom_domains::insert(&mut tx, org, (host.as_str(), "token"), now, now).await.unwrap();
+    let idp = store::identity_providers::IdentityProvider {
+        id: model::IdentityProviderId::from_uuid(t.env.uuid()),
+        issuer: format!("https://{host}"),
+        jwks_uri: format!("https://{host}/keys"),
+        audience: "acme".into(),
+        enabled: true,
+        rules: "{}".into(),
+        created_at: now,
+        updated_at: now,
+        updated_by: by.clone(),
+    };
+    store::identity_providers::put(&mut tx, org, &idp).await.unwrap();
+    let login = store::sso::Provider {
+        id: idp.id,
+        issuer: idp.issuer,
+        client_id: "gatehouse".into(),
+        secret_sealed: None,
+        server: "{}".into(),
+        discovered_at: now,
+        enabled: true,
+        required: false,
+        default_role: None,
+        tested: None,
+        test_passed: false,
+        created_at: now,
+        updated_at: now,
+        updated_by: by,
+    };
+    store::sso::put(&mut tx, org, &login).await.unwrap();
+    tx.commit().await.unwrap();
     acme
 }
 
@@ -71,6 +123,11 @@ env_test!(del_01_an_owner_types_the_slug_and_proves_who_they_are, |t| async move
     // Nothing of that deleted anything.
     let facts = org_deletion::facts(&t.env, &acme.actor().await).await.unwrap();
     assert_eq!((facts.keys, facts.members, facts.invitations, facts.clients), (1, 3, 1, 1));
+    assert_eq!(
+        (facts.webhooks, facts.domains, facts.providers, facts.roles, facts.exports),
+        (1, 1, 2, 1, 1),
+        "what else goes"
+    );
     assert!(facts.ways.app && facts.connections == 1 && facts.events > 4, "{facts:?}");
 
     t.clock.advance(30_000);
@@ -149,6 +206,52 @@ env_test!(del_03_within_a_minute_nothing_is_left_of_it, |t| async move {
             assert!(!bytes.windows(CANARY.len()).any(|part| part == CANARY.as_bytes()), "{file}");
         }
     }
+});
+
+/// Whether the canary is in a file of `SQLite`.
+fn in_files(t: &TestEnv) -> bool {
+    let Some(path) = t.db.url.strip_prefix("sqlite://") else { return false };
+    [path.to_owned(), format!("{path}-wal")].iter().any(|file| {
+        let bytes = std::fs::read(file).unwrap_or_default();
+        bytes.windows(CANARY.len()).any(|part| part == CANARY.as_bytes())
+    })
+}
+
+env_test!(del_03_a_reader_puts_off_the_end_of_the_log_and_does_not_prevent_it, |t| async {
+    let acme = filled(&t).await;
+    // Somebody reads for long, such as an export: what they see is in the log of SQLite until they are done.
+    let mut reader = t.env.db.snapshot().await.unwrap();
+    assert!(store::orgs::find(&mut reader, acme.org_id()).await.unwrap().is_some());
+    delete(&acme, "acme", PASSWORD, "").await.unwrap();
+    t.mails().await;
+    t.clock.advance(60_000);
+    let began = std::time::Instant::now();
+    for _ in 0..2 {
+        org_deletion::finish(&t.env).await.unwrap();
+        assert_eq!(t.env.db.search(CANARY).await.unwrap(), []);
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(4), "others write meanwhile");
+    let waits = t.db.url.starts_with("sqlite");
+    assert_eq!(in_files(&t), waits, "it cannot be gone while somebody reads it");
+    drop(reader);
+    org_deletion::finish(&t.env).await.unwrap();
+    assert!(!in_files(&t));
+    let mut tx = t.env.db.read().await.unwrap();
+    assert_eq!(store::org_ends::unfolded(&mut tx).await.unwrap(), None);
+});
+
+env_test!(del_03_whoever_starts_after_a_stop_between_end_and_folding_folds, |t| async {
+    let acme = filled(&t).await;
+    delete(&acme, "acme", PASSWORD, "").await.unwrap();
+    t.mails().await;
+    // As far as a process came that was killed then.
+    let mut tx = t.env.db.write().await.unwrap();
+    while store::org_ends::remove_some(&mut tx, acme.org_id(), 5000).await.unwrap() > 0 {}
+    store::org_ends::end(&mut tx, acme.org_id(), b"1").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(in_files(&t), t.db.url.starts_with("sqlite"));
+    org_deletion::finish(&t.env).await.unwrap();
+    assert!(!in_files(&t));
 });
 
 env_test!(del_01_a_passkey_is_a_second_proof_as_good_as_a_code, |t| async {

@@ -3,7 +3,7 @@
 use std::{future::Future, str::FromStr, time::Duration};
 
 use sqlx::{
-    Connection as _, Postgres, Sqlite, Transaction,
+    ConnectOptions as _, Connection as _, Postgres, Sqlite, Transaction,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -64,6 +64,8 @@ macro_rules! on {
 
 /// How long it may take until a connection is there to be used.
 const ACQUIRE: Duration = Duration::from_secs(5);
+/// For how long somebody who empties `SQLite`'s log waits for readers, while nobody can write.
+const FOLD_PATIENCE: Duration = Duration::from_millis(100);
 /// How long `PostgreSQL` may take for an answer. Its own limits ([`LIMITS`]) come first; this one holds when the network
 /// swallows everything.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -188,13 +190,17 @@ impl Db {
         }
     }
 
-    /// Folds the write-ahead log of `SQLite` into the file and empties it, so that what was removed is in neither. On
-    /// `PostgreSQL` that is its own business.
-    pub async fn fold(&self) -> Result<()> {
-        if let Pools::Sqlite { writer, .. } = &self.pools {
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
-        }
-        Ok(())
+    /// Folds the write-ahead log of `SQLite` into the file and empties it, so that what was removed is in neither. Whether
+    /// that was done: it is not while somebody still reads what was there before. On `PostgreSQL` that is its own business.
+    pub async fn fold(&self) -> Result<bool> {
+        let Pools::Sqlite { writer, .. } = &self.pools else { return Ok(true) };
+        // A connection of its own: the writer's would wait for readers for seconds, and everybody who writes with it.
+        let options = SqliteConnectOptions::clone(&writer.connect_options()).busy_timeout(FOLD_PATIENCE);
+        let mut connection = options.connect().await?;
+        let (busy, _, _): (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(busy == 0)
     }
 
     /// How many connections are open.

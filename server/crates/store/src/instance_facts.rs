@@ -7,6 +7,7 @@ statements! {
     INSERT_ONCE = "INSERT INTO instance_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
     LIST = "SELECT name, value FROM instance_facts WHERE name >= $1 AND name < $2 ORDER BY name";
     PUT = "INSERT INTO instance_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    DELETE = "DELETE FROM instance_facts WHERE name = $1 AND value = $2";
     LOCK = "INSERT INTO instance_facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET name = excluded.name";
 }
 
@@ -34,6 +35,12 @@ pub async fn list(tx: &mut Tx, beginning: &str) -> Result<Vec<(String, Vec<u8>)>
 /// Writes a fact, in place of what was there.
 pub async fn put(tx: &mut Tx, name: &str, value: &[u8]) -> Result<()> {
     on!(tx, |c| sqlx::query(PUT).bind(name).bind(value).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Removes a fact, if it still is this one.
+pub async fn delete(tx: &mut Tx, name: &str, value: &[u8]) -> Result<()> {
+    on!(tx, |c| sqlx::query(DELETE).bind(name).bind(value).execute(c).await.map(drop))?;
     Ok(())
 }
 

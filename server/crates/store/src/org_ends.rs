@@ -2,7 +2,7 @@
 
 use model::OrgId;
 
-use crate::{Result, Tx, audit_chain, db::parsed};
+use crate::{Kind, Result, Tx, audit_chain, db::parsed, instance_facts};
 
 statements! {
     MARK = "UPDATE orgs SET deleted_at = $2, data_key = $3, name = '', description = '' WHERE id = $1 AND deleted_at IS NULL";
@@ -44,7 +44,12 @@ statements! {
               (SELECT COUNT(*) FROM connections WHERE org_id = $1 AND revoked_at IS NULL), \
               (SELECT COUNT(*) FROM oauth_clients WHERE org_id = $1), \
               (SELECT COUNT(*) FROM invitations WHERE org_id = $1), \
-              (SELECT COUNT(*) FROM audit_events WHERE org_id = $1)";
+              (SELECT COUNT(*) FROM audit_events WHERE org_id = $1), \
+              (SELECT COUNT(*) FROM webhooks WHERE org_id = $1), \
+              (SELECT COUNT(*) FROM custom_domains WHERE org_id = $1), \
+              (SELECT COUNT(*) FROM identity_providers WHERE org_id = $1) + (SELECT COUNT(*) FROM sso_providers WHERE org_id = $1), \
+              (SELECT COUNT(*) FROM roles WHERE org_id = $1), \
+              (SELECT COUNT(*) FROM exports WHERE org_id = $1)";
 }
 
 /// What lets somebody in, or acts by itself. The rest is only kept ([`ONLY_KEPT`]), and goes in portions.
@@ -109,9 +114,9 @@ pub fn tables_at_once() -> impl Iterator<Item = &'static str> {
 }
 
 /// How much there is of an organisation, in the order of the page that tells of it: connectors, keys, members, live
-/// connections, OAuth clients, invitations, audit events.
-pub async fn counts(tx: &mut Tx, org: OrgId) -> Result<[i64; 7]> {
-    type Row = (i64, i64, i64, i64, i64, i64, i64);
+/// connections, OAuth clients, invitations, audit events, webhooks, custom domains, identity providers, own roles, exports.
+pub async fn counts(tx: &mut Tx, org: OrgId) -> Result<[i64; 12]> {
+    type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
     let org = org.to_string();
     let row: Row = on!(tx, |c| sqlx::query_as(COUNTS).bind(org).fetch_one(c).await)?;
     Ok(row.into())
@@ -159,12 +164,30 @@ pub async fn remove_some(tx: &mut Tx, org: OrgId, most: i64) -> Result<u64> {
     Ok(gone)
 }
 
-/// Removes the organisation's row and, by that, all that still belongs to it.
-pub async fn end(tx: &mut Tx, org: OrgId) -> Result<()> {
+/// The fact that the write-ahead log of `SQLite` may still hold something of an organisation that is gone. Its value is the
+/// last of these.
+const UNFOLDED: &str = "unfolded";
+
+/// What [`set_folded`] is told after [`crate::Db::fold`] did its work; `None` when there is nothing to fold.
+pub async fn unfolded(tx: &mut Tx) -> Result<Option<Vec<u8>>> {
+    instance_facts::find(tx, UNFOLDED).await
+}
+
+/// It was folded after that was the last of them.
+pub async fn set_folded(tx: &mut Tx, last: &[u8]) -> Result<()> {
+    instance_facts::delete(tx, UNFOLDED, last).await
+}
+
+/// Removes the organisation's row and, by that, all that still belongs to it. Until [`set_folded`] it is noted that the log
+/// of the database is to be folded. The `note`, another one each time, is made with the removal, so that nobody who is interrupted forgets it.
+pub async fn end(tx: &mut Tx, org: OrgId, note: &[u8]) -> Result<()> {
     audit_chain::clear(tx, Some(org)).await?;
     let id = org.to_string();
     for sql in [THROTTLES, END] {
         on!(tx, |c| sqlx::query(sql).bind(&id).execute(c).await.map(drop))?;
+    }
+    if tx.kind() == Kind::Sqlite {
+        instance_facts::put(tx, UNFOLDED, note).await?;
     }
     audit_chain::end_clearance(tx, Some(org)).await
 }
