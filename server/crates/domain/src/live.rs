@@ -2,8 +2,12 @@
 //!
 //! Every change leaves an audit event, whoever made it and on whichever node, so the log tells. One's own changes are left
 //! out: the page that made one has loaded itself again.
+//!
+//! Requests are no changes. Pages with numbers of them look at the newest line of the request log instead, and hear of the
+//! first one at once, of later ones every few seconds; nothing of that is on the path of a call.
 
 use model::{OrgId, paths, permissions::can};
+use store::Tx;
 
 use crate::{OrgActor, Result, request::RequestContext};
 
@@ -26,6 +30,16 @@ pub enum Watched {
     Webhooks,
     /// The audit log itself.
     Audit,
+    /// The plan, and what is used of it.
+    Plan,
+    /// Name and slug.
+    General,
+    /// PIN, second factor, sessions and addresses.
+    Security,
+    /// The identity provider, and logging in with it.
+    Sso,
+    /// The organisation's own roles.
+    Roles,
 }
 
 impl Watched {
@@ -45,6 +59,11 @@ impl Watched {
             _ if path == paths::team() || path == paths::team_invitations() => Self::Team,
             _ if path == paths::settings_webhooks() => Self::Webhooks,
             _ if path == paths::settings_audit() => Self::Audit,
+            _ if path == paths::settings_plan() => Self::Plan,
+            _ if path == paths::settings() => Self::General,
+            _ if path == paths::settings_security() || path == paths::settings_allowlist() => Self::Security,
+            _ if path == paths::settings_sso() || path == paths::settings_sso_login() => Self::Sso,
+            _ if path == paths::team_roles() => Self::Roles,
             _ => return None,
         })
     }
@@ -56,9 +75,54 @@ impl Watched {
             Self::Connectors => category == "connectors",
             Self::ApiKeys => category == "api-keys",
             Self::OauthClients | Self::Connections => category == "oauth",
-            Self::Team => category == "team",
+            Self::Team | Self::Roles => category == "team",
+            Self::Plan => matches!(category, "billing" | "settings"),
+            Self::General => category == "settings",
+            Self::Security => matches!(category, "security" | "settings"),
+            // A plan may have it or not.
+            Self::Sso => matches!(category, "security" | "billing" | "settings"),
             Self::Webhooks => category == "webhooks",
         }
+    }
+
+    /// Whether numbers of requests are on the page.
+    fn counts_requests(self) -> bool {
+        matches!(self, Self::Overview | Self::Plan)
+    }
+}
+
+/// How often a page hears of requests at most, milliseconds.
+const REQUESTS_EVERY: i64 = 10_000;
+/// How long ago a request may have begun that a page which is just there does not show yet, milliseconds: requests are
+/// written a few seconds after they end.
+const WRITTEN_WITHIN: i64 = 8_000;
+
+/// The requests of an organisation as far as a page has heard of them.
+#[derive(Clone, Debug)]
+struct Requests {
+    newest: Option<String>,
+    told_at: i64,
+}
+
+impl Requests {
+    async fn begin(tx: &mut Tx, org: OrgId, now: i64) -> Result<Self> {
+        let newest = store::request_log::newest(tx, org).await?;
+        // Of one that may have been written after the page was made it is told once too often.
+        let newest = newest.filter(|(_, at)| *at < now - WRITTEN_WITHIN).map(|(id, _)| id);
+        Ok(Self { newest, told_at: i64::MIN })
+    }
+
+    /// Whether there are new ones, and it is time to say so.
+    async fn look(&mut self, tx: &mut Tx, org: OrgId, now: i64) -> Result<bool> {
+        if now < self.told_at.saturating_add(REQUESTS_EVERY) {
+            return Ok(false);
+        }
+        let Some((newest, _)) = store::request_log::newest(tx, org).await? else { return Ok(false) };
+        if self.newest.as_ref() == Some(&newest) {
+            return Ok(false);
+        }
+        *self = Self { newest: Some(newest), told_at: now };
+        Ok(true)
     }
 }
 
@@ -74,6 +138,7 @@ pub struct Watcher {
     id: String,
     /// The newest change that was looked at.
     seen: i64,
+    requests: Option<Requests>,
 }
 
 impl Watcher {
@@ -91,7 +156,11 @@ impl Watcher {
             let before = ctx.env.clock.now_micros() - ON_ITS_WAY;
             store::audit::last_before(&mut tx, org, before).await?.unwrap_or_default()
         };
-        Ok(Self { watched, org, id, seen })
+        let requests = match watched.counts_requests() {
+            true => Some(Requests::begin(&mut tx, org, ctx.env.now()).await?),
+            false => None,
+        };
+        Ok(Self { watched, org, id, seen, requests })
     }
 
     /// The newest change that was looked at: a number that grows.
@@ -104,19 +173,23 @@ impl Watcher {
         allowed(ctx, self.watched).await.is_ok_and(|(org, id)| org == self.org && id == self.id)
     }
 
-    /// Whether somebody else has changed what the page shows since the last look.
+    /// Whether somebody else has changed what the page shows since the last look, or requests were made that it counts.
     ///
     /// # Errors
     /// When the database cannot be asked.
     pub async fn look(&mut self, ctx: &RequestContext) -> Result<bool> {
         let mut tx = ctx.env.db.read().await?;
+        let called = match &mut self.requests {
+            Some(requests) => requests.look(&mut tx, self.org, ctx.env.now()).await?,
+            None => false,
+        };
         let version = store::orgs::version(&mut tx, self.org).await?.unwrap_or(self.seen);
         if version == self.seen {
-            return Ok(false);
+            return Ok(called);
         }
         let changed = store::audit::categories_of_others(&mut tx, self.org, self.seen, &self.id).await?;
         self.seen = version;
-        Ok(changed.iter().any(|category| self.watched.shows(category)))
+        Ok(called || changed.iter().any(|category| self.watched.shows(category)))
     }
 }
 
@@ -128,12 +201,16 @@ async fn allowed(ctx: &RequestContext, watched: Watched) -> Result<(OrgId, Strin
         }};
     }
     Ok(match watched {
-        Watched::Overview | Watched::Connectors => who!(ConnectorsRead),
+        Watched::Overview | Watched::Connectors | Watched::General => who!(ConnectorsRead),
         Watched::ApiKeys | Watched::Connections => who!(ApiKeysRead),
         Watched::OauthClients => who!(OauthClientsRead),
         Watched::Team => who!(TeamRead),
         Watched::Webhooks => who!(WebhooksRead),
         Watched::Audit => who!(AuditRead),
+        Watched::Plan => who!(UsageRead),
+        Watched::Security => who!(SecurityRead),
+        Watched::Sso => who!(SsoRead),
+        Watched::Roles => who!(TeamRead),
     })
 }
 
@@ -155,6 +232,13 @@ mod tests {
             ("/settings/webhooks", Some(Watched::Webhooks)),
             ("/settings/webhooks/new", None),
             ("/settings/audit", Some(Watched::Audit)),
+            ("/settings/plan", Some(Watched::Plan)),
+            ("/settings", Some(Watched::General)),
+            ("/settings/sso", Some(Watched::Sso)),
+            ("/settings/security", Some(Watched::Security)),
+            ("/team/roles", Some(Watched::Roles)),
+            ("/team/roles/new", None),
+            ("/settings/danger", None),
             ("/sign-in", None),
         ] {
             assert_eq!(Watched::on_page(path), watched, "{path}");

@@ -28,6 +28,7 @@ statements! {
             AND (CAST($7 AS TEXT) IS NULL OR tool = $7) \
             AND (CAST($8 AS TEXT) IS NULL OR words LIKE $8 ESCAPE '\\') \
             ORDER BY id DESC LIMIT $9";
+    NEWEST = "SELECT id, at FROM request_log WHERE org_id = $1 ORDER BY id DESC LIMIT 1";
     LAST = "SELECT at FROM request_log WHERE org_id = $1 ORDER BY id DESC LIMIT 1";
     FIND = "SELECT id, at, method, connector_slug, tool, principal_name, outcome, total_us, principal_kind, principal_id, detail, \
             bodies FROM request_log WHERE org_id = $1 AND id = $2";
@@ -281,6 +282,12 @@ pub async fn list(tx: &mut Tx, org: OrgId, filter: &Filter, limit: i64) -> Resul
         .fetch_all(c)
         .await)?;
     rows.into_iter().map(LogLine::try_from).collect()
+}
+
+/// Id and beginning (Unix milliseconds) of the request that ended last.
+pub async fn newest(tx: &mut Tx, org: OrgId) -> Result<Option<(String, i64)>> {
+    let org = org.to_string();
+    Ok(on!(tx, |c| sqlx::query_as(NEWEST).bind(org).fetch_optional(c).await)?)
 }
 
 /// When the latest request of the organisation that is still in the log began, Unix milliseconds.
