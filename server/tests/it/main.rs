@@ -25,6 +25,7 @@ mod nodes;
 mod oauth;
 mod passkeys;
 mod people;
+mod plans;
 mod process;
 mod roles;
 mod sessions;
