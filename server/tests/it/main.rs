@@ -9,6 +9,7 @@ mod completeness;
 mod completeness_cli;
 mod csrf_and_headers;
 mod custom_domains;
+mod dispatcher;
 mod doctor;
 mod documents;
 mod exhaustion;
