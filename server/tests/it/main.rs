@@ -35,6 +35,7 @@ mod set_up;
 mod stopping;
 mod support;
 mod tokens;
+mod topics;
 mod upstream_oauth;
 mod upstream_pages;
 mod usage;
