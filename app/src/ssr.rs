@@ -138,10 +138,15 @@ fn axum_path(segments: &[PathSegment]) -> String {
     if path.is_empty() { "/".to_owned() } else { path }
 }
 
-/// Redirects: 302 for a page that is being rendered; for a server function a `Location` that the form mechanism turns
-/// into 303 or, with scripts, into a navigation.
+/// Redirects: 303 for a page that is being rendered (SES-03); for a server function a `Location` that the form mechanism
+/// turns into 303 or, with scripts, into a navigation.
 pub fn redirect(path: &str) {
     leptos_axum::redirect(path);
+    let Some(options) = use_context::<ResponseOptions>() else { return };
+    let is_page = options.0.read().is_ok_and(|parts| parts.status == Some(StatusCode::FOUND));
+    if is_page {
+        options.set_status(StatusCode::SEE_OTHER);
+    }
 }
 
 /// Sets the status of the page that is being rendered.
@@ -306,9 +311,6 @@ where
         }
     };
     let mut response = render(context, Request::from_parts(parts, Body::empty())).await;
-    if response.status() == StatusCode::FOUND {
-        *response.status_mut() = StatusCode::SEE_OTHER;
-    }
     copy_cookies(&answer.headers, response.headers_mut());
     response
 }

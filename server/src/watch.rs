@@ -27,12 +27,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::middleware::problem::problem;
 
-/// How often it is looked.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked, also whether the session still works and its role still allows it: a stream ends within a second
+/// of either (SES-03, TEN-04, DEL-02).
+const LOOK: Duration = Duration::from_millis(800);
 /// After so long the browser has to come again (REQ-06).
 const LONGEST: Duration = Duration::from_hours(1);
-/// Every so many looks it is asked whether the session still works and its role still allows it.
-const RECHECK: u32 = 3;
 /// Between two signs of life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How far back each look goes, milliseconds: nodes write in batches, in any order.
@@ -75,7 +74,6 @@ enum What {
 struct Watching {
     ctx: RequestContext,
     what: What,
-    looks: u32,
     until: Instant,
     said_at: Instant,
     stopping: CancellationToken,
@@ -116,8 +114,7 @@ impl Watching {
             if Instant::now() >= self.until {
                 return None;
             }
-            self.looks += 1;
-            if self.looks.is_multiple_of(RECHECK) && !self.still_allowed().await {
+            if !self.still_allowed().await {
                 return None;
             }
             // When the database is away the browser tries again.
@@ -150,7 +147,6 @@ impl Places {
         let watching = Watching {
             ctx,
             what,
-            looks: 0,
             until: now + LONGEST,
             said_at: now,
             stopping: self.stopping,

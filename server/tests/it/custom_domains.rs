@@ -27,7 +27,7 @@ const PLACE: &str = "/.well-known/oauth-protected-resource";
 const BASE: &str = "http://api.acme.example:3000";
 
 /// Takes a domain into use as if its records had been found.
-async fn prove(app: &TestApp, owner: &TestMember, host: &str) {
+pub(crate) async fn prove(app: &TestApp, owner: &TestMember, host: &str) {
     let env = &app.test.env;
     custom_domain::add(env, &owner.actor().await, host).await.unwrap();
     let mut tx = env.db.write().await.unwrap();
@@ -142,6 +142,32 @@ async fn ten_06_a_domain_serves_one_organisations_endpoint_and_nothing_else() {
     }
     // And the instance's own address has no bare endpoint.
     assert_eq!(status(&app, &app.host, "/mcp/acme", &key).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn rsv_14_a_tool_is_called_on_a_domain_without_mcp() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let (acme, key, bolt, foreign) = two(&app).await;
+    for owner in [&acme, &bolt] {
+        domain::connectors::add_demo(&app.test.env, &owner.actor().await).await.unwrap();
+    }
+    app.settle().await;
+    let call = |text: &str| json!({"connector": "demo", "tool": "echo", "arguments": {"text": text}});
+    for host in [DOMAIN, "API.Acme.Example:443"] {
+        let said = format!("by way of {host}");
+        let invoked = post(&app, host, "/v1/mcp/invoke", Some(&key), &call(&said)).await;
+        assert_eq!(invoked.status, StatusCode::OK, "{host}: {}", invoked.text);
+        assert_eq!(invoked.json()["result"]["content"][0]["text"], said.as_str(), "{}", invoked.text);
+    }
+    // A key of another organisation calls its own tools at its own place, and none here.
+    let refused = post(&app, DOMAIN, "/v1/mcp/invoke", Some(&foreign), &call("x")).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{}", refused.text);
+    let own = post(&app, &app.host, "/v1/mcp/invoke", Some(&foreign), &call("x")).await;
+    assert_eq!(own.status, StatusCode::OK, "{}", own.text);
+    // The log has the calls of both ways in, as those of one organisation.
+    app.work.meter.requests.flush(&app.test.env).await.unwrap();
+    assert_eq!(app.test.env.db.count_of("request_log", acme.org_id()).await.unwrap(), 2);
+    assert_eq!(app.test.env.db.count_of("request_log", bolt.org_id()).await.unwrap(), 1);
 }
 
 #[tokio::test]

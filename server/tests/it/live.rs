@@ -1,6 +1,9 @@
 //! The stream that tells a page of what others change.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::{Body, BodyDataStream},
@@ -62,7 +65,39 @@ async fn ses_03_a_stream_of_a_page_ends_with_its_session() {
     let mut tx = app.test.env.db.write().await.unwrap();
     store::sessions::delete_all_of_user(&mut tx, acme.user).await.unwrap();
     tx.commit().await.unwrap();
+    let ended = Instant::now();
     assert_eq!(next(&mut stream).await, None);
+    // Within a second, and as much again for a busy machine.
+    assert!(ended.elapsed() < Duration::from_secs(2), "{:?}", ended.elapsed());
+}
+
+#[tokio::test]
+async fn ten_04_a_stream_of_a_page_ends_with_the_right_to_see_it() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    let dev = app.test.member(&acme, "dev", Role::Developer).await;
+    let mut theirs = app.browser();
+    theirs.log_in("dev@acme.example", domain::testing::PASSWORD).await;
+    let mut owner = app.signed_in(&acme).await;
+    let id = dev.user.to_string();
+    for (function, fields) in [
+        ("set_member_role", vec![("id", id.as_str()), ("role", "member")]),
+        ("remove_member", vec![("id", id.as_str())]),
+    ] {
+        let back = [("id", id.as_str()), ("role", "developer")];
+        assert!(owner.post("/api/set_member_role", &back).await.status.is_success());
+        let answer = open(&app, &theirs.cookies["gatehouse"], "/live?at=/settings/api-keys").await;
+        assert_eq!(answer.status(), StatusCode::OK, "{function}");
+        let mut stream = answer.into_body().into_data_stream();
+        next(&mut stream).await;
+        let done = owner.post(&format!("/api/{function}"), &fields).await;
+        assert!(done.status.is_success(), "{function}: {}", done.text);
+        let ended = Instant::now();
+        while let Some(said) = next(&mut stream).await {
+            assert!(ended.elapsed() < Duration::from_secs(2), "{function}: {said}");
+        }
+        assert!(ended.elapsed() < Duration::from_secs(2), "{function}: {:?}", ended.elapsed());
+    }
 }
 
 #[tokio::test]

@@ -24,8 +24,8 @@ use crate::{
 
 /// A second process on the database of a [`TestApp`], with nothing in memory that the first one has.
 pub(crate) struct Node {
-    front: Front,
-    work: Work,
+    pub(crate) front: Front,
+    pub(crate) work: Work,
     heard: tokio::sync::broadcast::Receiver<model::OrgId>,
 }
 
@@ -58,7 +58,7 @@ impl Node {
         self.front.clone().oneshot(request).await.unwrap()
     }
 
-    async fn answers(&self, token: &str) -> StatusCode {
+    pub(crate) async fn answers(&self, token: &str) -> StatusCode {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
         let request = Request::post("/mcp/acme")
             .header(header::HOST, HOST)
@@ -70,7 +70,12 @@ impl Node {
     }
 }
 
-async fn mint(app: &TestApp, member: &TestMember, client: &str, grant: Option<TokenGrant>) -> String {
+pub(crate) async fn mint(
+    app: &TestApp,
+    member: &TestMember,
+    client: &str,
+    grant: Option<TokenGrant>,
+) -> String {
     let minting = Minting {
         subject: member.user.to_string(),
         client: client.to_owned(),

@@ -40,7 +40,7 @@ pub(crate) async fn add(env: &Env, org: model::OrgId, url: &str) -> ShownWebhook
     webhooks::create(env, &OrgActor::<can::WebhooksWrite>::operator(org), &wanted).await.unwrap()
 }
 
-async fn make_key(env: &Env, owner: &TestMember, name: &str) {
+pub(crate) async fn make_key(env: &Env, owner: &TestMember, name: &str) {
     let new = api_keys::NewKey { name: name.into(), scope: KeyScope::All, expires_at: None, url_key: false };
     api_keys::create(env, &OrgActor::operator(owner.org_id()), &new).await.unwrap();
 }
@@ -126,25 +126,80 @@ async fn whk_05_a_commit_wakes_the_dispatcher_and_its_end_gives_back_what_it_has
     assert_eq!(list.deliveries.len(), 6);
 }
 
-/// The names of the keys that are in the database.
-async fn committed(env: &Env, org: model::OrgId) -> BTreeSet<String> {
-    let mut tx = env.db.read().await.unwrap();
-    let keys = store::api_keys::list(&mut tx, org).await.unwrap();
-    keys.into_iter().map(|key| key.name).collect()
+/// What was made, as the event that tells of it and the name of what it tells of.
+type Made = BTreeSet<(String, String)>;
+
+fn made(event: &str, name: impl Into<String>) -> (String, String) {
+    (event.to_owned(), name.into())
 }
 
-fn writer(place: &Place, name: &str) -> Child {
+/// What is in the database of what the writers make.
+async fn committed(env: &Env, org: model::OrgId) -> Made {
+    let mut tx = env.db.read().await.unwrap();
+    let keys = store::api_keys::list(&mut tx, org).await.unwrap();
+    let connectors = store::connectors::list(&mut tx, org).await.unwrap();
+    let members = store::members::list(&mut tx, org).await.unwrap();
+    let guests = members.into_iter().filter(|member| member.email.starts_with("guest"));
+    keys.into_iter()
+        .map(|key| made("api_key.created", key.name))
+        .chain(connectors.into_iter().map(|connector| made("mcp.created", connector.name)))
+        .chain(guests.map(|guest| made("team.member_added", guest.email)))
+        .collect()
+}
+
+/// What the audit log tells of it, each as often as it stands there.
+async fn noted(env: &Env, org: model::OrgId) -> Vec<(String, String)> {
+    let mut tx = env.db.read().await.unwrap();
+    let lines = store::audit::list_latest(&mut tx, org, 1000).await.unwrap();
+    let mut noted: Vec<_> = lines
+        .into_iter()
+        .map(|line| {
+            let detail: Value = serde_json::from_str(&line.detail).unwrap();
+            assert_eq!(line.result, "ok", "{line:?}");
+            made(&line.action, detail["targets"][0]["name"].as_str().unwrap_or_default())
+        })
+        .filter(|(action, name)| {
+            ["api_key.created", "mcp.created"].contains(&action.as_str())
+                || (action == "team.member_added" && name.starts_with("guest"))
+        })
+        .collect();
+    noted.sort();
+    noted
+}
+
+/// Somebody who makes a key, a connector or a member, one after the other.
+fn writer(place: &Place, round: u64, n: u64) -> Child {
+    let (name, slug) = (format!("{round}-{n}"), format!("c{round}-{n}"));
+    let guest = format!("guest{round}@x.example");
+    // Nobody is there: the connector is kept all the same.
+    let connector = [
+        "connector",
+        "add",
+        "--org",
+        "acme",
+        "--slug",
+        &slug,
+        "--name",
+        &name,
+        "--url",
+        "http://127.0.0.1:9/",
+    ];
+    let member = ["org", "member", "add", "--org", "acme", "--email", &guest, "--role", "member"];
+    let arguments: &[&str] = match n {
+        0 => &["api-key", "create", "--org", "acme", "--name", &name],
+        1 => &connector,
+        _ => &member,
+    };
     place
-        .command(&["admin", "api-key", "create", "--org", "acme", "--name", name, "--json"])
+        .command(&[&["admin"], arguments, &["--json"]].concat())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
 }
 
-/// Those who change something and whoever delivers are killed again and again, at any moment.
-async fn kill_again_and_again(place: Place, variables: &[(&str, &str)]) {
-    place.set_up();
+/// What a process at a place works on, for whoever does it here.
+pub(crate) async fn environment(place: &Place, variables: &[(&str, &str)]) -> Env {
     let folder = place.path("");
     let mut settings: std::collections::BTreeMap<String, String> =
         variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -155,14 +210,24 @@ async fn kill_again_and_again(place: Place, variables: &[(&str, &str)]) {
         let file = folder.join("data/master.key").display().to_string();
         settings.insert("GATEHOUSE_MASTER_KEY_FILE".into(), file);
     }
-    let env = serve::environment(&config::load(settings).unwrap()).await.unwrap();
+    serve::environment(&config::load(settings).unwrap()).await.unwrap()
+}
+
+/// Those who change something and whoever delivers are killed again and again, at any moment.
+async fn kill_again_and_again(place: Place, variables: &[(&str, &str)]) {
+    place.set_up();
+    let env = environment(&place, variables).await;
     let org = domain::orgs::find_by_slug(&env, "acme").await.unwrap().id;
     let receiver = Receiver::start().await;
     add(&env, org, &receiver.url).await;
+    for round in 0..12 {
+        let guest = format!("guest{round}@x.example");
+        domain::accounts::create_by_operator(&env, &guest, PASSWORD, None).await.unwrap();
+    }
 
     for round in 0..12_u64 {
         let mut running = start(&place);
-        let mut writers: Vec<_> = (0..3).map(|n| writer(&place, &format!("{round}-{n}"))).collect();
+        let mut writers: Vec<_> = (0..3).map(|n| writer(&place, round, n)).collect();
         // Of each round's writers some are done by then, some under way.
         for (n, one) in writers.iter_mut().enumerate() {
             tokio::time::sleep(Duration::from_millis((round * 97 + n as u64 * 61) % 250)).await;
@@ -178,11 +243,32 @@ async fn kill_again_and_again(place: Place, variables: &[(&str, &str)]) {
     let running = start(&place);
     let there = committed(&env, org).await;
     assert!(there.len() >= 12, "those who were not killed: {there:?}");
-    let arrived = || -> BTreeSet<String> {
+    let kinds: BTreeSet<_> = there.iter().map(|(event, _)| event.as_str()).collect();
+    assert_eq!(kinds.len(), 3, "of each kind some: {there:?}");
+    // AUD-03: the log tells each once, and nothing else.
+    let noted = noted(&env, org).await;
+    assert_eq!(
+        noted,
+        there.iter().cloned().collect::<Vec<_>>(),
+        "what the audit log tells, and what is there"
+    );
+    for report in domain::audit::verify_all(&env, None).await.unwrap() {
+        assert_eq!(report.broken, None, "{report:?}");
+    }
+    let arrived = || -> Made {
         let got = receiver.received();
         // Who was killed may have connected and sent nothing.
         let whole = got.iter().filter(|one| !one.body.is_empty());
-        whole.map(|one| one.json()["data"]["name"].as_str().unwrap().to_owned()).collect()
+        whole
+            .filter_map(|one| {
+                let body = one.json();
+                let member = if body["event"] == "team.member_added" { "email" } else { "name" };
+                let name = body["data"][member].as_str().unwrap_or_default();
+                let event = body["event"].as_str()?;
+                // The health of a connector that nobody answers at is another matter.
+                (event != "mcp.health_changed").then(|| made(event, name))
+            })
+            .collect()
     };
     // What a killed process had is taken over when its lease ends.
     let all = until(Duration::from_mins(1), async || arrived() == there).await;
@@ -192,13 +278,13 @@ async fn kill_again_and_again(place: Place, variables: &[(&str, &str)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whk_02_kill_9_loses_no_event_and_invents_none_on_sqlite() {
+async fn whk_02_aud_03_kill_9_loses_no_event_and_invents_none_on_sqlite() {
     let place = Place::new().with("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8");
     kill_again_and_again(place, &[("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whk_02_kill_9_loses_no_event_and_invents_none_on_postgres() {
+async fn whk_02_aud_03_kill_9_loses_no_event_and_invents_none_on_postgres() {
     let db = TestDb::new(Kind::Postgres).await;
     let variables = [
         ("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8"),

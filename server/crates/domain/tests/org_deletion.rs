@@ -1,5 +1,7 @@
 //! The end of an organisation, on both databases: who may, what is asked for, what is left.
 
+use std::collections::BTreeSet;
+
 use domain::{
     Error, OrgActor,
     dataplane::{Directory as _, Planes},
@@ -160,28 +162,63 @@ env_test!(del_02_nothing_works_any_more_at_once_and_on_other_nodes, |t| async mo
     assert_eq!(told.len(), 2, "{mails:?}");
 });
 
+/// Which of these columns a text is in, of those that are told as they are by [`store::Db::search`].
+async fn missing(t: &TestEnv, text: &str, wanted: &BTreeSet<String>) -> Vec<String> {
+    let found: BTreeSet<_> =
+        t.env.db.search(text).await.unwrap().into_iter().map(|(place, _)| place).collect();
+    wanted.difference(&found).cloned().collect()
+}
+
 env_test!(del_03_within_a_minute_nothing_is_left_of_it, |t| async move {
-    let acme = filled(&t).await;
-    t.org("other").await;
+    let acme = t.org("acme").await;
+    let name = format!("{CANARY} limited");
+    orgs::update(&t.env, &acme.actor().await, &name, &format!("What {CANARY} does")).await.unwrap();
+    let other = t.org("other").await;
     let id = acme.org_id().to_string();
-    let before = t.env.db.search(&id).await.unwrap();
-    assert!(before.len() > 12, "there was something to remove: {before:?}");
-    assert!(!t.env.db.search(CANARY).await.unwrap().is_empty());
-    delete(&acme, "acme", PASSWORD, "").await.unwrap();
+    t.prove(&acme.ctx).await;
+    let actor = acme.guarded::<can::OrgDelete>().await;
+    // Something of it is in every table that can have something, whatever tables there are.
+    let filled = t.env.db.fill(acme.org_id(), acme.user, CANARY).await.unwrap();
+    assert!(filled.naming.len() > 40 && filled.texts.len() > 150, "{filled:?}");
+    assert_eq!(missing(&t, &id, &filled.naming).await, [""; 0], "has no row of it");
+    assert_eq!(missing(&t, CANARY, &filled.texts).await, [""; 0], "holds no canary");
+    let columns = t.env.db.describe_columns().await.unwrap();
+    let tenants = columns.iter().filter(|column| column.column == "org_id");
+    let unfilled: Vec<_> = tenants
+        .map(|c| format!("{}.org_id", c.table))
+        .filter(|place| !filled.naming.contains(place))
+        .collect();
+    assert_eq!(unfilled, [""; 0], "the schema has them, and nothing was put there");
+    // More than one portion of what goes in portions.
+    for table in ["request_log", "audit_events"] {
+        t.env.db.multiply(table, CANARY, 12_000).await.unwrap();
+        assert!(t.env.db.count_of(table, acme.org_id()).await.unwrap() > 12_000, "{table}");
+    }
+    org_deletion::delete(&acme.ctx, &actor, "acme", PASSWORD, Shown::Code("")).await.map_err(app).unwrap();
     t.mails().await;
+    // Whoever removes it is interrupted after one portion; the rest is for whoever comes next.
+    let mut tx = t.env.db.write().await.unwrap();
+    assert_eq!(store::org_ends::remove_some(&mut tx, acme.org_id(), 5000).await.unwrap(), 10_000);
+    tx.commit().await.unwrap();
+    for table in ["request_log", "audit_events"] {
+        let left = t.env.db.count_of(table, acme.org_id()).await.unwrap();
+        assert!((7000..7100).contains(&left), "{table}: {left}");
+    }
     // The long tables go first; the row waits until every node has seen that it is gone. An interruption does no harm.
     org_deletion::finish(&t.env).await.unwrap();
     let tables: Vec<_> = t.env.db.search(&id).await.unwrap().into_iter().map(|(place, _)| place).collect();
-    assert!(
-        tables.contains(&"orgs.id".to_owned()) && !tables.contains(&"audit_events.org_id".to_owned()),
-        "{tables:?}"
-    );
+    for (place, there) in [("orgs.id", true), ("audit_events.org_id", false), ("request_log.org_id", false)] {
+        assert_eq!(tables.contains(&place.to_owned()), there, "{place}: {tables:?}");
+    }
     t.clock.advance(60_000);
     for _ in 0..2 {
         org_deletion::finish(&t.env).await.unwrap();
         assert_eq!(t.env.db.search(&id).await.unwrap(), []);
         assert_eq!(t.env.db.search(CANARY).await.unwrap(), []);
     }
+    // Another's is where it was.
+    assert_eq!(t.env.db.count_of("members", other.org_id()).await.unwrap(), 1);
+    assert!(t.env.db.count_of("audit_events", other.org_id()).await.unwrap() > 0);
     // What the platform keeps: that the slug was taken, by whom it was buried, and which organisation it was, as a digest.
     assert_eq!(
         t.env

@@ -1,7 +1,10 @@
 //! Throwaway databases. Every test that touches the store runs on both, from one body; a run without `PostgreSQL` fails.
 
+mod filling;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub use self::filling::Filled;
 use crate::{Db, Kind};
 
 /// The variable that names the throwaway `PostgreSQL` server: its maintenance database.

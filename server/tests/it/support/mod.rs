@@ -97,7 +97,12 @@ impl TestApp {
     }
 
     pub(crate) fn browser(&self) -> Browser<'_> {
-        Browser { app: self, cookies: BTreeMap::new(), address: None }
+        Browser { app: self, cookies: BTreeMap::new(), address: None, front: None }
+    }
+
+    /// A browser that asks another node than the first one.
+    pub(crate) fn browser_at(&self, front: &Front) -> Browser<'_> {
+        Browser { front: Some(front.clone()), ..self.browser() }
     }
 
     /// A browser in which the owner of an organisation is signed in, through the log-in page.
@@ -133,7 +138,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    async fn read(response: Response<Body>) -> Self {
+    pub(crate) async fn read(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 16 << 20).await.expect("a whole body");
         Self {
@@ -158,6 +163,8 @@ pub(crate) struct Browser<'a> {
     pub(crate) cookies: BTreeMap<String, String>,
     /// Where it connects from, if that matters.
     pub(crate) address: Option<std::net::IpAddr>,
+    /// Which node it asks, if not the first one.
+    front: Option<Front>,
 }
 
 impl Browser<'_> {
@@ -189,7 +196,8 @@ impl Browser<'_> {
             .header(header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64) Test/1.0")
             .body(body)
             .expect("a request");
-        let answer = self.app.send(request).await;
+        let front = self.front.as_ref().unwrap_or(&self.app.front).clone();
+        let answer = Answer::read(front.oneshot(request).await.expect("an answer")).await;
         for line in answer.headers.get_all(header::SET_COOKIE) {
             let line = line.to_str().expect("an ASCII cookie");
             let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();

@@ -86,6 +86,8 @@ pub(crate) struct Known {
     pub(crate) scopes: HashSet<String>,
     refused: HashSet<String>,
     next: usize,
+    /// Tools beside the one that tells who calls.
+    pub(crate) more_tools: Vec<&'static str>,
     /// Who says yes at the page.
     pub(crate) person: String,
 }
@@ -325,10 +327,14 @@ impl Upstream {
             "server/discover" => {
                 json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
             }
-            "tools/list" => json!({
-                "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
-                "tools": [{"name": "whoami", "description": "Tells who calls", "inputSchema": {"type": "object"}}],
-            }),
+            "tools/list" => {
+                let more = known.more_tools.iter().copied();
+                let tools: Vec<_> = core::iter::once("whoami")
+                    .chain(more)
+                    .map(|name| json!({"name": name, "description": "Tells who calls", "inputSchema": {"type": "object"}}))
+                    .collect();
+                json!({"resultType": "complete", "ttlMs": 0, "cacheScope": "private", "tools": tools})
+            }
             "tools/call" => {
                 if let Some(scope) = known.faults.wants {
                     let challenge = format!(
