@@ -133,7 +133,7 @@ pub const FUNCTIONS: &[Function] = &[
     guarded("set_pin_protection", &["settings.security_updated"]),
     org("allow_trusted_browsers", &["settings.security_updated"]),
     org("set_session_timeout", &["settings.security_updated"]),
-    org("add_allowed_range", &["security.allowlist_range_added"]),
+    guarded("add_allowed_range", &["security.allowlist_range_added"]),
     org("add_vendor_ranges", &["security.allowlist_range_added"]),
     org("remove_allowed_range", &["security.allowlist_range_removed"]),
     org("turn_on_allowlist", &["security.allowlist_on"]),

@@ -50,6 +50,9 @@ pub struct AllowlistPage {
 pub struct DryRun {
     /// Requests to the endpoint that were looked at.
     pub requests: i64,
+    /// Whether there were more in that time, which were not.
+    #[serde(default)]
+    pub more: bool,
     /// Those from elsewhere.
     pub outside: i64,
     /// How many keys, connections and clients sent those.

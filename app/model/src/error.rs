@@ -59,6 +59,10 @@ pub struct AppError {
     /// Seconds to wait before trying again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
+    /// Where the request came from, of a refusal that is about that (IPA-04). Pages say it in the sentence, so they do not read it.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub your_ip: Option<String>,
     /// The id under which the operator finds the details in the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -73,6 +77,8 @@ impl AppError {
             message: message.into(),
             fields: Vec::new(),
             retry_after: None,
+            #[cfg(not(target_arch = "wasm32"))]
+            your_ip: None,
             request_id: None,
         }
     }

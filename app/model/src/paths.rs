@@ -4,6 +4,10 @@ use crate::{
     ApiKeyId, AuditEventId, ConnectionId, ConnectorId, LogEntryId, OrgId, OutboxId, RoleId, UserId, WebhookId,
 };
 
+/// Beginnings of paths whose rest is a secret: whoever knows it can act. No log shows more than the beginning (PWD-08, ERR-02).
+pub const SECRET_BELOW: [&str; 5] =
+    ["/setup/", "/reset-password/", "/invite/", "/confirm-address/", "/sign-up/"];
+
 /// The overview, and where a signed-in person lands.
 pub const fn overview() -> &'static str {
     "/"
@@ -524,6 +528,26 @@ mod tests {
         {
             assert_eq!(safe_next(Some(good)), good);
         }
+    }
+
+    /// Reads this file, so that a new path with a token in it is not forgotten.
+    #[test]
+    fn pwd_08_every_path_with_a_token_is_known_to_hold_a_secret() {
+        let mut found = Vec::new();
+        for function in include_str!("paths.rs").split("\npub fn ").skip(1) {
+            let head = function.split('\n').next().unwrap_or_default();
+            if ["token:", "secret:", "key:", "code:"].iter().any(|name| head.contains(name)) {
+                let path = function.split("format!(\"").nth(1).and_then(|rest| rest.split('{').next());
+                found.push(path.expect("a path").to_owned());
+            }
+        }
+        found.sort_unstable();
+        let mut known = SECRET_BELOW.to_vec();
+        known.sort_unstable();
+        assert_eq!(found, known);
+        assert!(
+            [setup("x"), finish_sign_up("x")].iter().all(|path| found.iter().any(|at| path.starts_with(at)))
+        );
     }
 
     #[test]

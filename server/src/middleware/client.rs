@@ -21,6 +21,7 @@ use domain::{
     request::{ClientIp, ForwardedHost, RequestId},
 };
 use ipnet::IpNet;
+use model::paths;
 use uuid::Uuid;
 
 use super::problem::problem;
@@ -115,8 +116,10 @@ pub fn refuse_long(request: &Request, id: &str) -> Option<Response<Body>> {
 
 /// A path as the log has it. The query may hold a credential, so it stays out (APK-09).
 fn shown(path: &str) -> String {
-    // The rest of it is a secret.
-    if path.starts_with("/setup/") { "/setup/…".to_owned() } else { path.escape_debug().to_string() }
+    match paths::SECRET_BELOW.iter().find(|below| path.starts_with(**below)) {
+        Some(below) => format!("{below}…"),
+        None => path.escape_debug().to_string(),
+    }
 }
 
 impl Arrival {
@@ -213,6 +216,23 @@ mod tests {
         assert!(made.iter().all(|id| id.get_version_num() == 7));
         assert!(made.iter().max() < Some(&ids.another(1_700_000_000_001)));
         assert!(!made.contains(&RequestIds::default().another(1_700_000_000_000)));
+    }
+
+    #[test]
+    fn err_02_a_link_that_acts_is_not_in_the_log() {
+        let token = "dG9rZW4tb2YtYS1saW5r";
+        for path in [
+            paths::setup(token),
+            paths::reset_password(token),
+            paths::invitation(token),
+            paths::confirm_address(token),
+            paths::finish_sign_up(token),
+        ] {
+            let shown = shown(&path);
+            assert!(shown.ends_with("/…") && !shown.contains(token), "{shown}");
+        }
+        assert_eq!(shown("/sign-up"), "/sign-up");
+        assert_eq!(shown("/a\r\nb"), "/a\\r\\nb");
     }
 
     #[test]

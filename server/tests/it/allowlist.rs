@@ -152,6 +152,7 @@ async fn ipa_03_the_dashboard_is_closed_to_other_addresses_and_the_guard_works_i
     assert_eq!(guard.status, StatusCode::CONFLICT);
     assert_eq!(guard.json()["code"], "would_lock_out");
     assert!(guard.text.contains(INSIDE));
+    assert_eq!(guard.json()["your_ip"], INSIDE);
     // Insisting takes a fresh proof.
     app.test.clock.advance(6 * 60 * 1000);
     let stale = browser.post("/api/turn_on_allowlist", &[("confirm", "on")]).await;
@@ -260,7 +261,7 @@ async fn ipa_04_the_dry_run_reads_the_request_log() {
     allowlist::add(&app.test.env, &actor, "203.0.113.0/24", "", Insists(None)).await.unwrap();
     let page = allowlist::page(&member.ctx, &member.actor().await).await.unwrap();
     let run = page.dry_run;
-    assert_eq!((run.requests, run.outside, run.principals), (3, 1, 1));
+    assert_eq!((run.requests, run.more, run.outside, run.principals), (3, false, 1, 1));
     assert_eq!(run.addresses, [(OUTSIDE.to_owned(), 1)]);
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use app::functions::FUNCTIONS;
 use axum::http::StatusCode;
-use domain::{mfa, testing::PASSWORD};
+use domain::{allowlist::Insists, mfa, testing::PASSWORD};
 use model::{Role, api_keys::KeyScope};
 use store::Kind;
 
@@ -215,6 +215,13 @@ async fn pin_04_protected_acts_ask_for_the_pin_through_every_path() {
     let mut browser = app.signed_in(&member).await;
     let on = browser.post(&format!("{SECURITY}?do=set_pin_protection"), &[("on", "true")]).await;
     assert_eq!(on.status, StatusCode::SEE_OTHER, "{}", on.text);
+    // An enforced allowlist, which takes the PIN to open to everybody.
+    browser.address = member.ctx.origin.address;
+    let here = browser.address.unwrap().to_string();
+    let actor = member.actor().await;
+    domain::allowlist::add(&app.test.env, &actor, &here, "", Insists(None)).await.unwrap();
+    domain::allowlist::turn_on(&app.test.env, &member.actor().await, Insists(None)).await.unwrap();
+    domain::allowlist::keep(&app.test.env, &member.actor().await).await.unwrap();
     let demo = domain::connectors::add_demo(&app.test.env, &member.actor().await).await.unwrap();
     let grant = app.test.grant(&member, "client", "mcp:call").await;
     let connection = {
@@ -243,6 +250,7 @@ async fn pin_04_protected_acts_ask_for_the_pin_through_every_path() {
         ("remove_member", format!("/team/{dev_id}/remove"), vec![("id", &dev_id)]),
         ("set_pin_protection", SECURITY.into(), vec![("on", "false")]),
         ("turn_off_allowlist", "/settings/security/allowlist".into(), vec![]),
+        ("add_allowed_range", "/settings/security/allowlist".into(), vec![("range", "0.0.0.0/0")]),
         ("remove_pin", PIN.into(), vec![]),
         ("change_plan", "/settings/plan".into(), vec![("plan", "team")]),
         ("delete_webhook", format!("/settings/webhooks/{webhook}/delete"), vec![("id", &webhook)]),
@@ -289,6 +297,7 @@ async fn pin_04_protected_acts_ask_for_the_pin_through_every_path() {
         )
         .await;
     assert_eq!(deleted.status, StatusCode::SEE_OTHER, "{}", deleted.text);
+    domain::allowlist::turn_off_by_operator(&app.test.env, member.org_id()).await.unwrap();
     app.settle().await;
     let listed = app.rpc("/mcp/acme", &key.secret, "tools/list", serde_json::json!({})).await;
     assert_eq!(listed.status, StatusCode::UNAUTHORIZED);

@@ -587,13 +587,26 @@ async fn err_02_apk_09_no_credential_is_in_the_log() {
     ] {
         request.send().await.unwrap();
     }
+    let token = "link-77aa01c2d3e4f5";
+    for below in model::paths::SECRET_BELOW {
+        client.get(format!("{}{below}{token}", running.base)).send().await.unwrap();
+        let form = client.post(format!("{}{below}{token}?do=reset_password", running.base));
+        form.header("sec-fetch-site", "same-origin")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("token={token}&password={password}"))
+            .send()
+            .await
+            .unwrap();
+    }
     drop(running);
     let log = std::fs::read_to_string(place.path("log")).unwrap();
     assert!(log.contains("/mcp/acme"), "the requests are in the log");
     assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "each line is JSON");
-    for hidden in [secret, cookie, password] {
-        assert!(!log.contains(hidden), "{hidden}");
+    for hidden in [secret, cookie, password, token] {
+        let at = log.lines().find(|line| line.contains(hidden));
+        assert!(at.is_none(), "{hidden}: {at:?}");
     }
+    assert!(log.contains("/reset-password/…"), "that there was such a request is told");
 }
 
 fn assert_clean(path: &Path, secrets: &[&str]) {

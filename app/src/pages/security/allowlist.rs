@@ -96,7 +96,7 @@ fn view(forms: &Forms, list: &List, me: &Me) -> AnyView {
         view! { <Badge label="Not enforced" tone=Tone::Neutral /> }.erase()
     };
     let trial = list.trial_until.map(|until| trial(&forms, until, list.now, may));
-    let add = may.then(|| add(&forms, list));
+    let add = may.then(|| add(&forms, list, me.pin));
     let enforce = may.then(|| enforce(&forms, list, me.pin));
     let (you, table) = (you(list), table(&forms, list, may));
     let vendors = VENDORS.iter().map(|vendor| published(&forms, vendor, list, may)).collect_view();
@@ -254,7 +254,7 @@ fn row(forms: &Forms, range: &AllowedRange, may: bool) -> AnyView {
     .erase()
 }
 
-fn add(forms: &Forms, list: &List) -> AnyView {
+fn add(forms: &Forms, list: &List, asked: PinAsked) -> AnyView {
     let forms = *forms;
     let form = forms.add;
     let suggestion = list.your_address.clone().filter(|_| !list.you_are_in).unwrap_or_default();
@@ -262,6 +262,12 @@ fn add(forms: &Forms, list: &List) -> AnyView {
         code_is(form.into(), "would_lock_out")
             .then(|| insist(form.into(), "Add it although my address is in no range"))
     };
+    // It stays once it was asked for, whatever else has to be answered then.
+    let wanted = Memo::new(move |before: Option<&bool>| {
+        before == Some(&true)
+            || form.error().with(|error| error.as_ref().is_some_and(|error| error.at("pin").is_some()))
+    });
+    let pin = move || wanted.get().then(|| pin_field(form.into(), asked));
     view! {
         <Card title="Add range">
             <PostForm form=form>
@@ -276,6 +282,7 @@ fn add(forms: &Forms, list: &List) -> AnyView {
                 />
                 <TextField form=form name="note" label="Note" hint="What it is, such as Office or VPN." max=MAX_NOTE />
                 {confirm}
+                {pin}
                 <SubmitButton form=form label="Add range" busy="Adding…" kind=ButtonKind::Secondary />
             </PostForm>
         </Card>
@@ -358,14 +365,19 @@ fn dry_run(run: &DryRun, empty: bool) -> Option<AnyView> {
     if empty {
         return None;
     }
+    let all = if run.more {
+        format!("the latest {} requests (there were more in the last 7 days)", run.requests)
+    } else {
+        format!("the {} requests of the last 7 days", run.requests)
+    };
     let sentence = match (run.requests, run.outside) {
         (0, _) => "There were no requests to the endpoint in the last 7 days to try it on.".to_owned(),
-        (all, 0) => format!("All of the {all} requests of the last 7 days came from these ranges."),
-        (all, outside) => {
-            let percent = outside * 100 / all.max(1);
+        (_, 0) => format!("All of {all} came from these ranges."),
+        (requests, outside) => {
+            let percent = outside * 100 / requests.max(1);
             let percent = if percent == 0 { "less than 1".to_owned() } else { percent.to_string() };
             format!(
-                "{outside} of the {all} requests of the last 7 days ({percent} %), of {} keys or clients, came from elsewhere. They would have got 403.",
+                "{outside} of {all} — {percent} % — of {} keys or clients, came from elsewhere. They would have got 403.",
                 run.principals
             )
         }

@@ -85,20 +85,28 @@ pub async fn load_allowlist() -> Result<AllowlistPage, AppError> {
     domain::allowlist::page(&ctx, &actor).await.map_err(&told)
 }
 
-/// Adds a range.
+/// Adds a range. One that lets in nearly everybody needs the PIN where the list is enforced and the organisation asks for one.
 #[server(prefix = "/api", endpoint = "add_allowed_range")]
 pub async fn add_allowed_range(
     #[server(default)] range: String,
     #[server(default)] note: String,
     confirm: Option<String>,
+    #[server(default)] pin: String,
 ) -> Result<(), AppError> {
-    use domain::allowlist::{Insists, add};
+    use domain::allowlist::{Insists, add, add_wide};
 
     let ctx = crate::ssr::ctx()?;
     let told = crate::ssr::told(&ctx);
     let actor = domain::OrgActor::require(&ctx).await.map_err(&told)?;
     let proven = server::insists(&ctx, confirm.is_some()).await?;
-    add(&ctx.env, &actor, &range, &note, Insists(proven.as_ref())).await.map_err(&told)?;
+    let insists = Insists(proven.as_ref());
+    if pin.is_empty() {
+        add(&ctx.env, &actor, &range, &note, insists).await
+    } else {
+        let shown = domain::pin::Guarded::require(&ctx, &pin).await.map_err(&told)?;
+        add_wide(&ctx.env, &shown, &range, &note, insists).await
+    }
+    .map_err(&told)?;
     server::saved("allowlist-saved");
     Ok(())
 }

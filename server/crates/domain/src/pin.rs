@@ -120,7 +120,7 @@ fn used_up() -> Error {
     let mut error = AppError::field(
         "pin",
         "pin_locked",
-        "There were too many wrong PINs today. Nothing was changed; set a new PIN in your profile, with your password",
+        "There were too many wrong PINs within a day, so this PIN is no longer taken. Nothing was changed; set a new PIN in your profile, with your password",
     );
     error.kind = ErrorKind::Locked;
     error.retry_after = Some(u32::try_from(LOCKED / 1000).unwrap_or(u32::MAX));
@@ -129,14 +129,15 @@ fn used_up() -> Error {
 
 /// Counts an attempt before the PIN is looked at, so that of many at once no more than allowed are (PIN-03).
 fn begin(pin: &mut Pin, now: i64) -> core::result::Result<(), Error> {
+    // First of all: waiting does not help, and the day does not end it. Only setting the PIN anew does.
+    if pin.day_failures >= IN_A_DAY {
+        return Err(used_up());
+    }
     if pin.locked_until > now {
         return Err(locked(pin.locked_until, now));
     }
     if now - pin.day_start >= DAY {
         (pin.day_start, pin.day_failures) = (now, 0);
-    }
-    if pin.day_failures >= IN_A_DAY {
-        return Err(used_up());
     }
     pin.failures += 1;
     pin.day_failures += 1;
@@ -154,6 +155,16 @@ pub(crate) async fn asked(tx: &mut Tx, org: OrgId, user: UserId) -> Result<PinAs
     }
     let pin = store::org_security::find_pin(tx, org, user).await?;
     Ok(if pin.is_some() { PinAsked::Yes } else { PinAsked::Unset })
+}
+
+/// Refuses a member who has shown no PIN an act that needs one here only at times.
+pub(crate) async fn require_shown(tx: &mut Tx, org: OrgId, principal: &Principal) -> Result<()> {
+    match principal {
+        Principal::User { id, .. } if asked(tx, org, *id).await? != PinAsked::No => {
+            Err(required("This would let in nearly everybody, so it takes your PIN. Nothing was changed"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Asks for the PIN of a member, if the organisation wants that.
@@ -435,6 +446,13 @@ mod tests {
         let error = begin(&mut pin, later + 2 * LOCKED).unwrap_err().into_app("");
         assert_eq!(error.code, "pin_locked", "fifteen in a day");
         assert!(error.message.contains("set a new PIN"), "{}", error.message);
-        assert!(begin(&mut pin, later + DAY).is_ok(), "another day");
+        for days in [1, 2, 30] {
+            let error = begin(&mut pin, later + days * DAY).unwrap_err().into_app("");
+            assert!(error.message.contains("set a new PIN"), "{days} days later: {}", error.message);
+        }
+        // Fewer are forgotten with the day.
+        (pin.day_start, pin.day_failures, pin.failures, pin.locked_until) = (0, IN_A_DAY - 1, 0, 0);
+        assert!(begin(&mut pin, DAY).is_ok());
+        assert_eq!(pin.day_failures, 1);
     }
 }

@@ -81,6 +81,7 @@ env_test!(ipa_04_whoever_would_lock_themselves_out_is_stopped, |t| async {
         allowlist::turn_on(&t.env, &acme.actor().await, Insists(None)).await.map_err(app).unwrap_err();
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Conflict, "would_lock_out"));
     assert!(error.message.contains(HERE), "{}", error.message);
+    assert_eq!(error.your_ip.as_deref(), Some(HERE));
     admitted(&acme.ctx).await.expect("nothing was changed");
     // Who insists shows who they are, and is back in a quarter of an hour.
     let proven = t.prove(&acme.ctx).await;
@@ -120,7 +121,8 @@ env_test!(ipa_04_a_change_is_kept_by_somebody_who_is_let_in, |t| async {
     }
     assert!(admitted(&from(&acme.ctx, Some("198.51.100.1"))).await.is_err());
     let own = allowlist::remove(&t.env, &acme.actor().await, "203.0.113.0/24", Insists(None)).await;
-    assert_eq!(app(own.unwrap_err()).code, "would_lock_out");
+    let own = app(own.unwrap_err());
+    assert_eq!((own.code.as_str(), own.your_ip.as_deref()), ("would_lock_out", Some(HERE)));
     t.clock.advance(16 * MINUTE);
     for back in ["192.0.2.1", "198.51.100.1"] {
         admitted(&from(&acme.ctx, Some(back))).await.unwrap_or_else(|error| panic!("{back}: {error}"));
@@ -144,6 +146,29 @@ env_test!(ipa_04_the_operator_and_the_pin, |t| async {
     allowlist::turn_on(&t.env, &acme.actor().await, Insists(None)).await.unwrap();
     assert!(admitted(&from(&acme.ctx, Some("192.0.2.1"))).await.is_err());
     allowlist::turn_off_by_operator(&t.env, acme.org_id()).await.unwrap();
+    admitted(&from(&acme.ctx, Some("192.0.2.1"))).await.unwrap();
+});
+
+env_test!(pin_04_an_enforced_list_is_opened_to_everybody_with_the_pin_only, |t| async {
+    let acme = t.org("acme").await;
+    add(&t, &acme, HERE).await.unwrap();
+    let proven = t.prove(&acme.ctx).await;
+    let guarded = Guarded::require(&acme.ctx, "").await.unwrap();
+    org_security::set_pin_protection(&t.env, &guarded, &proven, true).await.unwrap();
+    pin::set(&acme.ctx, &proven, Old::Pin(""), "483920", "483920").await.unwrap();
+    // A list that is off protects nothing yet.
+    add(&t, &acme, "2000::/3").await.unwrap();
+    allowlist::turn_on(&t.env, &acme.actor().await, Insists(None)).await.unwrap();
+    allowlist::keep(&t.env, &acme.actor().await).await.unwrap();
+    for wide in ["0.0.0.0/0", "::/0", "192.0.0.0/3", "128.0.0.0/1"] {
+        let error = add(&t, &acme, wide).await.unwrap_err();
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Forbidden, "pin_required"), "{wide}");
+        assert!(error.at("pin").is_some());
+        assert!(admitted(&from(&acme.ctx, Some("198.51.100.9"))).await.is_err(), "{wide}");
+    }
+    add(&t, &acme, "198.51.100.0/24").await.expect("one more network");
+    let shown = Guarded::require(&acme.ctx, "483920").await.unwrap();
+    allowlist::add_wide(&t.env, &shown, "0.0.0.0/0", "", Insists(None)).await.unwrap();
     admitted(&from(&acme.ctx, Some("192.0.2.1"))).await.unwrap();
 });
 

@@ -105,7 +105,12 @@ env_test!(pin_03_after_fifteen_in_a_day_the_password_sets_a_new_one, |t| async {
         }
         t.clock.advance(16 * MINUTE);
     }
-    assert_eq!(show(&acme, PIN).await.unwrap_err().code, "pin_locked");
+    for days in [0, 1, 3] {
+        t.clock.advance(days * 24 * 60 * MINUTE);
+        let locked = show(&acme, PIN).await.unwrap_err();
+        assert_eq!(locked.code, "pin_locked");
+        assert!(locked.message.contains("set a new PIN"), "{days} days: {}", locked.message);
+    }
     let proven = t.prove(&acme.ctx).await;
     let forgotten = async |password: &str, code: &str| {
         let old = Old::Forgotten { password, shown: domain::mfa::Shown::Code(code) };

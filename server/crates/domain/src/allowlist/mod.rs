@@ -11,6 +11,7 @@ use std::{
     net::IpAddr,
 };
 
+use ipnet::IpNet;
 use model::{
     AppError, ErrorKind, OrgId,
     allowlist::{AllowedRange, AllowlistPage, DryRun, MAX_NOTE, MAX_RANGES, TRIAL_MINUTES},
@@ -27,7 +28,7 @@ use crate::{
     authz::Principal,
     change::{Change, Event},
     mfa,
-    pin::Guarded,
+    pin::{self, Guarded},
     request::RequestContext,
     step_up::{self, Proven},
 };
@@ -133,17 +134,25 @@ pub(crate) async fn admit(env: &Env, tx: &mut Tx, org: OrgId, address: Option<Ip
 
 /// The refusal of a removal: there is another way.
 fn would_lock_out_by_removing(address: Option<IpAddr>) -> Error {
-    let you = address.map_or_else(|| "not known".to_owned(), |address| address.to_string());
-    AppError::new(
+    let you = told(address);
+    let mut error = AppError::new(
         ErrorKind::Conflict,
         "would_lock_out",
-        format!("Your address is {you}: without this range it is in none, and you would be locked out. Nothing was changed. Add a range with your address first, or stop enforcing the list."),
-    )
-    .into()
+        format!(
+            "Your address is {you}: without this range it is in none, and you would be locked out. Nothing was changed. Add a range with your address first, or stop enforcing the list."
+        ),
+    );
+    error.your_ip = Some(you);
+    error.into()
+}
+
+/// An address in words.
+fn told(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| "not known".to_owned(), |address| address.to_string())
 }
 
 fn would_lock_out(address: Option<IpAddr>) -> Error {
-    let you = address.map_or_else(|| "not known".to_owned(), |address| address.to_string());
+    let you = told(address);
     let mut error = AppError::field(
         "confirm",
         "would_lock_out",
@@ -152,6 +161,7 @@ fn would_lock_out(address: Option<IpAddr>) -> Error {
         ),
     );
     error.kind = ErrorKind::Conflict;
+    error.your_ip = Some(you);
     error.into()
 }
 
@@ -192,12 +202,15 @@ pub async fn page(ctx: &RequestContext, actor: &OrgActor<can::SecurityRead>) -> 
     })
 }
 
-/// What a list would have refused lately.
+/// What a list would have refused lately. Of many requests the latest are looked at, and it says so.
 async fn dry_run(tx: &mut Tx, org: OrgId, list: &List, now: i64) -> Result<DryRun> {
     let mut told = DryRun::default();
     let (mut principals, mut addresses) = (BTreeSet::new(), BTreeMap::<String, i64>::new());
-    for (detail, kind, principal) in store::allowlists::list_recent(tx, org, now - LOOK_BACK, LOOK_AT).await?
-    {
+    let mut latest = store::allowlists::list_recent(tx, org, now - LOOK_BACK, LOOK_AT + 1).await?;
+    let most = usize::try_from(LOOK_AT).unwrap_or(usize::MAX);
+    told.more = latest.len() > most;
+    latest.truncate(most);
+    for (detail, kind, principal) in latest {
         let detail: serde_json::Value = serde_json::from_str(&detail).unwrap_or_default();
         let Some(address) = detail["address"].as_str().and_then(ranges::read_address) else { continue };
         told.requests += 1;
@@ -226,12 +239,38 @@ async fn dry_run(tx: &mut Tx, org: OrgId, list: &List, now: i64) -> Result<DryRu
 pub struct Insists<'a>(pub Option<&'a Proven>);
 
 /// Adds a range.
+///
+/// # Errors
+/// `Forbidden` with the code `pin_required` where the list is enforced, the organisation protects acts with a PIN, and this
+/// range would make it so wide that it might as well be off: that takes [`add_wide`] (PIN-04).
 pub async fn add(
     env: &Env,
     actor: &OrgActor<can::SecurityManage>,
     range: &str,
     note: &str,
     insists: Insists<'_>,
+) -> Result<()> {
+    add_any(env, actor, range, note, insists, false).await
+}
+
+/// Adds a range, however wide, for somebody who has shown their PIN.
+pub async fn add_wide(
+    env: &Env,
+    actor: &Guarded<can::SecurityManage>,
+    range: &str,
+    note: &str,
+    insists: Insists<'_>,
+) -> Result<()> {
+    add_any(env, actor, range, note, insists, true).await
+}
+
+async fn add_any(
+    env: &Env,
+    actor: &OrgActor<can::SecurityManage>,
+    range: &str,
+    note: &str,
+    insists: Insists<'_>,
+    shown: bool,
 ) -> Result<()> {
     let (net, note) = crate::both(
         ranges::parse(range).map_err(Into::into),
@@ -240,7 +279,8 @@ pub async fn add(
     let new = Range { net, note, by: actor.principal().name().to_owned(), at: env.now() };
     let event =
         |event: Event| event.with("range", net.to_string()).with("everybody", ranges::is_everybody(&net));
-    edit(env, actor, "security.allowlist_range_added", insists, event, |list| {
+    let guarded = (!shown).then_some(net);
+    edit(env, actor, "security.allowlist_range_added", insists, guarded, event, |list| {
         if list.ranges.len() >= MAX_RANGES {
             let words = format!("There are {MAX_RANGES} ranges already. Remove one, or use wider ones");
             return Err(AppError::field("range", "too_many", words).into());
@@ -262,7 +302,7 @@ pub async fn add_vendor(env: &Env, actor: &OrgActor<can::SecurityManage>, vendor
     let note = format!("{}, published {}", vendor.name, vendor.looked_up);
     let (by, at) = (actor.principal().name().to_owned(), env.now());
     let event = |event: Event| event.with("vendor", vendor.id).with("range", vendor.ranges.join(" "));
-    edit(env, actor, "security.allowlist_range_added", Insists::default(), event, |list| {
+    edit(env, actor, "security.allowlist_range_added", Insists::default(), None, event, |list| {
         let known = list.ranges.len();
         for net in nets {
             if list.ranges.iter().all(|known| known.net != net) {
@@ -292,7 +332,7 @@ pub async fn remove(
 ) -> Result<()> {
     let net = ranges::parse(range)?;
     let event = |event: Event| event.with("range", net.to_string());
-    edit(env, actor, "security.allowlist_range_removed", insists, event, |list| {
+    edit(env, actor, "security.allowlist_range_removed", insists, None, event, |list| {
         let before = list.ranges.len();
         list.ranges.retain(|known| known.net != net);
         if list.ranges.len() == before { Err(Error::not_found("range")) } else { Ok(()) }
@@ -307,6 +347,7 @@ pub async fn turn_on(env: &Env, actor: &OrgActor<can::SecurityManage>, insists: 
         actor,
         "security.allowlist_on",
         insists,
+        None,
         |event| event,
         |list| {
             if list.ranges.is_empty() {
@@ -381,12 +422,14 @@ pub async fn settle(env: &Env) -> Result<()> {
 }
 
 /// Changes a list. While it is enforced, a change that takes addresses away is a trial of a quarter of an hour; and one that
-/// would lock out whoever makes it is refused, unless they insist (IPA-04).
+/// would lock out whoever makes it is refused, unless they insist (IPA-04). So is a range, `guarded`, that would open an
+/// enforced list to nearly everybody, where that takes a PIN.
 async fn edit(
     env: &Env,
     actor: &OrgActor<can::SecurityManage>,
     action: &'static str,
     insists: Insists<'_>,
+    guarded: Option<IpNet>,
     about: impl FnOnce(Event) -> Event,
     apply: impl FnOnce(&mut List) -> Result<()>,
 ) -> Result<()> {
@@ -394,6 +437,9 @@ async fn edit(
     let mut change = env.change(actor).await?;
     let (mut allowlist, _) = Allowlist::load(change.tx(), actor.org()).await?.settled(now);
     let old = allowlist.list.clone();
+    if guarded.is_some_and(|net| old.on && old.opened_by(net)) {
+        pin::require_shown(change.tx(), actor.org(), actor.principal()).await?;
+    }
     apply(&mut allowlist.list)?;
     let address = actor.origin().address;
     if allowlist.list.on && !allowlist.list.contains(address) && insists.0.is_none() {

@@ -46,6 +46,27 @@ impl List {
             .is_some_and(|address| self.ranges.iter().any(|range| range.net.contains(&address)))
     }
 
+    /// Whether the list, with this range besides, lets in so many that it might as well be off: the range alone is wider than
+    /// the widest that one network is given (/8, or /16 of IPv6), or all together are a sixteenth of the IPv4 addresses or
+    /// a 256th of the IPv6 ones, of which no more than an eighth are in use anywhere.
+    pub(crate) fn opened_by(&self, net: IpNet) -> bool {
+        let (widest, all): (u8, u8) = if net.addr().is_ipv4() { (8, 4) } else { (16, 8) };
+        if net.prefix_len() < widest {
+            return true;
+        }
+        let mut nets: Vec<IpNet> = self.ranges.iter().map(|range| range.net).collect();
+        if nets.iter().any(|known| known.contains(&net)) {
+            return false;
+        }
+        nets.push(net);
+        // In units of the smallest network that can make a difference: a /24, a /64. Many smaller ones count as one each.
+        let unit: u8 = if net.addr().is_ipv4() { 24 } else { 64 };
+        let same = IpNet::aggregate(&nets);
+        let same = same.iter().filter(|one| one.addr().is_ipv4() == net.addr().is_ipv4());
+        let wide: u64 = same.map(|one| 1u64 << unit.saturating_sub(one.prefix_len()).min(63)).sum();
+        wide >= 1 << (unit - all)
+    }
+
     /// Whether a request from this address may come in.
     pub(crate) fn admits(&self, address: Option<IpAddr>) -> bool {
         !self.on || self.contains(address)
@@ -142,6 +163,33 @@ mod tests {
         {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn pin_04_a_list_of_nearly_everybody_is_as_good_as_none() {
+        let list = |texts: &[&str]| {
+            let range = |text: &&str| Range {
+                net: parse(text).unwrap(),
+                note: String::new(),
+                by: String::new(),
+                at: 0,
+            };
+            List { on: true, ranges: texts.iter().map(range).collect() }
+        };
+        let opens = |known: &[&str], new: &str| list(known).opened_by(parse(new).unwrap());
+        for everybody in ["0.0.0.0/0", "::/0", "128.0.0.0/1", "2000::/3", "64.0.0.0/7", "2600::/15"] {
+            assert!(opens(&[], everybody), "{everybody}");
+        }
+        for network in ["10.0.0.0/8", "203.0.113.0/24", "203.0.113.7", "2001:db8::/32", "2600::/16"] {
+            assert!(!opens(&["192.168.0.0/16", "11.0.0.0/8"], network), "{network}");
+        }
+        // In pieces.
+        let pieces: Vec<String> = (16..31).map(|n| format!("{n}.0.0.0/8")).collect();
+        let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+        assert!(opens(&pieces, "31.0.0.0/8") && opens(&pieces, "99.0.0.0/8"));
+        assert!(!opens(&pieces[1..], "31.0.0.0/8") && !opens(&pieces, "10.1.0.0/16"));
+        let known = opens(&["0.0.0.0/0"], "198.51.100.0/24");
+        assert!(!known, "what is let in already opens nothing");
     }
 
     #[test]
