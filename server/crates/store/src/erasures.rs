@@ -18,6 +18,7 @@ statements! {
     INVITATIONS = "UPDATE invitations SET inviter_name = $3 WHERE org_id = $1 AND inviter_name = $2";
     OAUTH = "UPDATE connector_oauth SET set_by = $3 WHERE org_id = $1 AND set_by = $2";
     GIVEN = "UPDATE upstream_authorizations SET authorized_by = $3 WHERE org_id = $1 AND authorized_by = $2";
+    EXPORTS = "UPDATE exports SET created_by = $3 WHERE org_id = $1 AND created_by = $2";
     NAMESAKES = "SELECT COUNT(*) FROM members m JOIN users u ON u.id = m.user_id WHERE m.org_id = $1 AND u.name = $2";
 }
 
@@ -40,8 +41,19 @@ pub async fn forget_name(tx: &mut Tx, org: OrgId, name: &str, instead: &str) -> 
     if namesakes > 0 {
         return Ok(());
     }
-    for sql in [API_KEYS, HEADERS, TOOLS, CLIENTS, SECRETS, CONNECTIONS, PROVIDERS, INVITATIONS, OAUTH, GIVEN]
-    {
+    for sql in [
+        API_KEYS,
+        HEADERS,
+        TOOLS,
+        CLIENTS,
+        SECRETS,
+        CONNECTIONS,
+        PROVIDERS,
+        INVITATIONS,
+        OAUTH,
+        GIVEN,
+        EXPORTS,
+    ] {
         on!(tx, |c| sqlx::query(sql).bind(&org).bind(name).bind(instead).execute(c).await.map(drop))?;
     }
     Ok(())
