@@ -165,7 +165,49 @@ export async function startNames(): Promise<Names> {
   return { address: `127.0.0.1:${socket.address().port}`, records, aliases, stop: () => void socket.close() };
 }
 
-function freePort(): Promise<number> {
+export interface Proxy {
+  /** Where it takes TLS. */
+  port: number;
+  /** The root that its certificates are of, PEM. */
+  root(): Promise<string>;
+  output(): string;
+  stop(): Promise<void>;
+}
+
+/**
+ * Caddy with deploy/Caddyfile as it is, but for the addresses of Gatehouse, the ports it may take, and certificates of its
+ * own making.
+ */
+export async function startCaddy(gatehouse: string, ask: string): Promise<Proxy> {
+  const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'caddy-'));
+  const [port, plain] = [await freePort(), await freePort()];
+  const options = `admin off\n\tpersist_config off\n\tlocal_certs\n\tskip_install_trust\n\thttp_port ${plain}\n\thttps_port ${port}\n\tdefault_bind 127.0.0.1\n\tstorage file_system ${folder}`;
+  const ours = await fs.readFile(path.join(here, '../deploy/Caddyfile'), 'utf8');
+  const changed = [['{\n\ton_demand_tls', `{\n\t${options}\n\ton_demand_tls`], ['127.0.0.1:9464', ask], ['127.0.0.1:3000', gatehouse]]
+    .reduce((text, [old, made]) => {
+      if (!text.includes(old)) throw new Error(`deploy/Caddyfile has no ${old}`);
+      return text.replaceAll(old, made);
+    }, ours);
+  await fs.writeFile(path.join(folder, 'Caddyfile'), changed);
+  const child = spawn(path.join(here, '.venv/bin/caddy'), ['run', '--config', path.join(folder, 'Caddyfile'), '--adapter', 'caddyfile'], {
+    cwd: folder, env: { PATH: process.env.PATH, HOME: folder, XDG_DATA_HOME: folder }, stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output = collect(child);
+  const stop = async () => {
+    await end(child);
+    await fs.rm(folder, { recursive: true, force: true });
+  };
+  try {
+    await until('Caddy', child, output, () => output().includes('serving initial configuration'));
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const root = () => fs.readFile(path.join(folder, 'pki/authorities/local/root.crt'), 'utf8');
+  return { port, root, output, stop };
+}
+
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = net.createServer();
     server.on('error', reject).listen(0, '127.0.0.1', () => {

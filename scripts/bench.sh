@@ -12,6 +12,7 @@ if [[ ${1:-} == soak ]]; then
 fi
 "$bench" run --gatehouse "$gatehouse" "$@"
 "$bench" memory --gatehouse "$gatehouse" "$@"
+"$bench" overview --gatehouse "$gatehouse" --rows 10000000 "$@"
 
 # On a server of one's own it makes a database and removes it again.
 exec scripts/with-postgres.sh bash -euo pipefail -c '
@@ -22,4 +23,6 @@ exec scripts/with-postgres.sh bash -euo pipefail -c '
   trap "psql \"$GATEHOUSE_TEST_POSTGRES_URL\" -qc \"DROP DATABASE $name WITH (FORCE)\"" EXIT
   url=${GATEHOUSE_TEST_POSTGRES_URL%%\?*}
   "$bench" run --gatehouse "$gatehouse" --postgres "${url%/*}/$name" "$@"
+  psql "$GATEHOUSE_TEST_POSTGRES_URL" -qc "DROP DATABASE $name WITH (FORCE)" -c "CREATE DATABASE $name"
+  "$bench" overview --gatehouse "$gatehouse" --postgres "${url%/*}/$name" --rows 10000000 "$@"
 ' bench.sh "$bench" "$gatehouse" "$@"

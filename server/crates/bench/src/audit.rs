@@ -265,6 +265,8 @@ pub(crate) async fn figures(plan: &Plan) -> Done {
         ("nobody", "?user=usr_none"),
         ("a rare group", "?action=settings"),
         ("a rare action", "?action=org.created"),
+        ("a rare action of a busy group", "?action=auth.user_created"),
+        ("the same of one person", "?user=PERSON&action=auth.user_created"),
         ("a day", "?from=2026-10-20&to=2026-10-20"),
         ("a rare group on a day", "?from=2026-10-20&to=2026-10-20&action=settings"),
         ("the oldest page", "?before=40"),

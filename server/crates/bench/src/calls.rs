@@ -112,7 +112,13 @@ impl Echo {
     }
 }
 
-fn post(path: &str, credential: &Credential, number: usize, body: String) -> Done<Request<Full<Bytes>>> {
+/// A message to an MCP endpoint.
+pub(crate) fn post(
+    path: &str,
+    credential: &Credential,
+    number: usize,
+    body: String,
+) -> Done<Request<Full<Bytes>>> {
     let mut request = Request::post(path)
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json, text/event-stream");

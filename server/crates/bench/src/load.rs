@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Request, header, response::Parts};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -34,11 +34,17 @@ impl Connection {
     }
 
     /// Status and whole body.
-    pub(crate) async fn send(&mut self, mut request: Request<Full<Bytes>>) -> Done<(u16, Bytes)> {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Done<(u16, Bytes)> {
+        let (parts, body) = self.ask(request).await?;
+        Ok((parts.status.as_u16(), body))
+    }
+
+    /// Head and whole body.
+    pub(crate) async fn ask(&mut self, mut request: Request<Full<Bytes>>) -> Done<(Parts, Bytes)> {
         request.headers_mut().insert(header::HOST, self.host.parse()?);
         self.sender.ready().await?;
         let (parts, body) = self.sender.send_request(request).await?.into_parts();
-        Ok((parts.status.as_u16(), body.collect().await?.to_bytes()))
+        Ok((parts, body.collect().await?.to_bytes()))
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Done<(u16, Bytes)> {

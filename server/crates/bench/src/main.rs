@@ -23,6 +23,7 @@ mod floor;
 mod load;
 mod machine;
 mod memory;
+mod neighbours;
 mod oauth;
 mod overview;
 mod sign_in;
@@ -80,6 +81,7 @@ pub(crate) enum Part {
     Lists,
     Shapes,
     Flood,
+    Neighbours,
     OAuth,
 }
 
@@ -92,6 +94,7 @@ impl Part {
             "lists" => Self::Lists,
             "shapes" => Self::Shapes,
             "flood" => Self::Flood,
+            "neighbours" => Self::Neighbours,
             "oauth" => Self::OAuth,
             _ => return None,
         })
@@ -126,7 +129,7 @@ impl Plan {
                 "--only" => {
                     plan.only = Some(
                         Part::read(&value()?)
-                            .ok_or("calls-1, calls-8, calls-32, lists, shapes, flood or oauth")?,
+                            .ok_or("calls-1, calls-8, calls-32, lists, shapes, flood, neighbours or oauth")?,
                     );
                 }
                 "--orgs" => plan.orgs = value()?.parse()?,
@@ -220,6 +223,9 @@ async fn run(plan: &Plan) -> Done {
     calls::compare(plan, all).await?;
     if plan.measures(Part::Flood) {
         calls::bad_keys(plan, all).await?;
+    }
+    if plan.measures(Part::Neighbours) {
+        neighbours::figures(plan, &place, &gatehouse, &upstream, &keys).await?;
     }
     if plan.measures(Part::OAuth) {
         oauth::verification(plan, &gatehouse, &keys).await?;

@@ -106,18 +106,30 @@ async fn crowd(address: &str, form: &Form, round: usize) -> Done<[usize; 2]> {
             let number = (round + 1) * CROWD + number;
             let mut connection = Connection::open(&address).await?;
             let request = form.request(&format!("crowd{number}@example.com"), number)?;
-            Done::Ok(connection.send(request).await?.0)
+            let (answer, _) = connection.ask(request).await?;
+            let wait = answer.headers.get(header::RETRY_AFTER).is_some_and(|value| value == "1");
+            Done::Ok((answer.status.as_u16(), wait))
         });
     }
     let mut answers = [0, 0];
     while let Some(status) = people.join_next().await {
         match status?? {
-            401 => answers[0] += 1,
-            503 => answers[1] += 1,
-            other => return Err(format!("a log-in in a crowd was answered {other}").into()),
+            (401, _) => answers[0] += 1,
+            (503, true) => answers[1] += 1,
+            other => return Err(format!("a log-in in a crowd was answered {other:?}").into()),
         }
     }
     Ok(answers)
+}
+
+/// The most memory that is seen resident, MiB, looking 20 times a second.
+async fn most(gatehouse: &Gatehouse, lasting: Duration) -> Done<f64> {
+    let (began, mut most) = (Instant::now(), 0.0_f64);
+    while began.elapsed() < lasting {
+        most = most.max(gatehouse.server.resident()?);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(most)
 }
 
 /// Calls at a steady rate by themselves, and while five hundred people log in at once.
@@ -130,6 +142,8 @@ pub(crate) async fn beside_calls(plan: &Plan, gatehouse: &Gatehouse, keys: &Keys
     };
     let (mut alone, mut beside) = (Times::default(), Times::default());
     let (mut looked_at, mut busy, mut took) = (0, 0, Times::default());
+    let before = gatehouse.server.resident()?;
+    let mut resident = before;
     for round in 0..plan.rounds.min(3) {
         alone.extend(calls().await?);
         let people = async {
@@ -137,7 +151,9 @@ pub(crate) async fn beside_calls(plan: &Plan, gatehouse: &Gatehouse, keys: &Keys
             let answers = crowd(address, &form, round).await?;
             Done::Ok((answers, began.elapsed()))
         };
-        let (times, people) = tokio::join!(calls(), people);
+        let memory = most(gatehouse, LASTING);
+        let (times, people, memory) = tokio::join!(calls(), people, memory);
+        resident = resident.max(memory?);
         beside.extend(times?);
         let (answers, lasted) = people?;
         looked_at += answers[0];
@@ -156,5 +172,6 @@ pub(crate) async fn beside_calls(plan: &Plan, gatehouse: &Gatehouse, keys: &Keys
         looked_at + busy,
         took.at(0.5) / 1e3,
     );
+    println!("resident {before:.1} MiB before, {resident:.1} at the most (PWD-02)\n");
     Ok(())
 }

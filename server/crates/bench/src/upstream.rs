@@ -75,6 +75,11 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallib
         "ping" => json!({}),
         "tools/list" => json!({"tools": tools(many)}),
         "tools/call" if asked["params"]["name"] == "drip" => return Ok(drip(&asked)),
+        // Longer than anybody waits.
+        "tools/call" if asked["params"]["name"] == "hang" => {
+            tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+            json!({"content": []})
+        }
         "tools/call" if asked["params"]["name"] == "big" => {
             let text = asked["params"]["arguments"]["text"].as_str().unwrap_or_default();
             json!({"content": [{"type": "text", "text": format!("{text}{}", "x".repeat(1 << 20))}]})
@@ -129,6 +134,6 @@ fn tools(many: bool) -> Vec<Value> {
     if many {
         (0..300).map(|n| tool(format!("tool_{n}"))).collect()
     } else {
-        ["echo", "big", "drip"].map(|name| tool(name.to_owned())).into()
+        ["echo", "big", "drip", "hang"].map(|name| tool(name.to_owned())).into()
     }
 }

@@ -4,12 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use model::{
     ApiKeyId, AppError, ErrorKind, MemberRole, OrgId, Role, RoleKey, UserId,
-    audit::category_of,
     permissions::{Grant, can},
     team::{Leaving, TeamKey, TeamMember},
 };
 use serde_json::{Value, json};
-use store::{Tx, audit::Wanted};
+use store::{
+    Tx,
+    audit::{Actions, Wanted},
+};
 
 use crate::{
     Env, Error, OrgActor, Result,
@@ -107,10 +109,9 @@ async fn keys_of(tx: &mut Tx, org: OrgId, user: UserId, name: &str) -> Result<Ve
         before: i64::MAX,
         from: i64::MIN,
         to: i64::MAX,
-        action: ACTION,
         actor_kind: "",
         actor: Some(&who),
-        category: Some(category_of(ACTION)),
+        actions: Actions::One(ACTION),
         limit: LOOKED_THROUGH,
         upwards: false,
     };

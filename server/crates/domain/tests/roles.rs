@@ -311,10 +311,9 @@ env_test!(aud_02_changes_of_a_role_tell_before_and_after, |t| async {
         before: i64::MAX,
         from: i64::MIN,
         to: i64::MAX,
-        action: "",
         actor_kind: "",
         actor: None,
-        category: None,
+        actions: store::audit::Actions::All,
         limit: 100,
         upwards: true,
     };

@@ -4,19 +4,19 @@ use model::{AuditEventId, OrgId};
 
 use crate::{Result, Tx, db::parsed};
 
-/// A page of an organisation's events: `$1` the organisation, `$2` and `$3` the sequence numbers it lies between, `$4` and
-/// `$5` the time, `$6` how many, `$7` and `$8` an action and a kind of actor, or nothing. One statement for each
-/// combination of filters: only so does each find its index.
+/// A page of an organisation's events: `$1` the organisation, `$2` and `$3` the sequence numbers they lie between, `$4` and
+/// `$5` the time, `$6` how many, `$7` a kind of actor, or nothing; from `$8` on what the columns have to be. One statement for
+/// each combination of filters, bounded and ordered by all columns of one index: given equalities instead, `SQLite` takes the
+/// index of the sequence and reads the whole log for what is rare in it.
 macro_rules! events {
-    ($more:literal, $order:literal) => {
+    ($order:literal $(, $column:literal = $value:literal)*) => {
         concat!(
             "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag, version, auth_method, key_id \
-             FROM audit_events WHERE org_id = $1 AND seq > $2 AND seq < $3 AND occurred_at >= $4 AND occurred_at < $5 \
-             AND (CAST($7 AS TEXT) = '' OR action = $7) AND (CAST($8 AS TEXT) = '' OR actor_kind = $8)",
-            $more,
-            " ORDER BY seq ",
-            $order,
-            " LIMIT $6"
+             FROM audit_events WHERE org_id = $1 AND (",
+            $($column, ", ",)* "seq) > (", $($value, ", ",)* "$2) AND (",
+            $($column, ", ",)* "seq) < (", $($value, ", ",)* "$3) \
+             AND occurred_at >= $4 AND occurred_at < $5 AND (CAST($7 AS TEXT) = '' OR actor_kind = $7) ORDER BY ",
+            $($column, " ", $order, ", ",)* "seq ", $order, " LIMIT $6"
         )
     };
 }
@@ -32,18 +32,22 @@ statements! {
     LIST_INSTANCE_ACTIONS = "SELECT action, result FROM audit_events WHERE org_id IS NULL ORDER BY seq, occurred_at, id";
     FIND = "SELECT id, seq, occurred_at, action, category, result, actor_kind, actor_id, actor_name, detail, context, mac, erased_digest, erased_tag, version, auth_method, key_id \
             FROM audit_events WHERE org_id = $1 AND id = $2";
-    OLDER = events!("", "DESC");
-    OLDER_OF_ACTOR = events!(" AND actor_id = $9", "DESC");
-    OLDER_OF_CATEGORY = events!(" AND category = $9", "DESC");
-    OLDER_OF_BOTH = events!(" AND actor_id = $9 AND category = $10", "DESC");
-    NEWER = events!("", "ASC");
-    NEWER_OF_ACTOR = events!(" AND actor_id = $9", "ASC");
-    NEWER_OF_CATEGORY = events!(" AND category = $9", "ASC");
-    NEWER_OF_BOTH = events!(" AND actor_id = $9 AND category = $10", "ASC");
+    OLDER = events!("DESC");
+    OLDER_OF_ACTOR = events!("DESC", "actor_id" = "$8");
+    OLDER_OF_CATEGORY = events!("DESC", "category" = "$8");
+    OLDER_OF_ACTION = events!("DESC", "action" = "$8");
+    OLDER_OF_ACTOR_AND_CATEGORY = events!("DESC", "actor_id" = "$8", "category" = "$9");
+    OLDER_OF_ACTOR_AND_ACTION = events!("DESC", "actor_id" = "$8", "action" = "$9");
+    NEWER = events!("ASC");
+    NEWER_OF_ACTOR = events!("ASC", "actor_id" = "$8");
+    NEWER_OF_CATEGORY = events!("ASC", "category" = "$8");
+    NEWER_OF_ACTION = events!("ASC", "action" = "$8");
+    NEWER_OF_ACTOR_AND_CATEGORY = events!("ASC", "actor_id" = "$8", "category" = "$9");
+    NEWER_OF_ACTOR_AND_ACTION = events!("ASC", "actor_id" = "$8", "action" = "$9");
     FIRST_SINCE = "SELECT seq FROM audit_events WHERE org_id = $1 AND occurred_at >= $2 ORDER BY occurred_at, seq LIMIT 1";
     LAST_BEFORE = "SELECT seq FROM audit_events WHERE org_id = $1 AND occurred_at < $2 ORDER BY occurred_at DESC, seq DESC LIMIT 1";
     OLDEST = "SELECT seq, occurred_at FROM audit_events WHERE org_id = $1 ORDER BY seq LIMIT 1";
-    LAST_OF_ACTION = "SELECT occurred_at FROM audit_events WHERE org_id = $1 AND actor_id = $2 AND category = $3 AND action = $4 \
+    LAST_OF_ACTION = "SELECT occurred_at FROM audit_events WHERE org_id = $1 AND actor_id = $2 AND action = $3 \
                       ORDER BY seq DESC LIMIT 1";
 }
 
@@ -143,6 +147,17 @@ impl Row {
     }
 }
 
+/// Which actions are wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum Actions<'a> {
+    /// Any.
+    All,
+    /// Those of this category.
+    Of(&'a str),
+    /// This one.
+    One(&'a str),
+}
+
 /// Which events are wanted. Empty texts ask for nothing.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
@@ -154,14 +169,12 @@ pub struct Wanted<'a> {
     pub from: i64,
     /// Before this time, Unix microseconds.
     pub to: i64,
-    /// Of this action.
-    pub action: &'a str,
     /// Of this kind of actor.
     pub actor_kind: &'a str,
     /// Of this actor; `None` for any.
     pub actor: Option<&'a str>,
-    /// Of this category; `None` for any.
-    pub category: Option<&'a str>,
+    /// Which actions.
+    pub actions: Actions<'a>,
     /// At most so many.
     pub limit: i64,
     /// The oldest of them first, and so those next to `after`; otherwise the newest first.
@@ -230,15 +243,23 @@ pub async fn find(tx: &mut Tx, org: OrgId, id: AuditEventId) -> Result<Option<Ro
 /// The events that are wanted.
 pub async fn list(tx: &mut Tx, org: OrgId, wanted: &Wanted<'_>) -> Result<Vec<Row>> {
     let org = org.to_string();
-    let sql = match (wanted.upwards, wanted.actor, wanted.category) {
-        (false, None, None) => OLDER,
-        (false, Some(_), None) => OLDER_OF_ACTOR,
-        (false, None, Some(_)) => OLDER_OF_CATEGORY,
-        (false, Some(_), Some(_)) => OLDER_OF_BOTH,
-        (true, None, None) => NEWER,
-        (true, Some(_), None) => NEWER_OF_ACTOR,
-        (true, None, Some(_)) => NEWER_OF_CATEGORY,
-        (true, Some(_), Some(_)) => NEWER_OF_BOTH,
+    let sql = match (wanted.upwards, wanted.actor, wanted.actions) {
+        (false, None, Actions::All) => OLDER,
+        (false, None, Actions::Of(_)) => OLDER_OF_CATEGORY,
+        (false, None, Actions::One(_)) => OLDER_OF_ACTION,
+        (false, Some(_), Actions::All) => OLDER_OF_ACTOR,
+        (false, Some(_), Actions::Of(_)) => OLDER_OF_ACTOR_AND_CATEGORY,
+        (false, Some(_), Actions::One(_)) => OLDER_OF_ACTOR_AND_ACTION,
+        (true, None, Actions::All) => NEWER,
+        (true, None, Actions::Of(_)) => NEWER_OF_CATEGORY,
+        (true, None, Actions::One(_)) => NEWER_OF_ACTION,
+        (true, Some(_), Actions::All) => NEWER_OF_ACTOR,
+        (true, Some(_), Actions::Of(_)) => NEWER_OF_ACTOR_AND_CATEGORY,
+        (true, Some(_), Actions::One(_)) => NEWER_OF_ACTOR_AND_ACTION,
+    };
+    let actions = match wanted.actions {
+        Actions::All => None,
+        Actions::Of(name) | Actions::One(name) => Some(name),
     };
     let rows = on!(tx, |c| {
         let mut query = sqlx::query_as(sql)
@@ -248,9 +269,8 @@ pub async fn list(tx: &mut Tx, org: OrgId, wanted: &Wanted<'_>) -> Result<Vec<Ro
             .bind(wanted.from)
             .bind(wanted.to)
             .bind(wanted.limit)
-            .bind(wanted.action)
             .bind(wanted.actor_kind);
-        for more in [wanted.actor, wanted.category].into_iter().flatten() {
+        for more in [wanted.actor, actions].into_iter().flatten() {
             query = query.bind(more);
         }
         query.fetch_all(c).await
@@ -281,18 +301,11 @@ pub async fn oldest(tx: &mut Tx, org: OrgId) -> Result<Option<(i64, i64)>> {
 }
 
 /// When somebody last did this, Unix microseconds.
-pub async fn last_of_action(
-    tx: &mut Tx,
-    org: OrgId,
-    actor: &str,
-    category: &str,
-    action: &str,
-) -> Result<Option<i64>> {
+pub async fn last_of_action(tx: &mut Tx, org: OrgId, actor: &str, action: &str) -> Result<Option<i64>> {
     let org = org.to_string();
     let row: Option<(i64,)> = on!(tx, |c| sqlx::query_as(LAST_OF_ACTION)
         .bind(org)
         .bind(actor)
-        .bind(category)
         .bind(action)
         .fetch_optional(c)
         .await)?;

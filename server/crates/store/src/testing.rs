@@ -137,6 +137,15 @@ impl Db {
         Ok(())
     }
 
+    /// How `SQLite` goes about a statement: a line for each table, with the index that it takes.
+    pub async fn explain(&self, sql: &str) -> crate::Result<Vec<String>> {
+        let sql = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let mut tx = self.write().await?;
+        let crate::Tx::Sqlite(inner) = &mut tx else { return Ok(Vec::new()) };
+        let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(sql).fetch_all(&mut **inner).await?;
+        Ok(rows.into_iter().map(|row| row.3).collect())
+    }
+
     /// Runs a statement as somebody with the database in their hands would: past every rule of this crate.
     pub async fn tamper(&self, sql: &str) -> crate::Result<()> {
         let mut tx = self.write().await?;

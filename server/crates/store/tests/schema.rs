@@ -36,6 +36,42 @@ async fn statements_prepare() {
     assert!(names.len() > 60, "the list of statements lost its members");
 }
 
+/// What is rare among a million events is found without reading them all (AUD-06).
+#[tokio::test]
+async fn aud_06_each_filter_of_the_audit_log_takes_an_index_to_its_end() {
+    let test = TestDb::new(Kind::Sqlite).await;
+    let mut seen = 0;
+    for statement in store::STATEMENTS.iter().copied().flatten() {
+        let name = statement.name.rsplit("::").next().unwrap();
+        let Some(filter) = name.strip_prefix("OLDER").or_else(|| name.strip_prefix("NEWER")) else {
+            continue;
+        };
+        if !statement.name.contains("::audit::") {
+            continue;
+        }
+        let (index, columns) = match filter {
+            "" => ("seq", ""),
+            "_OF_ACTOR" => ("actor", "actor_id,"),
+            "_OF_CATEGORY" => ("category", "category,"),
+            "_OF_ACTION" => ("action", "action,"),
+            "_OF_ACTOR_AND_CATEGORY" => ("actor_category", "actor_id,category,"),
+            "_OF_ACTOR_AND_ACTION" => ("actor_action", "actor_id,action,"),
+            other => panic!("a filter that this test does not know: {other}"),
+        };
+        let plan = test.db.explain(statement.sql).await.unwrap();
+        let [line] = &*plan else { panic!("{name} is more than one search: {plan:?}") };
+        let (found, bounds) = line.split_once(" (org_id=? AND ").unwrap_or((line, ""));
+        assert!(found.ends_with(&format!(" INDEX audit_events_{index}")), "{name}: {line}");
+        assert_eq!(
+            bounds.matches(&format!("{columns}seq")).count(),
+            2,
+            "{name} is bounded on both sides: {line}"
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 12);
+}
+
 type Columns = BTreeMap<(String, String), (String, bool)>;
 
 fn normal(kind: &str) -> &str {

@@ -14,16 +14,13 @@ pub(crate) use export::{HEADS, Reader, cell, csv, object, time};
 
 use model::{
     AppError, AuditEventId, ErrorKind, OrgId, Plan,
-    audit::{
-        AuditChange, AuditEvent, AuditList, AuditQuery, AuditTarget, CATEGORIES, category_of, days_of,
-        readable,
-    },
+    audit::{AuditChange, AuditEvent, AuditList, AuditQuery, AuditTarget, CATEGORIES, days_of, readable},
     permissions::{Grant, can},
 };
 use serde_json::Value;
 use store::{
     Tx,
-    audit::{Row, Wanted},
+    audit::{Actions, Row, Wanted},
     audit_chain,
 };
 
@@ -49,7 +46,7 @@ struct Filter {
     to: i64,
     actor: Option<String>,
     actor_kind: &'static str,
-    category: Option<&'static str>,
+    category: &'static str,
     action: String,
 }
 
@@ -62,12 +59,10 @@ impl Filter {
             "system" => (Some(String::new()), "system"),
             id => (Some(id.to_owned()), ""),
         };
+        // An action is looked for by itself: events of an older version may have it in another group.
         let named = CATEGORIES.iter().find(|(name, _)| *name == query.action);
-        let (category, action) = match (named, query.action.as_str()) {
-            (Some((name, _)), _) => (Some(*name), String::new()),
-            (None, "") => (None, String::new()),
-            (None, action) => (Some(category_of(action)), action.to_owned()),
-        };
+        let (category, action) =
+            named.map_or_else(|| ("", query.action.clone()), |(name, _)| (*name, String::new()));
         Ok(Self {
             from: from.map_or(i64::MIN, |at| at.saturating_mul(1000)),
             to: to.map_or(i64::MAX, |at| at.saturating_mul(1000)),
@@ -109,10 +104,13 @@ impl Filter {
             before,
             from: self.from,
             to: self.to,
-            action: &self.action,
             actor_kind: self.actor_kind,
             actor: self.actor.as_deref(),
-            category: self.category,
+            actions: match (self.category, &*self.action) {
+                ("", "") => Actions::All,
+                ("", action) => Actions::One(action),
+                (category, _) => Actions::Of(category),
+            },
             limit,
             upwards,
         };
@@ -205,7 +203,7 @@ async fn note_reading(env: &Env, actor: &OrgActor<can::AuditRead>) -> Result<()>
     let who = actor.principal().id();
     let latest = {
         let mut tx = env.db.read().await?;
-        store::audit::last_of_action(&mut tx, actor.org(), &who, category_of(ACTION), ACTION).await?
+        store::audit::last_of_action(&mut tx, actor.org(), &who, ACTION).await?
     };
     if latest.is_some_and(|at| env.clock.now_micros() - at < READ_EVERY) {
         return Ok(());
