@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-slow=(postgres process:: stopping:: exhaustion:: nodes:: clients:: upstream_oauth::)
+slow=(postgres process:: killed:: stopping:: exhaustion:: nodes:: clients:: upstream_oauth::)
 tests=()
 if cargo nextest --version >/dev/null 2>&1; then
   runner=(cargo nextest run)

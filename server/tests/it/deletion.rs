@@ -280,9 +280,9 @@ const CANARY: &str = "quetzalcoatlus";
 const ROWS: u32 = 150_000;
 
 /// The process that removes the rows is killed in the middle of it. The next one goes on and comes to the end.
-async fn killed_in_the_middle(place: Place, variables: &[(&str, &str)]) {
+async fn killed_in_the_middle(place: Place) {
     place.set_up();
-    let env = crate::webhooks::environment(&place, variables).await;
+    let env = place.environment().await;
     let org = orgs::find_by_slug(&env, "acme").await.unwrap().id;
     let db = &env.db;
     let user = {
@@ -319,16 +319,11 @@ async fn killed_in_the_middle(place: Place, variables: &[(&str, &str)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn del_03_whoever_is_killed_in_the_middle_goes_on_on_sqlite() {
-    Box::pin(killed_in_the_middle(Place::new(), &[])).await;
+    Box::pin(killed_in_the_middle(Place::new())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn del_03_whoever_is_killed_in_the_middle_goes_on_on_postgres() {
     let db = TestDb::new(Kind::Postgres).await;
-    let variables = [
-        ("GATEHOUSE_DATABASE_URL", db.url.as_str()),
-        ("GATEHOUSE_MASTER_KEY", "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs="),
-    ];
-    let place = variables.iter().fold(Place::new(), |place, (name, value)| place.with(name, value));
-    Box::pin(killed_in_the_middle(place, &variables)).await;
+    Box::pin(killed_in_the_middle(Place::on(&db))).await;
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::{
+    exports::Scribe,
     invitations, mail,
     mail::{Smtp, SmtpSettings},
 };
@@ -98,4 +99,35 @@ async fn a_receiver_that_is_down_keeps_nothing_else_from_working() {
     assert_eq!(mail::deliver_due(&app.test.env).await.unwrap(), 0);
     let open = invitations::list(&app.test.env, &acme.actor().await).await.unwrap().open;
     assert_eq!(open[0].delivery, Delivery::Queued, "it is tried again");
+}
+
+#[tokio::test]
+async fn del_05_whoever_asked_for_an_export_is_told_by_mail_with_the_page_and_never_the_file() {
+    let receiver = Receiver::start(Security::Plain).await;
+    let app = app(&format!("smtp://{}", receiver.address), None).await;
+    let acme = app.org("acme").await;
+    let mut browser = app.signed_in(&acme).await;
+    let fields = [("parts[]", "members"), ("format", "json")];
+    browser.post("/settings/export?do=create_export", &fields).await;
+    assert_eq!(mail::deliver_due(&app.test.env).await.unwrap(), 0, "not before it is ready");
+    assert!(Scribe::new(app.test.env.clone()).run_due().await.unwrap());
+    assert_eq!(mail::deliver_due(&app.test.env).await.unwrap(), 1);
+    let mails = receiver.mails();
+    assert_eq!(mails[0].to, "owner@acme.example");
+    let unfolded = mails[0].text.replace("=\r\n", "");
+    for part in ["Subject: Your export of acme is ready", "/settings/export", "It is kept until 20"] {
+        assert!(unfolded.contains(part), "{part} in {unfolded}");
+    }
+    assert!(
+        !unfolded.contains("exp_") && !unfolded.to_lowercase().contains("content-disposition"),
+        "{unfolded}"
+    );
+
+    // An instance that sends no mail keeps none either.
+    let silent = TestApp::with_env(Kind::Sqlite, &[], |env| env.mailer = None).await;
+    let acme = silent.org("acme").await;
+    let mut browser = silent.signed_in(&acme).await;
+    browser.post("/settings/export?do=create_export", &fields).await;
+    assert!(Scribe::new(silent.test.env.clone()).run_due().await.unwrap());
+    assert_eq!(store::mails::count(&mut silent.test.env.db.read().await.unwrap()).await.unwrap(), 0);
 }

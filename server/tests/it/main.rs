@@ -17,6 +17,7 @@ mod exhaustion;
 mod exports;
 mod factors;
 mod idp;
+mod killed;
 mod limits;
 mod live;
 mod local_servers;

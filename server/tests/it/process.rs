@@ -1,6 +1,7 @@
 //! The binary itself: settings, the command line, start and stop, backups.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -21,6 +22,13 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), settings: Vec::new() }
+    }
+
+    /// One whose processes share a PostgreSQL database.
+    pub(crate) fn on(db: &TestDb) -> Self {
+        Self::new()
+            .with("GATEHOUSE_DATABASE_URL", &db.url)
+            .with("GATEHOUSE_MASTER_KEY", "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=")
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
@@ -61,6 +69,19 @@ impl Place {
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(text.trim_end().lines().count(), 1, "{text}");
         text
+    }
+
+    /// What a process here works with, in this one. Only after [`Place::set_up`], which makes the key.
+    pub(crate) async fn environment(&self) -> domain::Env {
+        let mut settings: BTreeMap<String, String> = self.settings.iter().cloned().collect();
+        settings
+            .entry("GATEHOUSE_DATABASE_URL".into())
+            .or_insert_with(|| format!("sqlite://{}", self.path("data/gatehouse.db").display()));
+        if !settings.contains_key("GATEHOUSE_MASTER_KEY") {
+            let file = self.path("data/master.key").display().to_string();
+            settings.insert("GATEHOUSE_MASTER_KEY_FILE".into(), file);
+        }
+        server::serve::environment(&server::config::load(settings).unwrap()).await.unwrap()
     }
 
     pub(crate) fn set_up(&self) -> Value {
@@ -405,11 +426,7 @@ async fn admin_does_every_step_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_does_every_step_on_postgres() {
     let db = TestDb::new(Kind::Postgres).await;
-    let place = Place::new()
-        .with("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8")
-        .with("GATEHOUSE_DATABASE_URL", &db.url)
-        .with("GATEHOUSE_MASTER_KEY", "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs=");
-    admin_does_every_step(place).await;
+    admin_does_every_step(Place::on(&db).with("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8")).await;
 }
 
 #[test]

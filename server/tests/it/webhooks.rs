@@ -26,7 +26,6 @@ use model::{
     webhooks::{DeliveryQuery, DeliveryState, ShownWebhook},
 };
 use serde_json::{Value, json};
-use server::{config, serve};
 use store::{Kind, testing::TestDb};
 use tokio_util::sync::CancellationToken;
 
@@ -198,25 +197,10 @@ fn writer(place: &Place, round: u64, n: u64) -> Child {
         .unwrap()
 }
 
-/// What a process at a place works on, for whoever does it here.
-pub(crate) async fn environment(place: &Place, variables: &[(&str, &str)]) -> Env {
-    let folder = place.path("");
-    let mut settings: std::collections::BTreeMap<String, String> =
-        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    settings
-        .entry("GATEHOUSE_DATABASE_URL".into())
-        .or_insert_with(|| format!("sqlite://{}", folder.join("data/gatehouse.db").display()));
-    if !settings.contains_key("GATEHOUSE_MASTER_KEY") {
-        let file = folder.join("data/master.key").display().to_string();
-        settings.insert("GATEHOUSE_MASTER_KEY_FILE".into(), file);
-    }
-    serve::environment(&config::load(settings).unwrap()).await.unwrap()
-}
-
 /// Those who change something and whoever delivers are killed again and again, at any moment.
-async fn kill_again_and_again(place: Place, variables: &[(&str, &str)]) {
+async fn kill_again_and_again(place: Place) {
     place.set_up();
-    let env = environment(&place, variables).await;
+    let env = place.environment().await;
     let org = domain::orgs::find_by_slug(&env, "acme").await.unwrap().id;
     let receiver = Receiver::start().await;
     add(&env, org, &receiver.url).await;
@@ -279,20 +263,13 @@ async fn kill_again_and_again(place: Place, variables: &[(&str, &str)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whk_02_aud_03_kill_9_loses_no_event_and_invents_none_on_sqlite() {
-    let place = Place::new().with("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8");
-    kill_again_and_again(place, &[("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8")]).await;
+    kill_again_and_again(Place::new().with("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whk_02_aud_03_kill_9_loses_no_event_and_invents_none_on_postgres() {
     let db = TestDb::new(Kind::Postgres).await;
-    let variables = [
-        ("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8"),
-        ("GATEHOUSE_DATABASE_URL", db.url.as_str()),
-        ("GATEHOUSE_MASTER_KEY", "3q2+7wABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhs="),
-    ];
-    let place = variables.iter().fold(Place::new(), |place, (name, value)| place.with(name, value));
-    kill_again_and_again(place, &variables).await;
+    kill_again_and_again(Place::on(&db).with("GATEHOUSE_EGRESS_ALLOW", "127.0.0.0/8")).await;
 }
 
 /// A webhook's whole life as a person lives it, on pages without scripts.

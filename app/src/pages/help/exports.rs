@@ -45,7 +45,7 @@ pub(super) fn help() -> AnyView {
         <div class="prose">
             <p>
                 "An export is a ZIP with one file for each part, made under " <a href=paths::settings_export()>"Settings, Data export"</a>
-                ". It is written in the background; you can leave the page meanwhile."
+                ". It is written in the background; you can leave the page meanwhile. Where this instance sends mail, you are told when it is ready."
             </p>
             <DataTable caption="Parts of an export" columns=vec!["Part", "File", "What is in it"]>
                 {rows.into_iter().collect_view()}

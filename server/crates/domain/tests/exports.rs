@@ -203,7 +203,12 @@ env_test!(del_05_one_file_for_each_part_and_counts_are_those_of_the_database, |t
 });
 
 fn domain_day(t: &TestEnv) -> String {
-    let at = time::OffsetDateTime::from_unix_timestamp(t.env.now() / 1000).unwrap();
+    day_of(t.env.now())
+}
+
+/// `2026-03-12`, UTC.
+fn day_of(ms: i64) -> String {
+    let at = time::OffsetDateTime::from_unix_timestamp(ms / 1000).unwrap();
     format!("{:04}-{:02}-{:02}", at.year(), u8::from(at.month()), at.day())
 }
 
@@ -404,6 +409,74 @@ env_test!(del_05_one_at_a_time_and_gone_after_seven_days, |t| async move {
     }
     let left = t.env.db.search(&acme.org_id().to_string()).await.unwrap();
     assert!(left.iter().all(|(place, _)| !place.starts_with("export")), "{left:?}");
+});
+
+env_test!(del_05_two_who_ask_at_once_get_the_same_export, |t| async move {
+    let acme = t.org("acme").await;
+    let boss = t.member(&acme, "boss", Role::Admin).await;
+    let (one, two) = (acme.actor().await, boss.actor().await);
+    let wanted = wanted(&["members"], "json");
+    let (one, two) = tokio::join!(exports::ask(&t.env, &one, &wanted), exports::ask(&t.env, &two, &wanted));
+    match (one.unwrap(), two.unwrap()) {
+        (Asked::Begun(begun), Asked::UnderWay(other)) | (Asked::UnderWay(other), Asked::Begun(begun)) => {
+            assert_eq!(begun, other);
+        }
+        both => panic!("{both:?}"),
+    }
+    assert_eq!(list(&t, &acme).await.len(), 1);
+    assert!(Scribe::new(t.env.clone()).run_due().await.unwrap());
+    assert!(!Scribe::new(t.env.clone()).run_due().await.unwrap());
+});
+
+env_test!(del_05_whoever_asked_gets_a_mail_when_it_is_ready_or_failed, |t| async move {
+    let acme = t.org("acme").await;
+    let boss = t.member(&acme, "boss", Role::Admin).await;
+    t.member(&acme, "other", Role::Admin).await;
+    t.mails().await;
+    let id = ask(&t, &boss, &wanted(&["members"], "json")).await;
+    assert_eq!(t.mails().await, [], "there is nothing to say before");
+    assert!(Scribe::new(t.env.clone()).run_due().await.unwrap());
+    let mails = t.mails().await;
+    let [mail] = mails.as_slice() else { panic!("one mail: {mails:?}") };
+    assert_eq!(
+        (mail.to.as_str(), mail.subject.as_str()),
+        ("boss@acme.example", "Your export of acme is ready")
+    );
+    // The page and nothing of the export: neither its id nor its digest.
+    let link = mail.text.lines().find(|line| line.starts_with("http")).unwrap();
+    assert_eq!(link, "http://localhost:3000/settings/export");
+    assert!(!mail.text.contains(&id.to_string()) && !mail.html.contains(&id.to_string()));
+    let expires = list(&t, &acme).await[0].expires_at;
+    let until = day_of(expires);
+    assert!(
+        mail.text.contains(&format!("It is kept until {until} ")) && mail.text.contains(" UTC."),
+        "{}",
+        mail.text
+    );
+
+    // One that fails says why.
+    ask(&t, &boss, &wanted(&["members"], "json")).await;
+    for _ in 0..5 {
+        Scribe::new(t.env.clone()).begin().await.unwrap().expect("it is due again");
+        t.clock.advance(61_000);
+    }
+    assert!(!Scribe::new(t.env.clone()).run_due().await.unwrap());
+    let mails = t.mails().await;
+    let [mail] = mails.as_slice() else { panic!("one mail: {mails:?}") };
+    assert_eq!(mail.subject, "Your export of acme failed");
+    assert!(mail.text.contains("interrupted again and again"), "{}", mail.text);
+
+    // Who may not export any more hears nothing, nor does anybody of one that the operator asked for.
+    ask(&t, &boss, &wanted(&["members"], "json")).await;
+    let operator = pin::Guarded::operator(acme.org_id());
+    domain::team::set_role(&t.env, &operator, boss.user, Role::Viewer).await.unwrap();
+    t.mails().await;
+    assert!(Scribe::new(t.env.clone()).run_due().await.unwrap());
+    assert_eq!(t.mails().await, []);
+    let by_operator = OrgActor::<can::ExportCreate>::operator(acme.org_id());
+    exports::ask(&t.env, &by_operator, &wanted(&["members"], "json")).await.unwrap();
+    assert!(Scribe::new(t.env.clone()).run_due().await.unwrap());
+    assert_eq!(t.mails().await, []);
 });
 
 env_test!(del_05_what_is_chosen_is_checked, |t| async move {

@@ -1,22 +1,22 @@
 //! Exports of organisations' data: the jobs, their files in sealed pieces, and the rows that only an export reads.
 
 use model::{
-    ExportId, OrgId,
+    ExportId, OrgId, UserId,
     exports::{ExportFormat, ExportState},
 };
 
 use crate::{Error, Result, Tx, db::parsed};
 
 statements! {
-    LIST = "SELECT id, org_id, format, parts, first_day, last_day, state, created_at, created_by, tries, progress, failure, \
+    LIST = "SELECT id, org_id, format, parts, first_day, last_day, state, created_at, created_by, asked_by, tries, progress, failure, \
             expires_at, size, chunks, sha256 FROM exports WHERE org_id = $1 AND expires_at > $2 ORDER BY created_at DESC, id DESC";
-    FIND = "SELECT id, org_id, format, parts, first_day, last_day, state, created_at, created_by, tries, progress, failure, \
+    FIND = "SELECT id, org_id, format, parts, first_day, last_day, state, created_at, created_by, asked_by, tries, progress, failure, \
             expires_at, size, chunks, sha256 FROM exports WHERE org_id = $1 AND id = $2 AND expires_at > $3";
-    INSERT = "INSERT INTO exports (id, org_id, format, parts, first_day, last_day, state, created_at, created_by, tries, \
-              leased_until, progress, expires_at, size, chunks, sha256) \
-              VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $8, 0, 0, $9, $10, 0, 0, '')";
+    INSERT = "INSERT INTO exports (id, org_id, format, parts, first_day, last_day, state, created_at, created_by, asked_by, \
+              tries, leased_until, progress, expires_at, size, chunks, sha256) \
+              VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $8, $9, 0, 0, $10, $11, 0, 0, '')";
     DELETE = "DELETE FROM exports WHERE org_id = $1 AND id = $2";
-    LIST_DUE = "SELECT id, org_id, format, parts, first_day, last_day, state, created_at, created_by, tries, progress, failure, \
+    LIST_DUE = "SELECT id, org_id, format, parts, first_day, last_day, state, created_at, created_by, asked_by, tries, progress, failure, \
                 expires_at, size, chunks, sha256 FROM exports \
                 WHERE state IN ('waiting', 'running') AND leased_until <= $1 ORDER BY created_at, id LIMIT $2";
     CLAIM = "UPDATE exports SET state = 'running', lease = $2, leased_until = $3, tries = tries + 1, size = 0, chunks = 0 \
@@ -66,6 +66,8 @@ pub struct Export {
     pub created_at: i64,
     /// The name of who asked for it.
     pub created_by: String,
+    /// Their account, while it is there.
+    pub asked_by: Option<UserId>,
     /// How often it was begun.
     pub tries: i64,
     /// JSON: how far each part is.
@@ -93,6 +95,7 @@ struct Row {
     state: String,
     created_at: i64,
     created_by: String,
+    asked_by: Option<String>,
     tries: i64,
     progress: String,
     failure: Option<String>,
@@ -118,6 +121,7 @@ impl TryFrom<Row> for Export {
             last_day: row.last_day,
             created_at: row.created_at,
             created_by: row.created_by,
+            asked_by: row.asked_by.map(|user| parsed(&user, "exports", "asked_by", &row.id)).transpose()?,
             tries: row.tries,
             progress: row.progress,
             failure: row.failure,
@@ -158,6 +162,7 @@ pub async fn insert(tx: &mut Tx, export: &Export) -> Result<()> {
         .bind(&export.last_day)
         .bind(export.created_at)
         .bind(&export.created_by)
+        .bind(export.asked_by.map(|user| user.to_string()))
         .bind(&export.progress)
         .bind(export.expires_at)
         .execute(c)

@@ -21,7 +21,7 @@ pub use self::{
     download::Download,
     run::{Job, Scribe, Step},
 };
-use crate::{Env, Error, OrgActor, Result, change::Event, sealer::Aad};
+use crate::{Env, Error, OrgActor, Result, authz::Principal, change::Event, sealer::Aad};
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
@@ -142,6 +142,10 @@ pub async fn ask(env: &Env, actor: &OrgActor<can::ExportCreate>, wanted: &Wanted
         state: ExportState::Waiting,
         created_at: now,
         created_by: actor.principal().name().to_owned(),
+        asked_by: match actor.principal() {
+            Principal::User { id, .. } => Some(*id),
+            Principal::Operator | Principal::System => None,
+        },
         tries: 0,
         progress: serde_json::to_string(&progress).unwrap_or_default(),
         failure: None,

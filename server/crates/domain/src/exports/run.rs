@@ -3,6 +3,7 @@
 
 use data_encoding::HEXLOWER;
 use model::{
+    Permission,
     exports::{ExportPart, KEPT_DAYS, MAX_SIZE, Progress, VERSION},
     permissions::can,
 };
@@ -20,7 +21,16 @@ use super::{
     parts::{self, Source},
     progress,
 };
-use crate::{Env, Error, OrgActor, Result, audit, change::Event, orgs, sealer::DataKey};
+use crate::{
+    Env, Error, OrgActor, Result, audit,
+    change::Event,
+    mail::{
+        self, Wanted,
+        letters::{self, ExportOutcome as Outcome},
+    },
+    orgs,
+    sealer::DataKey,
+};
 
 /// For how long a job is somebody's, milliseconds; renewed as it goes on.
 pub(super) const LEASE: i64 = 60 * 1000;
@@ -65,6 +75,19 @@ pub struct Job {
     size: i64,
     chunks: i64,
     noted_at: i64,
+}
+
+/// Writes to whoever asked for it, if they may still have the file.
+async fn tell(env: &Env, tx: &mut Tx, row: &Row, outcome: Outcome<'_>) -> Result<()> {
+    let Some(user) = row.asked_by else { return Ok(()) };
+    let role = store::members::find_role(tx, row.org, user).await?;
+    if !role.is_some_and(|role| role.allows(Permission::ExportCreate)) {
+        return Ok(());
+    }
+    let (user, org) = (store::users::find(tx, user).await?, store::orgs::find(tx, row.org).await?);
+    let (Some(user), Some(org)) = (user, org) else { return Ok(()) };
+    let letter = letters::export(&env.settings, &user.email, &org.name, outcome);
+    mail::queue(env, tx, Some(row.org), None, &Wanted::Letter(letter), mail::NOTICE_TTL).await
 }
 
 impl Scribe {
@@ -142,6 +165,7 @@ impl Scribe {
         let actor = OrgActor::<can::ExportCreate>::system(row.org);
         let mut change = self.env.change(&actor).await?;
         if store::exports::fail(change.tx(), row.id, &self.lease, why, self.env.now()).await? {
+            tell(&self.env, change.tx(), row, Outcome::Failed(why)).await?;
             change.commit(event("export.failed", row).with("reason", why)).await?;
         }
         Ok(())
@@ -300,6 +324,7 @@ impl Job {
         if !store::exports::finish(change.tx(), self.row.id, &self.lease, &sha256, times).await? {
             return Ok(Step::Lost);
         }
+        tell(&self.env, change.tx(), &self.row, Outcome::Ready { expires_at: times.1 }).await?;
         change.commit(self.completed(&sha256)).await?;
         Ok(Step::Ready)
     }

@@ -5,7 +5,7 @@ use model::{MemberRole, Role, RoleKey, webhooks::DisabledFor};
 use store::webhooks::Webhook;
 
 use super::Letter;
-use crate::env::Settings;
+use crate::{audit, env::Settings};
 
 /// A mail with one thing to say and at most one thing to do.
 struct Draft<'a> {
@@ -483,6 +483,48 @@ pub(crate) fn domain(settings: &Settings, to: &str, org: &str, host: &str, news:
         notes: vec!["You get this because you administer the organisation.".to_owned()],
     }
     .to(to)
+}
+
+/// `2026-03-12 14:05 UTC`.
+fn minute(ms: i64) -> String {
+    let time = audit::time(ms.saturating_mul(1000));
+    format!("{} UTC", time.chars().take(16).collect::<String>().replace('T', " "))
+}
+
+/// How an export ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ExportOutcome<'a> {
+    /// The file is there until then, Unix milliseconds.
+    Ready { expires_at: i64 },
+    /// There is none, for this reason.
+    Failed(&'a str),
+}
+
+/// An export that somebody asked for is ready, or failed (DEL-05). The file is never in a mail: the page gives it to whoever
+/// is logged in and may have it.
+pub(crate) fn export(settings: &Settings, to: &str, org: &str, outcome: ExportOutcome<'_>) -> Letter {
+    let (subject, paragraphs, label, notes) = match outcome {
+        ExportOutcome::Ready { expires_at } => (
+            format!("Your export of {org} is ready"),
+            vec![
+                format!("The export of the organisation {org} that you asked for is ready to be downloaded."),
+                format!("It is kept until {}. After that the file is gone.", minute(expires_at)),
+            ],
+            "Download it",
+            vec![
+                "The link leads to the page of exports: you have to be logged in, and allowed to export."
+                    .to_owned(),
+            ],
+        ),
+        ExportOutcome::Failed(why) => (
+            format!("Your export of {org} failed"),
+            vec![format!("The export of the organisation {org} that you asked for failed."), why.to_owned()],
+            "Look at the exports",
+            Vec::new(),
+        ),
+    };
+    let button = Some((label, settings.absolute(model::paths::settings_export())));
+    Draft { subject, paragraphs, button, notes }.to(to)
 }
 
 #[cfg(test)]
