@@ -15,6 +15,7 @@ mod exhaustion;
 mod exports;
 mod factors;
 mod idp;
+mod kept;
 mod limits;
 mod live;
 mod local_servers;
