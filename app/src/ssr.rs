@@ -216,8 +216,12 @@ fn page_headers() {
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic' 'wasm-unsafe-eval'; style-src 'self'; \
          img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; \
-         base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
+         base-uri 'none'; object-src 'none'; frame-ancestors 'none'; report-to csp"
     );
+    let reports = format!("csp=\"{}\"", model::paths::csp_reports());
+    if let Ok(reports) = HeaderValue::from_str(&reports) {
+        options.insert_header(axum::http::HeaderName::from_static("reporting-endpoints"), reports);
+    }
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         options.insert_header(header::CONTENT_SECURITY_POLICY, policy);
     }

@@ -487,11 +487,21 @@ pub fn run(arguments: Arguments) -> Result<ExitCode, String> {
     })
 }
 
+/// Which lines are written: those of these directives, and at any level those that nobody may lose (AUD-04).
+///
+/// # Errors
+/// The directives do not read.
+pub fn log_filter(wanted: &str) -> Result<tracing_subscriber::EnvFilter, String> {
+    let filter = tracing_subscriber::EnvFilter::try_new(wanted)
+        .map_err(|_| "GATEHOUSE_LOG must be directives such as info,domain=debug")?;
+    let kept = format!("{}=info", domain::KEPT).parse().map_err(|_| "the directive for kept lines")?;
+    Ok(filter.add_directive(kept))
+}
+
 /// Logs go to standard error. A command says only what went wrong; the server what the operator asked for.
 fn log(config: &Config, serving: bool) -> Result<(), String> {
     let wanted = if serving { config.log.as_str() } else { "warn" };
-    let filter = tracing_subscriber::EnvFilter::try_new(wanted)
-        .map_err(|_| "GATEHOUSE_LOG must be directives such as info,domain=debug")?;
+    let filter = log_filter(wanted)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Json => builder.json().init(),

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod audit_export;
 pub mod cli;
 pub mod config;
+pub mod csp_reports;
 pub mod export_file;
 pub mod exports;
 pub mod file_form;

@@ -26,7 +26,7 @@ use tower_http::compression::{
 };
 
 use crate::{
-    audit_export, export_file,
+    audit_export, csp_reports, export_file,
     front::Front,
     jobs::WritePath,
     middleware::{client::Edge, context, csrf, headers, limits, problem::problem},
@@ -59,6 +59,7 @@ pub fn front(parts: RouteParts) -> Front {
         .merge(oauth(&env))
         .merge(gateway::router(gateway.clone()))
         .merge(site::router())
+        .merge(csp_reports::router(&env))
         .merge(probes(Probed { env, stopping, write_path }));
     Front::new(edge, gateway, routes)
 }

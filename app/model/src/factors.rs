@@ -28,6 +28,9 @@ pub struct TwoFactor {
     pub offer: PasskeyOffer,
     /// Whether the person has shown who they are in the last minutes.
     pub fresh: bool,
+    /// Whether the account has no password, because it logs in by SSO.
+    #[serde(default)]
+    pub no_password: bool,
     /// The server's time, Unix milliseconds.
     pub now: i64,
 }
@@ -108,6 +111,9 @@ pub struct SecondStep {
     pub app: bool,
     /// A passkey.
     pub passkey: bool,
+    /// Whether there is no password beside it, because the account logs in by SSO.
+    #[serde(default)]
+    pub no_password: bool,
 }
 
 impl SecondStep {
@@ -147,6 +153,9 @@ pub struct Passkeys {
     pub host: String,
     /// Whether the person has shown who they are in the last minutes.
     pub fresh: bool,
+    /// Whether the account has no password, because it logs in by SSO.
+    #[serde(default)]
+    pub no_password: bool,
     /// The server's time, Unix milliseconds.
     pub now: i64,
 }

@@ -167,6 +167,9 @@ pub struct OwnAccount {
     pub verified: bool,
     /// Whether this instance sends mail.
     pub mails: bool,
+    /// Whether there is no password, because the account logs in by SSO.
+    #[serde(default)]
+    pub no_password: bool,
     /// Their organisations.
     pub orgs: Vec<OwnOrg>,
 }

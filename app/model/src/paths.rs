@@ -33,6 +33,10 @@ pub fn sign_in_again_then(next: &str) -> String {
 pub fn setup(token: &str) -> String {
     format!("/setup/{token}")
 }
+/// Where browsers tell what the policy of a page kept from happening; POST only.
+pub const fn csp_reports() -> &'static str {
+    "/csp-reports"
+}
 /// A new organisation.
 pub const fn new_org() -> &'static str {
     "/orgs/new"

@@ -5,7 +5,10 @@ use leptos::prelude::*;
 use model::{orgs::PinAsked, paths};
 
 use crate::{
-    components::{ButtonForm, ButtonKind, Callout, Card, Crumb, PageHeader, SubmitButton, TextField, Tone},
+    components::{
+        ButtonForm, ButtonKind, Callout, Card, Crumb, PageHeader, PasswordField, SubmitButton, TextField,
+        Tone,
+    },
     form::{ErrorSummary, FormCore, PostForm},
 };
 
@@ -99,6 +102,22 @@ pub(super) fn pin_field(form: FormCore, asked: PinAsked) -> Option<AnyView> {
             .erase(),
         ),
     }
+}
+
+/// The field for the password; or, where the account has none because it logs in by SSO, what stands in for it, on the way
+/// back to `here`.
+pub(super) fn your_password(form: FormCore, label: &'static str, none: bool, here: &str) -> AnyView {
+    if !none {
+        return view! { <PasswordField form=form name="password" label=label /> }.erase();
+    }
+    let again = paths::sign_in_again_then(here);
+    view! {
+        <p class="hint">
+            "Your account has no password. A log-in of the last five minutes stands in for it: "
+            <a href=again rel="external">"log in again with SSO"</a> "."
+        </p>
+    }
+    .erase()
 }
 
 /// Six digits that are not shown.

@@ -101,7 +101,7 @@ pub const TABLE: &[Setting] = &[
     Setting {
         name: "GATEHOUSE_SMTP_URL",
         default: "none",
-        about: "The server for mails: smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465. Without TLS only on this machine, or with ?tls=none. Without this setting no mail is sent: links are shown to whoever invites, and gatehouse admin makes those for new passwords.",
+        about: "The server for mails: smtp://user:password@host:587 (STARTTLS) or smtps://user:password@host:465. Without TLS only on this machine, or with ?tls=none. Without this setting no mail is sent: links are shown to whoever invites, and written to the log, as those to accounts are, for the operator to pass on.",
     },
     Setting {
         name: "GATEHOUSE_SMTP_FROM",
@@ -146,7 +146,7 @@ pub const TABLE: &[Setting] = &[
     Setting {
         name: "GATEHOUSE_LOG",
         default: "info",
-        about: "What is logged, as comma-separated target=level directives, such as info,domain=debug.",
+        about: "What is logged, as comma-separated target=level directives, such as info,domain=debug. Links that are to be passed on by hand and checkpoints of the audit log are written at any level.",
     },
     Setting { name: "GATEHOUSE_LOG_FORMAT", default: "text", about: "text for people, json for machines." },
     Setting {

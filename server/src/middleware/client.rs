@@ -115,7 +115,7 @@ pub fn refuse_long(request: &Request, id: &str) -> Option<Response<Body>> {
 }
 
 /// A path as the log has it. The query may hold a credential, so it stays out (APK-09).
-fn shown(path: &str) -> String {
+pub(crate) fn shown(path: &str) -> String {
     match paths::SECRET_BELOW.iter().find(|below| path.starts_with(**below)) {
         Some(below) => format!("{below}…"),
         None => path.escape_debug().to_string(),

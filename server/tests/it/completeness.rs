@@ -565,7 +565,9 @@ async fn end(walk: &mut Walk<'_>) {
     let mut walk = Walk::new(walk.app, &gone, &walk.called).await;
     let mut owner = walk.app.signed_in(&gone).await;
     walk.call(&mut owner, "change_plan", &[("plan", "team")]).await;
-    walk.call(&mut owner, "delete_org", &[("confirm", "gone"), ("password", PASSWORD)]).await;
+    let csrf = owner.form_token("/settings/danger").await;
+    let fields = [("confirm", "gone"), ("password", PASSWORD), ("csrf", &csrf)];
+    walk.call(&mut owner, "delete_org", &fields).await;
 }
 
 /// What needs a fresh proof, and what asks for a second factor of everybody.

@@ -4,6 +4,7 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode, header},
 };
+use serde_json::json;
 use store::Kind;
 
 use crate::support::{HOST, TestApp};
@@ -95,9 +96,11 @@ async fn hdr_01_pages_have_a_strict_policy_with_a_fresh_nonce() {
             "base-uri 'none'",
             "form-action 'self'",
             "'strict-dynamic'",
+            "report-to csp",
         ] {
             assert!(policy.contains(part), "{path}: {policy}");
         }
+        assert_eq!(page.header("reporting-endpoints"), "csp=\"/csp-reports\"", "{path}");
         assert!(!policy.contains("unsafe-inline") && !policy.contains("'unsafe-eval'"));
         let nonce = policy.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap().to_owned();
         assert!(nonce.len() >= 22, "at least 128 bits");
@@ -115,6 +118,45 @@ async fn hdr_01_pages_have_a_strict_policy_with_a_fresh_nonce() {
     nonces.sort();
     nonces.dedup();
     assert!(nonces.len() >= 3, "each answer has its own");
+}
+
+#[tokio::test]
+async fn hdr_01_browsers_report_what_the_policy_stopped_and_a_flood_fills_nothing() {
+    let (logged, _guard) = crate::kept::Logged::begin();
+    let app = TestApp::new(Kind::Sqlite).await;
+    let send = async |kind: &str, body: String| {
+        let request = Request::post("/csp-reports")
+            .header(header::HOST, crate::support::HOST)
+            .header(header::CONTENT_TYPE, kind)
+            .body(Body::from(body))
+            .unwrap();
+        app.send(request).await.status
+    };
+    let report = json!([{"type": "csp-violation", "url": "x", "body": {
+        "documentURL": "http://localhost:3000/invite/a-secret-token?q=1",
+        "blockedURL": "https://evil.example/x.js?k=another-secret",
+        "effectiveDirective": "script-src-elem",
+    }}])
+    .to_string();
+    let kind = "application/reports+json";
+    assert_eq!(send(kind, report.clone()).await, StatusCode::NO_CONTENT);
+    let text = logged.text();
+    for told in ["/invite/…", "https://evil.example", "script-src-elem"] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    assert!(!text.contains("secret"), "{text}");
+    assert_eq!(send("text/plain", report.clone()).await, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(send(kind, "{".into()).await, StatusCode::BAD_REQUEST);
+    assert_eq!(send(kind, "x".repeat(17 * 1024)).await, StatusCode::PAYLOAD_TOO_LARGE);
+    for _ in 0..50 {
+        send(kind, report.clone()).await;
+    }
+    let lines = || logged.text().matches("a browser kept a page from something").count();
+    assert_eq!(lines(), 20, "a minute's worth");
+    app.test.clock.advance(60_000);
+    send(kind, report).await;
+    assert_eq!(lines(), 21);
+    assert!(logged.text().contains("reports=52"), "all were counted: {}", logged.text());
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod exports;
 mod factors;
 mod idp;
 mod killed;
+mod kept;
 mod limits;
 mod live;
 mod local_servers;

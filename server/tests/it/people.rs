@@ -1,7 +1,10 @@
 //! Invitations, forgotten passwords, own accounts and suspension, as browsers without scripts meet them.
 
 use axum::http::{StatusCode, header};
-use domain::testing::{PASSWORD, token_of};
+use domain::{
+    allowlist::Insists,
+    testing::{PASSWORD, token_of},
+};
 use model::{Role, api_keys::KeyScope};
 use serde_json::json;
 use store::Kind;
@@ -381,34 +384,70 @@ async fn pwd_05_sign_up_is_closed_unless_the_operator_opens_it() {
     assert!(browser.get("/").await.text.contains("/mcp/xi-co"));
 }
 
-/// What the process logs meanwhile.
-#[derive(Clone, Default)]
-struct Logged(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Logged {
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+#[tokio::test]
+async fn mfa_06_ipa_03_whoever_accepts_an_invitation_is_let_in_as_every_member_is() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    app.org("beta").await;
+    let env = &app.test.env;
+    domain::org_security::set_require_mfa_by_operator(env, acme.org_id(), true).await.unwrap();
+    let here = acme.ctx.origin.address;
+    app.test.enrol(&acme.ctx).await;
+    let actor = acme.actor().await;
+    let range = here.unwrap().to_string();
+    domain::allowlist::add(env, &actor, &range, "", Insists(None)).await.unwrap();
+    domain::allowlist::turn_on(env, &acme.actor().await, Insists(None)).await.unwrap();
+    let people = "new@x.example owner@beta.example";
+    domain::invitations::invite(env, &acme.actor().await, people, Role::Developer).await.unwrap();
+    let mails = app.test.mails().await;
+    let token = |to: &str| token_of(mails.iter().find(|mail| mail.to == to).unwrap());
+    let cases = [
+        (token("new@x.example"), "accept_as_new", false),
+        (token("owner@beta.example"), "accept_invitation", true),
+    ];
+    for (token, function, member) in cases {
+        let mut guest = app.browser();
+        if member {
+            guest.log_in("owner@beta.example", PASSWORD).await;
+        }
+        let path = format!("/invite/{token}");
+        let csrf = guest.form_token(&path).await;
+        let fields = [("token", token.as_str()), ("csrf", &csrf), ("name", "Dev"), ("password", NEW)];
+        // From elsewhere nobody joins, and the invitation stays good.
+        guest.address = "198.51.100.9".parse().ok();
+        let refused = guest.post(&format!("/api/{function}"), &fields).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{function}: {}", refused.text);
+        assert_eq!(refused.json()["code"], "ip_not_allowed", "{function}");
+        guest.address = here;
+        let joined = guest.post(&format!("{path}?do={function}"), &fields).await;
+        assert_eq!(joined.status, StatusCode::SEE_OTHER, "{function}: {}", joined.text);
+        let next = joined.header("location").to_owned();
+        assert!(next.starts_with("/profile/security/two-factor?next="), "{function}: {next}");
+        assert_eq!(guest.get(&next).await.status, StatusCode::OK);
+        // Until then everything else of the organisation is closed.
+        for page in ["/connectors", "/settings/api-keys"] {
+            assert_eq!(guest.get(page).await.status, StatusCode::FORBIDDEN, "{function}: {page}");
+        }
+        let call = guest.post("/api/load_connectors", &[("q", "")]).await;
+        assert_eq!(call.json()["code"], "mfa_enrollment_required", "{function}");
     }
 }
 
 #[tokio::test]
-async fn without_mail_the_link_of_an_invitation_is_shown_and_in_the_log_of_the_process() {
-    let logged = Logged::default();
-    let writer = logged.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let app = TestApp::with_env(Kind::Sqlite, &[], |env| env.mailer = None).await;
+async fn ses_06_the_form_that_deletes_an_organisation_is_made_for_one_browser() {
+    let app = TestApp::new(Kind::Sqlite).await;
     let acme = app.org("acme").await;
-    let sent =
-        domain::invitations::invite(&app.test.env, &acme.actor().await, "dev@x.example", Role::Viewer).await;
-    let model::links::Outcome::Link(link) = sent.unwrap().lines.remove(0).1 else {
-        panic!("there is nobody to send it")
-    };
-    let log = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains(&link), "{log}");
+    let mut browser = app.signed_in(&acme).await;
+    let csrf = browser.form_token("/settings/danger").await;
+    let other = app.browser().form_token("/sign-in").await;
+    for wrong in ["", "x", &other] {
+        let fields = [("confirm", "acme"), ("password", PASSWORD), ("csrf", wrong)];
+        let refused = browser.post("/api/delete_org", &fields).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{wrong}: {}", refused.text);
+        assert_eq!(refused.json()["code"], "csrf");
+        assert_eq!(browser.get("/settings/danger").await.status, StatusCode::OK);
+    }
+    let fields = [("confirm", "acme"), ("password", PASSWORD), ("csrf", &csrf)];
+    let gone = browser.post("/settings/danger?do=delete_org", &fields).await;
+    assert_eq!(gone.status, StatusCode::SEE_OTHER, "{}", gone.text);
 }

@@ -8,7 +8,7 @@ use model::{
 
 use super::{api::LoadAudit, words::sentence};
 use crate::{
-    components::{Badge, Callout, Card, DataTable, EmptyState, PageHeader, Time, Tone},
+    components::{Badge, Callout, Card, DataTable, EmptyState, PageHeader, Time, Tone, civil},
     erase::Erase as _,
     form::MADE_IN,
     page::{Loaded, load_by_search, page},
@@ -58,7 +58,8 @@ fn locked(list: &AuditList) -> AnyView {
             <Callout tone=Tone::Info title="Included in the plans Pro, Team and Enterprise">
                 <p>
                     "This organisation has the plan " {plan} ". Pro keeps events for 30 days, Team for a year, Enterprise as \
-                    long as you want. The operator of this instance changes plans."
+                    long as you want. "
+                    "An owner changes plans in " <a href=paths::settings_plan()>"Settings → Plan"</a> "."
                 </p>
             </Callout>
             <div inert>
@@ -112,6 +113,7 @@ fn filled(list: &AuditList, may_export: bool, org: String) -> AnyView {
     view! {
         <div class="stack">
             {filter_bar(list)}
+            {presets(list)}
             {problem}
             {table}
             {pager(list)}
@@ -179,6 +181,25 @@ fn filter_bar(list: &AuditList) -> AnyView {
             <button class="button" type="submit">"Filter"</button>
             {clear}
         </form>
+    }
+    .erase()
+}
+
+/// The latest days as links, with the other filters as they are. Days are whole ones, UTC.
+fn presets(list: &AuditList) -> AnyView {
+    let since = |days: i64| {
+        let day = civil(list.now - (days - 1) * 24 * 60 * 60 * 1000);
+        format!("{:04}-{:02}-{:02}", day.year, day.month, day.day)
+    };
+    let link = |days: i64, words: &'static str| {
+        let from = since(days);
+        let current = (list.query.from == from && list.query.to.is_empty()).then_some("true");
+        let href = AuditQuery { from, to: String::new(), before: None, after: None, ..list.query.clone() }
+            .address(None);
+        view! { <a href=href aria-current=current>{words}</a> }.erase()
+    };
+    view! {
+        <p class="fine">{link(1, "Today")} " · " {link(7, "7 days")} " · " {link(30, "30 days")}</p>
     }
     .erase()
 }

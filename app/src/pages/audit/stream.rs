@@ -40,7 +40,7 @@ impl LazyRoute for AuditStreamPage {
             let note = (!included).then(|| {
                 view! {
                     <Callout tone=Tone::Info title="Included in the plans Pro, Team and Enterprise">
-                        <p>"This organisation has the plan " {plan} ". The operator of this instance changes plans."</p>
+                        <p>"This organisation has the plan " {plan} ". " "An owner changes plans in " <a href=paths::settings_plan()>"Settings → Plan"</a> "."</p>
                     </Callout>
                 }
                 .erase()

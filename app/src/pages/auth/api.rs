@@ -83,12 +83,7 @@ pub async fn sign_in(
     let next = model::paths::safe_next(next.as_deref());
     match done {
         AfterPassword::SignedIn(done) => {
-            let enrol = match done.org {
-                Some(org) => domain::org_security::must_enrol(&ctx.env, org, done.user)
-                    .await
-                    .map_err(ssr::told(&ctx))?,
-                None => false,
-            };
+            let enrol = server::must_enrol(&ctx, done.org, done.user).await?;
             server::begin(&ctx, done).await?;
             let forced = model::paths::profile_two_factor_then(next);
             ssr::redirect(if enrol { &forced } else { next });
@@ -302,12 +297,30 @@ pub async fn set_theme(theme: String, next: String) -> Result<String, AppError> 
 #[cfg(feature = "ssr")]
 pub(super) mod server {
     use domain::{accounts::SignIn, request::RequestContext};
-    use model::{AppError, ErrorKind, UserId, cookies, paths};
+    use model::{AppError, ErrorKind, OrgId, UserId, cookies, paths};
 
     use crate::ssr;
 
+    /// Whether somebody who comes into an organisation has to set up a second factor before anything else (MFA-06).
+    pub(in crate::pages::auth) async fn must_enrol(
+        ctx: &RequestContext,
+        org: Option<OrgId>,
+        user: UserId,
+    ) -> Result<bool, AppError> {
+        match org {
+            Some(org) => domain::org_security::must_enrol(&ctx.env, org, user).await.map_err(ssr::told(ctx)),
+            None => Ok(false),
+        }
+    }
+
+    /// Where somebody goes who has joined an organisation.
+    pub(in crate::pages::auth) fn joined(enrol: bool) {
+        let next = format!("{}?notice=joined", paths::overview());
+        ssr::redirect(&if enrol { paths::profile_two_factor_then(&next) } else { next });
+    }
+
     /// The form was made for this browser: beside the origin that the edge checks (SES-06).
-    pub(in crate::pages::auth) fn check_form(ctx: &RequestContext, token: &str) -> Result<(), AppError> {
+    pub(crate) fn check_form(ctx: &RequestContext, token: &str) -> Result<(), AppError> {
         if same(ctx.form_token.as_bytes(), token.as_bytes()) {
             return Ok(());
         }

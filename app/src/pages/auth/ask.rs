@@ -37,7 +37,7 @@ impl LazyRoute for AskPage {
             } else if path.get_untracked() == paths::sign_up() {
                 match start.sign_up {
                     SignUp::Open => {
-                        form_of(sign_up.into(), move || sign_up.ok().get().is_some(), start.csrf, &SIGN_UP)
+                        form_of(sign_up.into(), move || sign_up.ok().get().is_some(), start, &SIGN_UP)
                     }
                     SignUp::Invitation => not_open(
                         "Accounts here are made by invitation",
@@ -48,13 +48,8 @@ impl LazyRoute for AskPage {
                         "Ask whoever operates this instance for an account.",
                     ),
                 }
-            } else if start.mails {
-                form_of(reset.into(), move || reset.ok().get().is_some(), start.csrf, &RESET)
             } else {
-                not_open(
-                    "Set a new password",
-                    "This instance sends no mail. Ask whoever operates it for a link: they make one with gatehouse admin user reset-link.",
-                )
+                form_of(reset.into(), move || reset.ok().get().is_some(), start, &RESET)
             }
         })
     }
@@ -88,16 +83,26 @@ const SIGN_UP: Words = Words {
 fn form_of(
     form: FormCore,
     sent: impl Fn() -> bool + Clone + Send + Sync + 'static,
-    csrf: String,
+    start: AskStart,
     words: &'static Words,
 ) -> AnyView {
+    let AskStart { csrf, mails, .. } = start;
     let body = move || {
         if sent() {
+            let (title, sent, then) = if mails {
+                ("Look into your mailbox", words.sent, words.not_there)
+            } else {
+                (
+                    "Ask whoever operates this instance",
+                    "This instance sends no mail. The link is in its log within a few seconds, if there is one for this address.",
+                    "It works once, within 30 minutes. They can also make one with gatehouse admin user reset-link.",
+                )
+            };
             view! {
-                <PageHeader title="Look into your mailbox" />
+                <PageHeader title=title />
                 <div class="stack" role="status">
-                    <p>{words.sent}</p>
-                    <p class="muted">{words.not_there}</p>
+                    <p>{sent}</p>
+                    <p class="muted">{then}</p>
                 </div>
             }
             .erase()

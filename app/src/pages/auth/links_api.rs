@@ -153,8 +153,10 @@ pub async fn accept_as_new(
     let ctx = ssr::ctx()?;
     super::api::server::check_form(&ctx, &csrf)?;
     let done = domain::invitations::accept_as_new(&ctx.env, &ctx.origin, &token, &name, &password).await;
-    super::api::server::begin(&ctx, done.map_err(ssr::told(&ctx))?).await?;
-    ssr::redirect(&format!("{}?notice=joined", model::paths::overview()));
+    let done = done.map_err(ssr::told(&ctx))?;
+    let enrol = super::api::server::must_enrol(&ctx, done.org, done.user).await?;
+    super::api::server::begin(&ctx, done).await?;
+    super::api::server::joined(enrol);
     Ok(())
 }
 
@@ -167,7 +169,11 @@ pub async fn accept_invitation(token: String, csrf: String) -> Result<(), AppErr
     super::api::server::check_form(&ctx, &csrf)?;
     let org = domain::invitations::accept(&ctx, &token).await.map_err(ssr::told(&ctx))?;
     ctx.session.set_org(org).await.map_err(ssr::told(&ctx))?;
-    ssr::redirect(&format!("{}?notice=joined", model::paths::overview()));
+    let enrol = match &ctx.signed_in {
+        Some(signed_in) => super::api::server::must_enrol(&ctx, Some(org), signed_in.user).await?,
+        None => false,
+    };
+    super::api::server::joined(enrol);
     Ok(())
 }
 

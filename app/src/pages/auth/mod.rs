@@ -10,6 +10,8 @@ mod page;
 mod refused;
 mod sso;
 
+#[cfg(feature = "ssr")]
+pub(crate) use api::server::check_form;
 pub use ask::AskPage;
 pub use link::LinkPage;
 pub(crate) use other_org::other_org;

@@ -5,9 +5,10 @@ use model::factors::{PasskeyPurpose, SecondStep};
 
 use super::api::ConfirmIdentity;
 use crate::{
-    components::{Card, PasswordField, SubmitButton, TextField, passkey_button},
+    components::{Card, SubmitButton, TextField, passkey_button},
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm},
+    pages::deletion::your_password,
 };
 
 /// Asks for the password, or the second factor where there is one, and leads back to `next`.
@@ -32,7 +33,7 @@ pub(crate) fn confirm_you(form: Form<ConfirmIdentity>, next: &str, ways: SecondS
         }
         .erase()
     });
-    let next = next.to_owned();
+    let (next, again) = (next.to_owned(), next.to_owned());
     view! {
         <Card
             title="Confirm that it is you"
@@ -41,7 +42,7 @@ pub(crate) fn confirm_you(form: Form<ConfirmIdentity>, next: &str, ways: SecondS
             <PostForm form=form>
                 <ErrorSummary form=form />
                 <input type="hidden" name="next" value=next />
-                <PasswordField form=form name="password" label="Password" />
+                {your_password(form.into(), "Password", ways.no_password, &again)}
                 {code}
                 <SubmitButton form=form label="Confirm" busy="Confirming…" />
                 {passkey}

@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     components::{
-        Badge, ButtonKind, Card, Checkbox, Crumb, Disclosure, PageHeader, PasswordField, SubmitButton,
-        TextField, Time, Tone, passkey_button,
+        Badge, ButtonKind, Card, Checkbox, Crumb, Disclosure, PageHeader, SubmitButton, TextField, Time,
+        Tone, passkey_button,
     },
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm},
-    pages::deletion::pin_input,
+    pages::deletion::{pin_input, your_password},
 };
 
 /// What the page can do.
@@ -84,11 +84,13 @@ fn set(forms: &Forms, status: &PinStatus) -> AnyView {
             }
             .erase()
         });
+        let none = status.second_factor.no_password;
+        let password = your_password(form.into(), "Password", none, paths::profile_pin());
         view! {
             {pin_input(form.into(), "pin", "Present PIN", "")}
             <Disclosure title="I forgot it, or missed it too often">
                 <Checkbox form=form name="forgotten" label="Replace it without the present one" hint="Your password stands in for it, and a code if you have a second factor." />
-                <PasswordField form=form name="password" label="Password" />
+                {password}
                 {code}
             </Disclosure>
         }

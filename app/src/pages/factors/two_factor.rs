@@ -13,10 +13,11 @@ use super::{
 use crate::{
     components::{
         Badge, ButtonForm, ButtonKind, Callout, Card, CopyButton, CopyField, Crumb, Fact, Facts, LinkButton,
-        PageHeader, PasswordField, SubmitButton, TextField, Time, Tone, passkey_button,
+        PageHeader, SubmitButton, TextField, Time, Tone, passkey_button,
     },
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm},
+    pages::deletion::your_password,
 };
 
 /// What the page can do.
@@ -128,7 +129,7 @@ fn manage(forms: &Forms, status: &TwoFactor) -> AnyView {
     if !status.fresh {
         return view! {
             {state}
-            {confirm_you(forms.confirm_you, paths::profile_two_factor(), SecondStep { app: on, passkey: status.passkeys > 0 })}
+            {confirm_you(forms.confirm_you, paths::profile_two_factor(), SecondStep { app: on, passkey: status.passkeys > 0, no_password: status.no_password })}
         }
         .erase();
     }
@@ -159,10 +160,12 @@ fn manage_on(forms: &Forms, status: &TwoFactor) -> AnyView {
     let off = if status.required_by.is_empty() || status.passkeys > 0 {
         let passkey =
             (status.passkeys > 0).then(|| passkey_button(PasskeyPurpose::Confirm, "Turn off with a passkey"));
+        let here = paths::profile_two_factor();
+        let password = your_password(forms.off.into(), "Password", status.no_password, here);
         view! {
             <PostForm form=forms.off>
                 <ErrorSummary form=forms.off />
-                <PasswordField form=forms.off name="password" label="Password" />
+                {password}
                 <TextField
                     form=forms.off
                     name="code"

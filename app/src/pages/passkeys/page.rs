@@ -8,12 +8,13 @@ use model::{
 use super::api::{AddPasskey, LoadPasskeys, RemovePasskey, RenamePasskey};
 use crate::{
     components::{
-        ButtonKind, Callout, Card, Crumb, Disclosure, EmptyState, Fact, Facts, PageHeader, PasswordField,
-        SubmitButton, TextField, Time, Tone, passkey_button,
+        ButtonKind, Callout, Card, Crumb, Disclosure, EmptyState, Fact, Facts, PageHeader, SubmitButton,
+        TextField, Time, Tone, passkey_button,
     },
     erase::Erase as _,
     form::{ErrorSummary, Form, FormCore, PostForm, use_form, use_form_for},
     page::{Loaded, load, page, query_param},
+    pages::deletion::your_password,
     pages::factors::{api::ConfirmIdentity, backup_codes, confirm_you},
 };
 
@@ -167,7 +168,7 @@ fn removal(passkeys: &Passkeys, form: Form<RemovePasskey>, last: bool) -> AnyVie
     let (asked, by_passkey) = if last {
         let asked = view! {
             <p>"It is your only second factor: your password alone opens your account then, and the backup codes are worth nothing."</p>
-            <PasswordField form=form name="password" label="Password" />
+            {your_password(form.into(), "Password", passkeys.no_password, paths::profile_passkeys())}
             <TextField form=form name="code" label="Backup code" hint="Or use the passkey itself once more." autocomplete="one-time-code" mono=true />
         }
         .erase();
@@ -197,7 +198,11 @@ fn acts(forms: &Forms, passkeys: &Passkeys, next: &str) -> AnyView {
         } else {
             paths::profile_passkeys_then(next)
         };
-        return confirm_you(forms.confirm_you, &here, SecondStep { app: passkeys.app, passkey: has });
+        return confirm_you(
+            forms.confirm_you,
+            &here,
+            SecondStep { app: passkeys.app, passkey: has, no_password: passkeys.no_password },
+        );
     }
     if !passkeys.offer.is_offered() {
         return ().into_any();

@@ -16,7 +16,7 @@ use crate::{
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page, query_param},
-    pages::team::api::LeaveOrg,
+    pages::{deletion::your_password, team::api::LeaveOrg},
 };
 
 /// The account of the signed-in person; at a second address, the question before it is deleted.
@@ -74,7 +74,7 @@ fn overview(forms: &Forms, account: &OwnAccount) -> AnyView {
         <div class="narrow">
             <PageHeader title="Account" crumbs=crumbs() about="How you log in, and where you belong." />
             {address(forms, account)}
-            {password(forms.password)}
+            {(!account.no_password).then(|| password(forms.password))}
             {orgs(account)}
             <Card title="Delete your account" about="Your name and address go, and so do your sessions and connections. What belongs to organisations stays.">
                 <LinkButton href=paths::delete_account() label="Delete your account" />
@@ -84,6 +84,9 @@ fn overview(forms: &Forms, account: &OwnAccount) -> AnyView {
     .erase()
 }
 
+/// What somebody is told in place of looking into their mailbox.
+const NO_MAIL: &str = "Ask whoever operates this instance";
+
 fn address(forms: &Forms, account: &OwnAccount) -> AnyView {
     let Forms { address, verify, .. } = *forms;
     let shown = account.email.clone();
@@ -92,52 +95,61 @@ fn address(forms: &Forms, account: &OwnAccount) -> AnyView {
     } else {
         view! { <Badge label="Not confirmed" tone=Tone::Warn /> }.erase()
     };
-    let prove = (!account.verified && account.mails).then(|| {
+    let mails = account.mails;
+    let prove = (!account.verified).then(|| {
+        let label = if mails { "Send a confirmation mail" } else { "Ask for a confirmation link" };
         view! {
             <PostForm form=verify>
                 <ErrorSummary form=verify />
-                <SubmitButton form=verify label="Send a confirmation mail" busy="Sending…" kind=ButtonKind::Secondary />
+                <SubmitButton form=verify label=label busy="Sending…" kind=ButtonKind::Secondary />
             </PostForm>
         }
         .erase()
     });
     let sent = move || {
         verify.ok().get().map(|()| {
-            view! { <Callout title="Look into your mailbox"><p>"The link in the mail confirms your address. It works once, within 30 minutes."</p></Callout> }.erase()
+            let (title, words) = if mails {
+                ("Look into your mailbox", "The link in the mail confirms your address. It works once, within 30 minutes.")
+            } else {
+                (NO_MAIL, "They find a link in the log of this instance that confirms your address. It works once, within 30 minutes.")
+            };
+            view! { <Callout title=title><p>{words}</p></Callout> }.erase()
         })
     };
     let asked = move || {
         address.ok().get().map(|email| {
-            view! {
-                <Callout title="Look into the mailbox of the new address">
-                    <p>{format!("The link in the mail to {email} makes it your address. Until then nothing changes.")}</p>
-                </Callout>
-            }
-            .erase()
+            let (title, words) = if mails {
+                ("Look into the mailbox of the new address", format!("The link in the mail to {email} makes it your address. Until then nothing changes."))
+            } else {
+                (NO_MAIL, format!("They find a link in the log of this instance that makes {email} your address, within 30 minutes. Until then nothing changes."))
+            };
+            view! { <Callout title=title><p>{words}</p></Callout> }.erase()
         })
     };
-    let change = if account.mails {
-        view! {
-            <PostForm form=address>
-                <ErrorSummary form=address />
-                <TextField
-                    form=address
-                    name="email"
-                    label="New email"
-                    hint="You confirm it with a link; the present address gets a notice."
-                    kind="email"
-                    inputmode="email"
-                    autocomplete="email"
-                />
-                <PasswordField form=address name="password" label="Your password" />
-                <SubmitButton form=address label="Change email" busy="Sending…" kind=ButtonKind::Secondary />
-            </PostForm>
-        }
-        .erase()
+    let hint = if mails {
+        "You confirm it with a link; the present address gets a notice."
     } else {
-        view! { <p class="hint">"This instance sends no mail, so only whoever operates it can change your address."</p> }
-            .erase()
+        "This instance sends no mail: whoever operates it gives you the link that confirms it."
     };
+    let none = account.no_password;
+    let password = your_password(address.into(), "Your password", none, paths::profile_account());
+    let change = view! {
+        <PostForm form=address>
+            <ErrorSummary form=address />
+            <TextField
+                form=address
+                name="email"
+                label="New email"
+                hint=hint
+                kind="email"
+                inputmode="email"
+                autocomplete="email"
+            />
+            {password}
+            <SubmitButton form=address label="Change email" busy="Sending…" kind=ButtonKind::Secondary />
+        </PostForm>
+    }
+    .erase();
     view! {
         <Card title="Email" about="You log in with it.">
             <div class="stack">
@@ -272,6 +284,8 @@ fn delete(form: Form<DeleteAccount>, account: &OwnAccount) -> AnyView {
     let connections: i64 = account.orgs.iter().map(|org| org.connections).sum();
     let email = account.email.clone();
     let body = if owned.is_empty() {
+        let none = account.no_password;
+        let password = your_password(form.into(), "Your password", none, paths::delete_account());
         let cut = format!("MCP connections of yours that are revoked at once: {connections}.");
         view! {
             <Card title="What happens">
@@ -292,7 +306,7 @@ fn delete(form: Form<DeleteAccount>, account: &OwnAccount) -> AnyView {
                             hint=email
                             inputmode="email"
                         />
-                        <PasswordField form=form name="password" label="Your password" />
+                        {password}
                         <div class="actions">
                             <a class="button" href=paths::profile_account()>"Cancel"</a>
                             <SubmitButton form=form label="Delete account" busy="Deleting…" kind=ButtonKind::Danger />

@@ -45,17 +45,19 @@ pub async fn update_org(
     Ok(())
 }
 
-/// What will be deleted with the organisation in view.
+/// What will be deleted with the organisation in view, and the value of the hidden field `csrf`.
 #[server(prefix = "/api", endpoint = "load_org_deletion")]
-pub async fn load_org_deletion() -> Result<OrgDeletion, AppError> {
+pub async fn load_org_deletion() -> Result<(OrgDeletion, String), AppError> {
     let ctx = crate::ssr::ctx()?;
     let actor = domain::OrgActor::require(&ctx).await.map_err(crate::ssr::told(&ctx))?;
-    domain::org_deletion::facts(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))
+    let facts = domain::org_deletion::facts(&ctx.env, &actor).await.map_err(crate::ssr::told(&ctx))?;
+    Ok((facts, ctx.form_token))
 }
 
-/// Deletes the organisation in view.
+/// Deletes the organisation in view. Its form is made for one browser, beside all that else proves who sends it (SES-06).
 #[server(prefix = "/api", endpoint = "delete_org")]
 pub async fn delete_org(
+    #[server(default)] csrf: String,
     #[server(default)] confirm: String,
     #[server(default)] password: String,
     #[server(default)] code: String,
@@ -65,6 +67,7 @@ pub async fn delete_org(
     let ctx = crate::ssr::ctx()?;
     let told = crate::ssr::told(&ctx);
     let actor = domain::pin::Guarded::require(&ctx, &pin).await.map_err(&told)?;
+    crate::pages::auth::check_form(&ctx, &csrf)?;
     let shown = domain::mfa::Shown::of(&code, &passkey);
     domain::org_deletion::delete(&ctx, &actor, &confirm, &password, shown).await.map_err(&told)?;
     crate::ssr::redirect(&format!("{}?notice=org-deleted", model::paths::overview()));

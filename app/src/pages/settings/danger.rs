@@ -11,18 +11,18 @@ use model::{
 use super::api::{DeleteOrg, LoadOrgDeletion};
 use crate::{
     components::{
-        ButtonKind, Callout, Card, Crumb, Fact, Facts, PageHeader, PasswordField, SubmitButton, TextField,
-        Tone, passkey_button,
+        ButtonKind, Callout, Card, Crumb, Fact, Facts, PageHeader, SubmitButton, TextField, Tone,
+        passkey_button,
     },
     erase::Erase as _,
     form::{ErrorSummary, Form, PostForm, use_form},
     page::{Loaded, load, page},
-    pages::deletion::pin_field,
+    pages::deletion::{pin_field, your_password},
 };
 
 /// Asks before an organisation is deleted.
 pub struct DangerPage {
-    facts: Loaded<OrgDeletion>,
+    facts: Loaded<(OrgDeletion, String)>,
 }
 
 #[lazy_route]
@@ -33,7 +33,7 @@ impl LazyRoute for DangerPage {
 
     fn view(this: Self) -> AnyView {
         let form = use_form::<DeleteOrg>();
-        page(this.facts, move |facts, me| {
+        page(this.facts, move |(facts, csrf), me| {
             view! {
                 <div class="narrow">
                     <PageHeader
@@ -43,7 +43,7 @@ impl LazyRoute for DangerPage {
                     />
                     {what_goes(&facts)}
                     {before_you_go()}
-                    {delete(form, facts, &me)}
+                    {delete(form, facts, csrf, &me)}
                 </div>
             }
             .erase()
@@ -98,7 +98,7 @@ fn before_you_go() -> AnyView {
     .erase()
 }
 
-fn delete(form: Form<DeleteOrg>, facts: OrgDeletion, me: &Me) -> AnyView {
+fn delete(form: Form<DeleteOrg>, facts: OrgDeletion, csrf: String, me: &Me) -> AnyView {
     let hint = if facts.ways.app { "From your app, or a backup code." } else { "One of your backup codes." };
     let passkey =
         facts.ways.passkey.then(|| passkey_button(PasskeyPurpose::Confirm, "Delete Forever with a passkey"));
@@ -125,8 +125,9 @@ fn delete(form: Form<DeleteOrg>, facts: OrgDeletion, me: &Me) -> AnyView {
                 </Callout>
                 <PostForm form=form>
                     <ErrorSummary form=form />
+                    <input type="hidden" name="csrf" value=csrf />
                     <TextField form=form name="confirm" label=format!("Type {} to confirm", facts.slug) mono=true />
-                    <PasswordField form=form name="password" label="Your password" />
+                    {your_password(form.into(), "Your password", facts.ways.no_password, paths::settings_danger())}
                     {code}
                     {pin}
                     <div class="actions">

@@ -115,14 +115,12 @@ fn note(data: &Page, manages: bool, included: bool) -> Option<AnyView> {
         } else {
             ""
         };
-        format!(
-            "This organisation has the plan {}, which does not include it.{kept} The operator of this instance changes plans.",
-            data.plan
-        )
+        format!("This organisation has the plan {}, which does not include it.{kept}", data.plan)
     };
+    let plans = (!included).then(|| view! { " " "An owner changes plans in " <a href=paths::settings_plan()>"Settings → Plan"</a> "." }.erase());
     let title = if included { "" } else { "Included in the plan Enterprise" };
     Some(
-        view! { <div class="page-note"><Callout tone=Tone::Info title=title><p>{words}</p></Callout></div> }
+        view! { <div class="page-note"><Callout tone=Tone::Info title=title><p>{words} {plans}</p></Callout></div> }
             .erase(),
     )
 }

@@ -83,7 +83,7 @@ fn note(data: &Page, manages: bool) -> Option<AnyView> {
                 <div class="page-note">
                     <Callout tone=Tone::Info title="Included in the plan Enterprise">
                         <p>
-                            "This organisation has the plan " {plan} "." {kept} " The operator of this instance changes plans."
+                            "This organisation has the plan " {plan} "." {kept} " " "An owner changes plans in " <a href=paths::settings_plan()>"Settings → Plan"</a> "."
                         </p>
                     </Callout>
                 </div>

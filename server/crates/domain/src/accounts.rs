@@ -340,9 +340,12 @@ pub async fn sign_in<'a>(
     let by = Principal::User { id: user.id, name: user.name.clone() };
     let has_factor = store::factors::has(&mut tx, user.id).await?;
     let skips = has_factor && trusted_browsers::skips(env, &mut tx, user.id, trusted).await?;
-    let step = if has_factor && !skips { Some(mfa::begin(env, &mut tx, user).await?) } else { None };
-    // A new browser is told of when it has logged in, not half way.
-    notices::signed_in(env, &mut tx, user, known.is_some() || step.is_some(), failures, origin).await?;
+    let step =
+        if has_factor && !skips { Some(mfa::begin(env, &mut tx, user, failures).await?) } else { None };
+    // Who has come half way has not logged in: the mail goes with the second step.
+    if step.is_none() {
+        notices::signed_in(env, &mut tx, user, known.is_some(), failures, origin).await?;
+    }
     let event = match (&step, skips) {
         (Some(_), _) => Event::new("auth.password_accepted"),
         (None, true) => event.with("second_factor", "trusted_browser"),

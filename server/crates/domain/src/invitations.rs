@@ -16,6 +16,7 @@ pub use self::ask::ask_again;
 use crate::{
     Env, Error, OrgActor, Result,
     accounts::{MAX_NAME, SignIn, check_password_beside, signed_in},
+    allowlist,
     authz::{self, Principal},
     both,
     change::{Change, Event},
@@ -202,10 +203,14 @@ async fn invite_one(
         Event::new("invitation.created").target("invitation", row.id, email).with("role", role.as_str());
     change.commit(event).await?;
     // Without mail, whoever lost what they were shown finds it with the operator: it is never lost.
-    if let Outcome::Link(link) = &outcome {
-        tracing::info!(invitation = %row.id, link, "no mail is sent here: this invitation is to be passed on by hand");
-    }
+    log_link(&row, &outcome);
     Ok(outcome)
+}
+
+fn log_link(row: &Row, outcome: &Outcome) {
+    if let Outcome::Link(link) = outcome {
+        tracing::info!(target: crate::KEPT, invitation = %row.id, link, "this invitation is to be passed on by hand");
+    }
 }
 
 /// Queues the mail, or gives the link to whoever invited: it is shown to nobody else.
@@ -272,6 +277,9 @@ pub async fn renew(
     let event =
         Event::new("invitation.renewed").target("invitation", id, &row.email).with("role", row.role.as_str());
     change.commit(event).await?;
+    if !env.sends_mail() {
+        log_link(&row, &outcome);
+    }
     Ok(outcome)
 }
 
@@ -345,7 +353,7 @@ pub(crate) async fn counts(tx: &mut Tx, row: &Row, now: i64) -> Result<bool> {
     Ok(role.is_some_and(|role| may_still_give(&role, &row.role)))
 }
 
-/// Makes an account with the address of an invitation, and joins.
+/// Makes an account with the address of an invitation, and joins, from an address that the organisation lets in (IPA-03).
 pub async fn accept_as_new(
     env: &Env,
     origin: &Origin,
@@ -380,6 +388,7 @@ pub async fn accept_as_new(
     let mut tx = env.db.write().await?;
     store::orgs::lock(&mut tx, row.org).await?;
     let row = acceptable(env, &mut tx, token).await?;
+    allowlist::admit(env, &mut tx, row.org, origin.address).await?;
     let user = UserId::from_uuid(env.uuid());
     match store::users::insert(&mut tx, user, &row.email, &name, &hash, env.now()).await {
         Err(store::Error::Taken(_)) => return Err(has_account()),
@@ -402,7 +411,8 @@ fn has_account() -> Error {
     .into()
 }
 
-/// Joins with the account that is signed in, if it has the address of the invitation. Which organisation that is.
+/// Joins with the account that is signed in, if it has the address of the invitation, from an address that the organisation
+/// lets in (IPA-03). Which organisation that is.
 pub async fn accept(ctx: &RequestContext, token: &str) -> Result<OrgId> {
     let env = &ctx.env;
     let signed_in = ctx.signed_in.as_ref().ok_or_else(authz::unauthenticated)?;
@@ -412,6 +422,8 @@ pub async fn accept(ctx: &RequestContext, token: &str) -> Result<OrgId> {
     store::orgs::lock(&mut tx, org).await?;
     let row = acceptable(env, &mut tx, token).await?;
     let user = own(&mut tx, signed_in.user, &row).await?;
+    // A second factor is asked for next, before anything else: `org_security::admit` lets nobody in without.
+    allowlist::admit(env, &mut tx, org, ctx.origin.address).await?;
     if store::members::find_role(&mut tx, org, user.id).await?.is_some() {
         return Err(AppError::new(
             ErrorKind::Conflict,

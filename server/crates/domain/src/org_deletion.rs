@@ -74,7 +74,12 @@ pub async fn delete(
     };
     let flaws = [
         (slug.trim() != org.slug.as_str(), "confirm", "confirm", format!("Type the slug: {}", org.slug)),
-        (password.is_empty(), "password", "required", "Enter your password".to_owned()),
+        (
+            password.is_empty() && user.has_password(),
+            "password",
+            "required",
+            "Enter your password".to_owned(),
+        ),
         (factor && shown.is_empty(), "code", "required", "Enter a code, or use a passkey".to_owned()),
     ];
     if flaws.iter().any(|(wrong, ..)| *wrong) {

@@ -363,7 +363,7 @@ async fn show_old(
                 .into())
         }
         Old::Pin(pin) => verify(env, org, user.id, principal, &ctx.origin, pin).await,
-        Old::Forgotten { password: "", .. } => {
+        Old::Forgotten { password: "", .. } if user.has_password() => {
             Err(AppError::field("password", "required", "Enter your password").into())
         }
         Old::Forgotten { password, shown } => {

@@ -14,7 +14,7 @@ use crate::{
     mail::{self, Letter, Wanted, letters},
     one_time::{self, Kind},
     orgs::{self, NewOrg},
-    recovery::{admit, no_mail},
+    recovery::admit,
     request::{AuthMethod, Origin},
 };
 
@@ -33,9 +33,6 @@ fn not_open(env: &Env) -> Error {
 pub async fn ask(env: &Env, origin: &Origin, email: &str) -> Result<()> {
     if env.settings.sign_up != SignUp::Open {
         return Err(not_open(env));
-    }
-    if !env.sends_mail() {
-        return Err(no_mail());
     }
     let email = text::email("email", email)?;
     if admit(env, origin, "sign-up", &email).await? {

@@ -74,6 +74,9 @@ pub async fn prove(ctx: &RequestContext, password: &str, shown: Shown<'_>) -> Re
     let (mut tx, proof) = if matches!(shown, Shown::Code(_)) && !password.is_empty() {
         check_password(ctx, &user, password).await?;
         (env.db.write().await?, "password")
+    } else if shown.is_empty() && !user.has_password() {
+        let words = "Your account has no password. Log in again with SSO, or enter a code";
+        return Err(AppError::field("password", "required", words).into());
     } else if shown.is_empty() {
         return Err(AppError::field("password", "required", "Enter your password").into());
     } else {

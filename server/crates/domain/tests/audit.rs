@@ -1,10 +1,10 @@
 //! The audit log: its chain, who may read it, exports, and how long it is kept.
 
 use domain::{
-    Env, OrgActor,
+    Env, OrgActor, accounts,
     audit::{self, Export, Format},
     env_test, orgs,
-    testing::{TestEnv, TestMember},
+    testing::{PASSWORD, TestEnv, TestMember},
 };
 use model::{Plan, Role, audit::AuditQuery, permissions::can};
 
@@ -275,7 +275,8 @@ env_test!(aud_03_a_change_whose_event_cannot_be_written_does_not_happen, |t| asy
         .await
         .unwrap();
     let actor = acme.actor().await;
-    assert!(orgs::update(&t.env, &actor, "Other", "").await.is_err());
+    let error = orgs::update(&t.env, &actor, "Other", "").await.unwrap_err().into_app("");
+    assert_eq!((error.status(), error.code.as_str()), (503, "audit_unavailable"));
     let mut tx = t.env.db.read().await.unwrap();
     let org = store::orgs::find(&mut tx, acme.org_id()).await.unwrap().unwrap();
     assert_eq!(org.name, acme.org.name);
@@ -459,4 +460,24 @@ env_test!(ten_04_the_log_is_for_those_who_hold_its_permission, |t| async move {
     assert!(list.events.is_empty() && list.plan == Plan::Free);
     assert!(Export::begin(&t.env, &acme.actor().await, &AuditQuery::default(), Format::Csv).await.is_err());
     assert!(audit::get(&t.env, &acme.actor().await, own.events[0].id).await.is_err());
+});
+
+env_test!(aud_03_what_cannot_be_written_down_is_refused_with_503, |t| async move {
+    let acme = t.org("acme").await;
+    t.db.db.tamper("ALTER TABLE audit_events RENAME TO audit_events_away").await.unwrap();
+    let done = orgs::update(&t.env, &acme.actor().await, "Renamed", "").await;
+    let error = done.unwrap_err().into_app("");
+    assert_eq!((error.status(), error.code.as_str()), (503, "audit_unavailable"));
+    assert!(error.message.contains("nothing was changed"), "{}", error.message);
+    // What is noted beside a log-in counts as well: nobody gets in unseen.
+    let origin = t.anonymous().origin;
+    let refused = accounts::sign_in(&t.env, &origin, "owner@acme.example", PASSWORD, None).await;
+    assert_eq!(refused.unwrap_err().into_app("").status(), 503);
+    t.db.db.tamper("ALTER TABLE audit_events_away RENAME TO audit_events").await.unwrap();
+    let mut tx = t.env.db.read().await.unwrap();
+    let org = store::orgs::find(&mut tx, acme.org_id()).await.unwrap().unwrap();
+    assert_eq!(org.name, "acme", "nothing was changed");
+    drop(tx);
+    sound(&t).await;
+    rename(&t.env, &acme, "Renamed").await;
 });

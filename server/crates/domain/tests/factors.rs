@@ -201,6 +201,31 @@ env_test!(mfa_04_and_pwd_10_the_person_is_mailed_what_happens_to_their_second_fa
     assert_eq!(subjects().await, ["Two-factor authentication is off"]);
 });
 
+env_test!(pwd_10_a_log_in_after_many_failed_ones_is_told_of_when_it_is_over, |t| async {
+    let acme = t.org("acme").await;
+    let codes = t.enrol(&acme.ctx).await;
+    t.mails().await;
+    for _ in 0..10 {
+        let wrong = accounts::sign_in(&t.env, &t.anonymous().origin, &email(&acme), "wrong", None).await;
+        assert!(wrong.is_err());
+        t.clock.advance(16 * MINUTE);
+    }
+    // Whoever has the password and no more has not logged in.
+    half(&t, &email(&acme)).await;
+    assert!(t.mails().await.is_empty(), "nobody has logged in yet");
+    let wrong = accounts::sign_in(&t.env, &t.anonymous().origin, &email(&acme), "wrong", None).await;
+    assert!(wrong.is_err());
+    for _ in 0..9 {
+        t.clock.advance(16 * MINUTE);
+        _ = accounts::sign_in(&t.env, &t.anonymous().origin, &email(&acme), "wrong", None).await;
+    }
+    t.clock.advance(16 * MINUTE);
+    let step = half(&t, &email(&acme)).await;
+    finish(&t, &step, &codes[0]).await.unwrap();
+    let subjects: Vec<_> = t.mails().await.into_iter().map(|mail| mail.subject).collect();
+    assert!(subjects.contains(&"A log-in after many failed ones".to_owned()), "{subjects:?}");
+});
+
 env_test!(mfa_05_turning_it_off_takes_password_and_code, |t| async {
     let acme = t.org("acme").await;
     let codes = t.enrol(&acme.ctx).await;

@@ -245,7 +245,11 @@ env_test!(without_mail_the_link_is_shown_to_whoever_invites, |t| async move {
     assert!(user.email_verified_at.is_none(), "no mail proved the address");
     assert_eq!(store::mails::count(&mut tx).await.unwrap(), 0);
     drop(tx);
-    assert_eq!(code(recovery::ask(&t.env, &t.anonymous().origin, "a@x.example").await), "no_mail");
+    // A wish is kept for the operator, who finds the link in the log.
+    recovery::ask(&t.env, &t.anonymous().origin, "a@x.example").await.unwrap();
+    domain::mail::deliver_due(&t.env).await.unwrap();
+    let told = actions(&t, &acme).await;
+    assert!(told.contains(&"auth.reset_requested ok".into()), "{told:?}");
     let link = recovery::link_by_operator(&t.env, "a@x.example").await.unwrap();
     recovery::reset(&t.env, &t.anonymous().origin, link.rsplit('/').next().unwrap(), NEW).await.unwrap();
     log_in(&t, "a@x.example", NEW).await.unwrap();

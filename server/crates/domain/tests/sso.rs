@@ -11,8 +11,10 @@ use aws_lc_rs::{
 use domain::{
     Env, Error, OrgActor,
     accounts::{self, AfterPassword, SignIn},
-    env_test, invitations, mfa,
+    deletion, env_test, invitations,
+    mfa::{self, Shown},
     orgs::{self, OperatorChanges},
+    own_account,
     request::{BySso, RequestContext},
     roles,
     sso::{
@@ -21,7 +23,7 @@ use domain::{
         recheck::recheck,
         settings::{self, Input},
     },
-    step_up::Proven,
+    step_up::{self, Proven},
     team,
     testing::{NameServer, PASSWORD, TestEnv, TestMember},
     upstream_oauth::flow::Return,
@@ -985,4 +987,40 @@ env_test!(a_record_that_comes_back_in_time_and_a_silent_name_server_change_nothi
     let log = actions(&t, &acme).await;
     assert_eq!(log.iter().filter(|action| *action == "sso.domain_found").count(), 2);
     assert!(!log.contains(&"sso.domain_lapsed".to_owned()));
+});
+
+env_test!(del_04_mfa_05_an_account_without_a_password_shows_a_fresh_log_in_instead, |t| async {
+    let (_acme, idp) = configured(&t, "acme").await;
+    let done = signed_in(come(&t, &t.anonymous(), &idp, "ada@acme.example", |_| ()).await);
+    let ctx = inside(&t, &done);
+    assert!(own_account::overview(&ctx).await.unwrap().no_password);
+    // Without a session that has just begun nothing is proven, whatever is typed.
+    for password in ["", PASSWORD] {
+        let stale = refused(deletion::delete_own(&ctx, "ada@acme.example", password).await);
+        assert_eq!((stale.kind, stale.code.as_str()), (ErrorKind::Forbidden, "reauth_required"));
+        assert!(stale.message.contains("SSO"), "{}", stale.message);
+    }
+    let proven =
+        proof(&t, &ctx).await.expect("their provider's word counts for an account without a password");
+    let told = mfa::enrol(&ctx, &proven).await.unwrap();
+    let codes = mfa::confirm(&ctx, &proven, &mfa::code_of(&told.secret, t.env.now())).await.unwrap();
+    assert!(mfa::status(&ctx).await.unwrap().no_password);
+    // A factor goes with a fresh log-in and a code; neither alone does.
+    let no_code = refused(mfa::turn_off(&ctx, "", Shown::Code("")).await);
+    assert!(no_code.at("code").is_some() && no_code.at("password").is_none(), "{no_code:?}");
+    t.clock.advance(6 * MINUTE);
+    let old = refused(mfa::turn_off(&ctx, "", Shown::Code(&codes[0])).await);
+    assert_eq!(old.code, "reauth_required");
+    // A code proves them again, as it does everybody.
+    step_up::prove(&ctx, "", Shown::Code(&codes[1])).await.unwrap();
+    assert!(mfa::turn_off(&ctx, "", Shown::Code(&codes[2])).await.unwrap(), "the last factor");
+    // No password is made by knowing the one that is not there.
+    let none = refused(own_account::change_password(&ctx, "", "a wholly different horse 7 saddles").await);
+    assert_eq!(none.code, "no_password");
+    t.clock.advance(6 * MINUTE);
+    assert_eq!(refused(deletion::delete_own(&ctx, "ada@acme.example", "").await).code, "reauth_required");
+    let again = inside(&t, &signed_in(come(&t, &t.anonymous(), &idp, "ada@acme.example", |_| ()).await));
+    proof(&t, &again).await.expect("logged in again");
+    deletion::delete_own(&again, "ada@acme.example", "").await.unwrap();
+    assert!(!has_account(&t, "ada@acme.example").await);
 });

@@ -6,11 +6,12 @@ use model::{SessionId, UserId};
 use crate::{Result, Tx, db::parsed};
 
 statements! {
-    INSERT = "INSERT INTO sign_in_steps (token_hash, user_id, attempts, expires_at) VALUES ($1, $2, 0, $3)";
+    INSERT = "INSERT INTO sign_in_steps (token_hash, user_id, attempts, expires_at, failures) VALUES ($1, $2, 0, $3, $4)";
     FIND = "SELECT user_id FROM sign_in_steps WHERE token_hash = $1 AND expires_at > $2 AND attempts < $3";
     ATTEMPT = "UPDATE sign_in_steps SET attempts = attempts + 1 \
                WHERE token_hash = $1 AND expires_at > $2 AND attempts < $3 RETURNING user_id, attempts";
     DELETE = "DELETE FROM sign_in_steps WHERE token_hash = $1";
+    FAILURES = "SELECT failures FROM sign_in_steps WHERE token_hash = $1";
     DELETE_OF_USER = "DELETE FROM sign_in_steps WHERE user_id = $1";
     DELETE_EXPIRED = "DELETE FROM sign_in_steps WHERE expires_at <= $1";
     PROVED_AT = "SELECT CASE WHEN s.sso_org IS NULL OR u.password_hash = '' THEN COALESCE(s.proved_at, s.created_at) \
@@ -19,11 +20,30 @@ statements! {
     SET_PROVED_AT = "UPDATE sessions SET proved_at = $3 WHERE user_id = $1 AND id = $2";
 }
 
-/// Adds a log-in that waits.
-pub async fn insert(tx: &mut Tx, token_hash: &[u8], user: UserId, expires_at: i64) -> Result<()> {
+/// Adds a log-in that waits, before which so many failed.
+pub async fn insert(
+    tx: &mut Tx,
+    token_hash: &[u8],
+    user: UserId,
+    expires_at: i64,
+    failures: i64,
+) -> Result<()> {
     let user = user.to_string();
-    on!(tx, |c| sqlx::query(INSERT).bind(token_hash).bind(user).bind(expires_at).execute(c).await.map(drop))?;
+    on!(tx, |c| sqlx::query(INSERT)
+        .bind(token_hash)
+        .bind(user)
+        .bind(expires_at)
+        .bind(failures)
+        .execute(c)
+        .await
+        .map(drop))?;
     Ok(())
+}
+
+/// How many log-ins failed before one that waits; 0 when it is not there.
+pub async fn failures(tx: &mut Tx, token_hash: &[u8]) -> Result<i64> {
+    let row: Option<(i64,)> = on!(tx, |c| sqlx::query_as(FAILURES).bind(token_hash).fetch_optional(c).await)?;
+    Ok(row.map_or(0, |(failures,)| failures))
 }
 
 /// Whose log-in waits, if it may still be tried; `most` is how often.

@@ -29,7 +29,7 @@ pub struct User {
     pub email: String,
     /// Display name.
     pub name: String,
-    /// PHC string of the password's argon2id hash (PWD-01).
+    /// PHC string of the password's argon2id hash (PWD-01); empty where there is none.
     pub password_hash: String,
     /// The organisation a new session opens.
     pub last_org: Option<OrgId>,
@@ -37,6 +37,13 @@ pub struct User {
     pub created_at: i64,
     /// When the person proved that the address is theirs, Unix milliseconds.
     pub email_verified_at: Option<i64>,
+}
+
+impl User {
+    /// Whether there is a password; an account that an organisation's provider made has none until its person sets one.
+    pub fn has_password(&self) -> bool {
+        !self.password_hash.is_empty()
+    }
 }
 
 #[derive(sqlx::FromRow)]

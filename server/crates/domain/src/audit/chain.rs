@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use hmac::{Hmac, KeyInit, Mac};
-use model::{OrgId, audit::category_of};
+use model::{AppError, ErrorKind, OrgId, audit::category_of};
 use sha2::{Digest as _, Sha256};
 use store::{
     Tx,
@@ -140,7 +140,27 @@ pub(super) fn digest_of(chain: Chain, row: &Row, seq: i64, category: &str) -> [u
 
 /// Appends an event to the chain of its organisation, whose row the caller has locked by raising its version; or to the
 /// instance's, whose sequence number is given here.
-pub(crate) async fn append(env: &Env, tx: &mut Tx, mut event: NewEvent<'_>) -> Result<()> {
+///
+/// # Errors
+/// `Unavailable` when the event cannot be written: then the change that it is about is not made either (AUD-03).
+pub(crate) async fn append(env: &Env, tx: &mut Tx, event: NewEvent<'_>) -> Result<()> {
+    write(env, tx, event).await.map_err(|error| match error {
+        // A full disk and a database that is away have words of their own, and the same status.
+        Error::App(why) => Error::App(why),
+        Error::Store(why) if why.is_full() || why.is_transient() => Error::Store(why),
+        why => {
+            tracing::error!(error = %why, "an event could not be written to the audit log, so its change was not made");
+            AppError::new(
+                ErrorKind::Unavailable,
+                "audit_unavailable",
+                "This could not be written to the audit log, so nothing was changed. Try again in a minute; if it stays, give the request id to your operator.",
+            )
+            .into()
+        }
+    })
+}
+
+async fn write(env: &Env, tx: &mut Tx, mut event: NewEvent<'_>) -> Result<()> {
     let chain = event.org;
     if chain.is_none() {
         store::instance_facts::lock(tx, LOCK).await?;
@@ -282,6 +302,7 @@ pub async fn take_checkpoints(env: &Env) -> Result<()> {
         audit_chain::put_checkpoint(&mut tx, chain, &point).await?;
         tx.commit().await?;
         tracing::info!(
+            target: crate::KEPT,
             chain = audit_chain::name(chain),
             seq = point.seq,
             mac = data_encoding::HEXLOWER.encode(&point.mac),

@@ -44,7 +44,13 @@ impl Draft<'_> {
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light\"><title>{title}</title></head><body style=\"background:#f6f7f9;font-family:system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;margin:0;padding:32px 16px\"><div style=\"background:#ffffff;border:1px solid #e1e4ea;border-radius:10px;margin:0 auto;max-width:480px;padding:32px\"><p style=\"color:#5a6070;font-size:12px;line-height:16px;margin:0 0 16px\">Gatehouse</p><h1 style=\"color:#1c2029;font-size:20px;font-weight:600;line-height:28px;margin:0 0 16px\">{title}</h1>{body}</div></body></html>",
             title = escaped(&subject),
         );
-        Letter { to: to.to_owned(), subject, text, html }
+        Letter { to: to.to_owned(), subject, text, html, link: None }
+    }
+
+    /// The same, of a mail whose link somebody waits for.
+    fn with_link_to(self, to: &str) -> Letter {
+        let link = self.button.as_ref().map(|(_, link)| link.clone());
+        Letter { link, ..self.to(to) }
     }
 }
 
@@ -110,7 +116,7 @@ pub(crate) fn reset(to: &str, link: String) -> Letter {
         button: Some(("Set a new password", link)),
         notes: vec!["The link works once, within 30 minutes.".to_owned(), NOT_YOU.to_owned()],
     }
-    .to(to)
+    .with_link_to(to)
 }
 
 /// A link to make an account.
@@ -121,7 +127,7 @@ pub(crate) fn sign_up(to: &str, link: String) -> Letter {
         button: Some(("Make the account", link)),
         notes: vec!["The link works once, within 30 minutes.".to_owned(), NOT_YOU.to_owned()],
     }
-    .to(to)
+    .with_link_to(to)
 }
 
 /// Somebody wanted an account with an address that has one.
@@ -146,7 +152,7 @@ pub(crate) fn verify(to: &str, link: String) -> Letter {
         button: Some(("Confirm the address", link)),
         notes: vec!["The link works once, within 30 minutes.".to_owned(), NOT_YOU.to_owned()],
     }
-    .to(to)
+    .with_link_to(to)
 }
 
 /// A link to turn an account to a new address.
@@ -159,7 +165,7 @@ pub(crate) fn new_address(to: &str, name: &str, link: String) -> Letter {
         button: Some(("Use this address", link)),
         notes: vec!["The link works once, within 30 minutes.".to_owned(), NOT_YOU.to_owned()],
     }
-    .to(to)
+    .with_link_to(to)
 }
 
 /// A notice about an account, with what to do if it was somebody else.

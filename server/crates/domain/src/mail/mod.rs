@@ -34,6 +34,9 @@ pub struct Letter {
     pub text: String,
     /// The same in HTML.
     pub html: String,
+    /// The link that whoever waits for this mail cannot do without, so that it is never lost where no mail is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 /// Why a mail was not taken. The texts are for the log and hold no address and no word of the mail.
@@ -114,7 +117,8 @@ fn seal(env: &Env, id: &str, wanted: &Wanted) -> Result<Vec<u8>> {
     Ok(env.sealer.seal_instance(&sealed_as(id), &json, env.rng.as_ref()))
 }
 
-/// Queues a mail in the transaction of what it is about. An instance that sends no mail queues none.
+/// Queues a mail in the transaction of what it is about. An instance that sends no mail queues only what has a link in it, or
+/// will have: that is written to the log, for whoever operates the instance to pass on.
 pub(crate) async fn queue(
     env: &Env,
     tx: &mut Tx,
@@ -123,7 +127,7 @@ pub(crate) async fn queue(
     wanted: &Wanted,
     ttl: i64,
 ) -> Result<()> {
-    if !env.sends_mail() {
+    if !env.sends_mail() && matches!(wanted, Wanted::Letter(Letter { link: None, .. })) {
         return Ok(());
     }
     let id = MailId::from_uuid(env.uuid());
@@ -156,7 +160,6 @@ pub(crate) async fn to_admins(
 /// Sends what is due; how many mails left. Each is tried by one node at a time, at least once, and again after a growing
 /// pause until nobody needs it any more.
 pub async fn deliver_due(env: &Env) -> Result<u32> {
-    let Some(mailer) = env.mailer.clone() else { return Ok(0) };
     let due = {
         let mut tx = env.db.read().await?;
         store::mails::list_due(&mut tx, env.now(), AT_ONCE).await?
@@ -170,11 +173,24 @@ pub async fn deliver_due(env: &Env) -> Result<u32> {
             continue;
         }
         let Some(letter) = written(env, &mail).await? else { continue };
-        let sent = mailer.send(&letter, &mail.id, env.now()).await;
+        let sent = match &env.mailer {
+            Some(mailer) => mailer.send(&letter, &mail.id, env.now()).await,
+            None => by_hand(&letter),
+        };
         left += u32::from(sent.is_ok());
         conclude(env, &mail, sent).await?;
     }
     Ok(left)
+}
+
+/// Without mail a link is given to whoever operates the instance. The line is written whatever else is logged.
+fn by_hand(letter: &Letter) -> core::result::Result<(), SendError> {
+    let Some(link) = &letter.link else {
+        return Err(SendError::Never("no mail is sent here, and there is no link in this one".to_owned()));
+    };
+    let (to, subject) = (&letter.to, &letter.subject);
+    tracing::info!(target: crate::KEPT, to, subject, link, "no mail is sent here: this link is to be passed on by hand");
+    Ok(())
 }
 
 /// The letter of a queued mail: written now if only the wish was queued, and then kept, so that a second try sends the

@@ -227,6 +227,7 @@ mod tests {
             subject: "Grüße\r\nBcc: eve@example.com".into(),
             text: "Hello".into(),
             html: "<p>Hello</p>".into(),
+            link: None,
         };
         let raw = made("smtp://127.0.0.1").unwrap().message(&letter, "mail_1", 1_790_000_000_000).unwrap();
         let raw = String::from_utf8(raw.formatted()).unwrap();

@@ -194,6 +194,7 @@ pub(crate) async fn ways(tx: &mut Tx, user: UserId) -> Result<SecondStep> {
     Ok(SecondStep {
         app: store::factors::find_totp(tx, user).await?.is_some(),
         passkey: store::passkeys::count(tx, user).await? > 0,
+        no_password: has_no_password(tx, user).await?,
     })
 }
 
@@ -224,8 +225,14 @@ pub async fn status(ctx: &RequestContext) -> Result<TwoFactor> {
         passkeys: store::passkeys::count(&mut tx, signed_in.user).await?,
         offer: passkeys::offer(&ctx.env.settings),
         fresh: step_up::is_fresh(&mut tx, signed_in, now).await?,
+        no_password: has_no_password(&mut tx, signed_in.user).await?,
         now,
     })
+}
+
+/// Whether somebody has no password, because they log in by SSO only.
+pub(crate) async fn has_no_password(tx: &mut Tx, user: UserId) -> Result<bool> {
+    Ok(store::users::find(tx, user).await?.is_some_and(|user| !user.has_password()))
 }
 
 /// Begins to set an app up: what is told here is told once. Until a code confirms it, nothing has changed (MFA-01).
@@ -375,7 +382,7 @@ pub(crate) async fn prove_to_turn_off(
     shown: Shown<'_>,
 ) -> Result<(Tx, Factor)> {
     let asked = [
-        ("password", password.is_empty(), "Enter your password"),
+        ("password", password.is_empty() && user.has_password(), "Enter your password"),
         ("code", shown.is_empty(), "Enter a code, or use a passkey"),
     ];
     if asked.iter().any(|(_, missing, _)| *missing) {
@@ -410,7 +417,8 @@ pub(crate) async fn may_go_without(tx: &mut Tx, user: UserId) -> Result<()> {
 
 /// Refuses to leave an account to a password that is good enough beside a second factor only (PWD-03).
 pub(crate) fn may_stand_alone(env: &Env, user: &User, password: &str) -> Result<()> {
-    if accounts::check_password(env, password, &[&user.email, &user.name]).is_ok() {
+    // Without a password there is none that could stand alone: the way in is the provider.
+    if !user.has_password() || accounts::check_password(env, password, &[&user.email, &user.name]).is_ok() {
         return Ok(());
     }
     let words = "This password is strong enough beside a second factor only. Change it to one of 15 characters or more first";

@@ -33,18 +33,19 @@ pub(crate) fn over() -> Error {
     .into()
 }
 
-/// Begins the second step of somebody whose password was right. The value belongs into a cookie; it opens nothing.
-pub async fn begin(env: &Env, tx: &mut Tx, user: &User) -> Result<String> {
+/// Begins the second step of somebody whose password was right, after so many wrong ones. The value belongs into a cookie; it
+/// opens nothing.
+pub async fn begin(env: &Env, tx: &mut Tx, user: &User, failures: i64) -> Result<String> {
     let now = env.now();
     let token = env.token();
     store::sign_in_steps::delete_expired(tx, now).await?;
-    store::sign_in_steps::insert(tx, &hashed(&token), user.id, now + WITHIN).await?;
+    store::sign_in_steps::insert(tx, &hashed(&token), user.id, now + WITHIN, failures).await?;
     Ok(token)
 }
 
 /// The same for somebody whom an organisation's provider vouched for, but without a second factor of its own.
 pub(crate) async fn begin_by_sso(env: &Env, tx: &mut Tx, user: &User, org: OrgId) -> Result<String> {
-    let token = begin(env, tx, user).await?;
+    let token = begin(env, tx, user, 0).await?;
     store::sso::set_step_org(tx, &hashed(&token), org).await?;
     Ok(token)
 }
@@ -64,11 +65,15 @@ pub async fn waits(ctx: &RequestContext) -> Result<Option<SecondStep>> {
 }
 
 /// Ends a log-in that waits, because its second step was taken. Of two at once, one is told that it is over. Whose provider
-/// vouched for the first step, if one did.
-pub(crate) async fn end_step(tx: &mut Tx, ctx: &RequestContext) -> Result<Option<OrgId>> {
-    let hash = hashed(ctx.step.as_deref().ok_or_else(over)?);
-    let sso = store::sso::find_step_org(tx, &hash).await?;
-    if store::sign_in_steps::delete(tx, &hash).await? { Ok(sso) } else { Err(over()) }
+/// vouched for the first step, if one did, and how many log-ins failed before.
+pub(crate) async fn end_step(tx: &mut Tx, ctx: &RequestContext) -> Result<(Option<OrgId>, i64)> {
+    take_step(tx, &hashed(ctx.step.as_deref().ok_or_else(over)?)).await
+}
+
+async fn take_step(tx: &mut Tx, hash: &[u8]) -> Result<(Option<OrgId>, i64)> {
+    let sso = store::sso::find_step_org(tx, hash).await?;
+    let failures = store::sign_in_steps::failures(tx, hash).await?;
+    if store::sign_in_steps::delete(tx, hash).await? { Ok((sso, failures)) } else { Err(over()) }
 }
 
 /// Ends a log-in that waits, because the person wants to begin again.
@@ -103,10 +108,7 @@ pub async fn finish(
         }
         done => done?,
     };
-    let sso = store::sso::find_step_org(&mut tx, &hash).await?;
-    if !store::sign_in_steps::delete(&mut tx, &hash).await? {
-        return Err(over());
-    }
+    let (sso, failures) = take_step(&mut tx, &hash).await?;
     let by = Principal::User { id: user.id, name: user.name.clone() };
     let shown = if sso.is_some() { AuthMethod::Sso } else { AuthMethod::PasswordAndCode };
     let origin = &origin.shown(shown);
@@ -119,7 +121,7 @@ pub async fn finish(
         None => accounts::note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?,
     }
     let known = device.is_some_and(|cookie| accounts::is_device_of(env, cookie, user.id));
-    notices::signed_in(env, &mut tx, &user, known, 0, origin).await?;
+    notices::signed_in(env, &mut tx, &user, known, failures, origin).await?;
     let org = match sso {
         Some(org) => Some(org),
         None => accounts::org_in_view(&mut tx, &user).await?,

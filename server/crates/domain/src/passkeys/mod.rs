@@ -161,6 +161,7 @@ pub async fn status(ctx: &RequestContext) -> Result<Passkeys> {
         offer: offer(&env.settings),
         host: env.settings.public_url.host_str().unwrap_or_default().to_owned(),
         fresh: step_up::is_fresh(&mut tx, signed_in, env.now()).await?,
+        no_password: mfa::has_no_password(&mut tx, signed_in.user).await?,
         now: env.now(),
     })
 }

@@ -88,7 +88,7 @@ pub async fn sign_in(ctx: &RequestContext, text: &str) -> Result<SignIn> {
     let tx = ctx.env.db.write().await?;
     let (tx, user) = verify(ctx, tx, PasskeyPurpose::SignIn, None, text).await?;
     let event = Event::new("auth.signed_in").with("method", "passkey");
-    open(ctx, tx, &user, event, None).await
+    open(ctx, tx, &user, event, None, 0).await
 }
 
 /// Takes a passkey as the second step after the password.
@@ -96,20 +96,22 @@ pub async fn finish(ctx: &RequestContext, text: &str) -> Result<SignIn> {
     let waiting = mfa::waiting(ctx).await?.ok_or_else(mfa::second_step_over)?;
     let tx = ctx.env.db.write().await?;
     let (mut tx, user) = verify(ctx, tx, PasskeyPurpose::SecondStep, Some(waiting), text).await?;
-    let sso = mfa::end_step(&mut tx, ctx).await?;
+    let (sso, failures) = mfa::end_step(&mut tx, ctx).await?;
     let event = Event::new("auth.signed_in")
         .with("method", if sso.is_some() { "sso" } else { "password" })
         .with("second_factor", "passkey");
-    open(ctx, tx, &user, event, sso).await
+    open(ctx, tx, &user, event, sso, failures).await
 }
 
-/// `sso` is whose provider vouched for the first step, if there was one and it was not the password.
+/// `sso` is whose provider vouched for the first step, if there was one and it was not the password; `failures` how many wrong
+/// passwords came before it.
 async fn open(
     ctx: &RequestContext,
     mut tx: Tx,
     user: &User,
     event: Event,
     sso: Option<OrgId>,
+    failures: i64,
 ) -> Result<SignIn> {
     let env = &ctx.env;
     let shown = if sso.is_some() { AuthMethod::Sso } else { AuthMethod::Passkey };
@@ -121,7 +123,7 @@ async fn open(
         None => accounts::note_of_user(env, &mut tx, user.id, &by, origin, &event, "ok").await?,
     }
     let known = ctx.device.as_deref().is_some_and(|cookie| accounts::is_device_of(env, cookie, user.id));
-    notices::signed_in(env, &mut tx, user, known, 0, origin).await?;
+    notices::signed_in(env, &mut tx, user, known, failures, origin).await?;
     let org = match sso {
         Some(org) => Some(org),
         None => accounts::org_in_view(&mut tx, user).await?,

@@ -342,6 +342,23 @@ env_test!(oaz_07_who_may_give_access_and_to_what, |t| async {
     assert_eq!(fault(judged), Fault::AccessDenied);
 });
 
+env_test!(mfa_06_nobody_consents_for_an_organisation_that_wants_a_second_factor_of_them, |t| async {
+    let acme = t.org("acme").await;
+    let client = register(&t, json!({})).await.client;
+    let dev = t.member(&acme, "dev", Role::Developer).await;
+    at_a_browser(&t, &dev).await;
+    let value = request(&dev.ctx, &client, &ask()).await;
+    t.enrol(&acme.ctx).await;
+    domain::org_security::set_require_mfa_by_operator(&t.env, acme.org_id(), true).await.unwrap();
+    let shown = consent::view(&dev.ctx, &value).await.unwrap_err();
+    assert_eq!(word(shown), "mfa_enrollment_required", "the page says it in place of the question");
+    let refused = consent::decide(&dev.ctx, &allow(&value, &dev)).await.unwrap_err();
+    assert_eq!(word(refused), "mfa_enrollment_required");
+    assert!(!actions(&t, &acme).await.contains(&"oauth.consent_granted".to_owned()));
+    t.enrol(&dev.ctx).await;
+    consent::decide(&dev.ctx, &allow(&value, &dev)).await.expect("with a second factor");
+});
+
 env_test!(oaz_05_nobody_is_given_more_than_was_chosen, |t| async {
     let member = t.org("acme").await;
     connectors::add_demo(&t.env, &member.actor().await).await.unwrap();
