@@ -156,9 +156,10 @@ impl Watcher {
             let before = ctx.env.clock.now_micros() - ON_ITS_WAY;
             store::audit::last_before(&mut tx, org, before).await?.unwrap_or_default()
         };
-        let requests = match watched.counts_requests() {
-            true => Some(Requests::begin(&mut tx, org, ctx.env.now()).await?),
-            false => None,
+        let requests = if watched.counts_requests() {
+            Some(Requests::begin(&mut tx, org, ctx.env.now()).await?)
+        } else {
+            None
         };
         Ok(Self { watched, org, id, seen, requests })
     }
