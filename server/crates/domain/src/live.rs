@@ -205,13 +205,12 @@ async fn allowed(ctx: &RequestContext, watched: Watched) -> Result<(OrgId, Strin
         Watched::Overview | Watched::Connectors | Watched::General => who!(ConnectorsRead),
         Watched::ApiKeys | Watched::Connections => who!(ApiKeysRead),
         Watched::OauthClients => who!(OauthClientsRead),
-        Watched::Team => who!(TeamRead),
+        Watched::Team | Watched::Roles => who!(TeamRead),
         Watched::Webhooks => who!(WebhooksRead),
         Watched::Audit => who!(AuditRead),
         Watched::Plan => who!(UsageRead),
         Watched::Security => who!(SecurityRead),
         Watched::Sso => who!(SsoRead),
-        Watched::Roles => who!(TeamRead),
     })
 }
 
