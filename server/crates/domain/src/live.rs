@@ -156,9 +156,10 @@ impl Watcher {
             let before = ctx.env.clock.now_micros() - ON_ITS_WAY;
             store::audit::last_before(&mut tx, org, before).await?.unwrap_or_default()
         };
-        let requests = match watched.counts_requests() {
-            true => Some(Requests::begin(&mut tx, org, ctx.env.now()).await?),
-            false => None,
+        let requests = if watched.counts_requests() {
+            Some(Requests::begin(&mut tx, org, ctx.env.now()).await?)
+        } else {
+            None
         };
         Ok(Self { watched, org, id, seen, requests })
     }
@@ -204,13 +205,12 @@ async fn allowed(ctx: &RequestContext, watched: Watched) -> Result<(OrgId, Strin
         Watched::Overview | Watched::Connectors | Watched::General => who!(ConnectorsRead),
         Watched::ApiKeys | Watched::Connections => who!(ApiKeysRead),
         Watched::OauthClients => who!(OauthClientsRead),
-        Watched::Team => who!(TeamRead),
+        Watched::Team | Watched::Roles => who!(TeamRead),
         Watched::Webhooks => who!(WebhooksRead),
         Watched::Audit => who!(AuditRead),
         Watched::Plan => who!(UsageRead),
         Watched::Security => who!(SecurityRead),
         Watched::Sso => who!(SsoRead),
-        Watched::Roles => who!(TeamRead),
     })
 }
 

@@ -701,7 +701,7 @@ async fn busy(t: &TestEnv, dev: &TestMember, name: &str) {
         id: model::IdentityProviderId::from_uuid(env.uuid()),
         issuer: "https://id.example".into(),
         jwks_uri: "https://id.example/keys".into(),
-        audience: "acme".into(),
+        audience: dev.org.slug.to_string(),
         enabled: false,
         rules: "{}".into(),
         created_at: now,

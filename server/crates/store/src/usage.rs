@@ -4,7 +4,7 @@ use model::OrgId;
 
 use crate::{Error, Result, Tx, db::parsed};
 
-/// Calls of a month with what limits them, as [`Used`] has them.
+/// Calls of a month with what limits them, as [`Row`] has them.
 macro_rules! used {
     ($rest:literal) => {
         concat!(
@@ -188,7 +188,7 @@ pub struct UsedRow {
 }
 
 #[derive(sqlx::FromRow)]
-struct Used {
+struct Row {
     org_id: String,
     slug: String,
     plan: String,
@@ -200,10 +200,10 @@ struct Used {
     thresholds: Option<String>,
 }
 
-impl TryFrom<Used> for UsedRow {
+impl TryFrom<Row> for UsedRow {
     type Error = Error;
 
-    fn try_from(row: Used) -> Result<Self> {
+    fn try_from(row: Row) -> Result<Self> {
         let settings = match (row.log_bodies, row.log_days, row.thresholds) {
             (Some(log_bodies), Some(log_days), Some(thresholds)) => Some(Settings {
                 rate_per_minute: row.rate_per_minute,
@@ -221,14 +221,14 @@ impl TryFrom<Used> for UsedRow {
 
 /// The organisations that made calls in a month.
 pub async fn list_used(tx: &mut Tx, month: i64) -> Result<Vec<UsedRow>> {
-    let rows: Vec<Used> = on!(tx, |c| sqlx::query_as(LIST_USED).bind(month).fetch_all(c).await)?;
+    let rows: Vec<Row> = on!(tx, |c| sqlx::query_as(LIST_USED).bind(month).fetch_all(c).await)?;
     rows.into_iter().map(UsedRow::try_from).collect()
 }
 
 /// The same of one organisation; `None` without a call.
 pub async fn find_used(tx: &mut Tx, org: OrgId, month: i64) -> Result<Option<UsedRow>> {
     let org = org.to_string();
-    let row: Option<Used> =
+    let row: Option<Row> =
         on!(tx, |c| sqlx::query_as(FIND_USED).bind(month).bind(org).fetch_optional(c).await)?;
     row.map(UsedRow::try_from).transpose()
 }
