@@ -31,6 +31,7 @@ mod sessions;
 mod set_up;
 mod stopping;
 mod support;
+mod tenancy;
 mod tokens;
 mod upstream_oauth;
 mod upstream_pages;
