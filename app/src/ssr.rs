@@ -149,14 +149,14 @@ pub fn redirect(path: &str) {
     }
 }
 
-/// Sets the status of the page that is being rendered.
+/// Sets the status of the page that is being rendered. A redirect that was asked for while rendering wins over the state
+/// that the rest of the page shows, whichever comes first: parts of a page are rendered side by side.
 pub fn set_status(status: u16) {
-    if let (Some(options), Ok(status)) = (use_context::<ResponseOptions>(), StatusCode::from_u16(status)) {
-        // A redirect that was asked for while rendering wins over the state that the rest of the page shows.
-        let redirects = options.0.read().is_ok_and(|parts| parts.status.is_some_and(|s| s.is_redirection()));
-        if !redirects {
-            options.set_status(status);
-        }
+    if let (Some(options), Ok(status)) = (use_context::<ResponseOptions>(), StatusCode::from_u16(status))
+        && let Ok(mut parts) = options.0.write()
+        && !parts.status.is_some_and(|known| known.is_redirection())
+    {
+        parts.status = Some(status);
     }
 }
 

@@ -68,6 +68,13 @@ impl Front {
     }
 }
 
+/// With every path that is routed: a test of tenancy walks them.
+impl core::fmt::Debug for Front {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Front").field("routes", &self.0.routes).finish_non_exhaustive()
+    }
+}
+
 impl Service<Request> for Front {
     type Response = Response;
     type Error = Infallible;

@@ -194,7 +194,8 @@ pub async fn signed_in(
 ) -> core::result::Result<Option<SignedIn>, tower_sessions::session::Error> {
     let user: Option<UserId> = session.get(USER).await?;
     let sid: Option<SessionId> = session.get(SID).await?;
-    let org: Option<OrgId> = session.get(ORG).await?;
+    // Nothing is in view of somebody who is a member of nothing; older sessions say that with a null.
+    let org: Option<OrgId> = session.get::<Option<OrgId>>(ORG).await?.flatten();
     let sso: Option<OrgId> = session.get(SSO).await?;
     let second_factor = session.get(SSO_FACTOR).await? == Some(true);
     let sso = sso.map(|org| BySso { org, second_factor });

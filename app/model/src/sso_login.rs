@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Plan, SsoDomainId, sso::Check};
+use crate::{Plan, Role, SsoDomainId, sso::Check};
 
 /// The longest client id or secret in characters.
 pub const MAX_CLIENT: usize = 512;
@@ -62,6 +62,9 @@ pub struct LoginProvider {
     pub updated_at: i64,
     /// By whom.
     pub updated_by: String,
+    /// The role of whoever chose issuer and client: nobody who holds more is logged in. `None` for one that the
+    /// organisation made.
+    pub chosen_by: Option<Role>,
 }
 
 /// What the provider answered when somebody tried it out.

@@ -195,6 +195,7 @@ fn one_more_step(
 const SAYS_ALL: &[&str] = &[
     "ip_not_allowed",
     "sso_elsewhere",
+    "sso_beyond",
     "address_unproven",
     "address_bound",
     "no_email",

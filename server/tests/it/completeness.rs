@@ -183,7 +183,7 @@ async fn prove(browser: &mut Browser<'_>) {
     assert!(answer.status.is_success(), "{}", answer.text);
 }
 
-async fn connector(app: &TestApp, of: &TestMember, slug: &str) -> ConnectorId {
+pub(crate) async fn connector(app: &TestApp, of: &TestMember, slug: &str) -> ConnectorId {
     let mut tx = app.test.env.db.read().await.unwrap();
     let all = store::connectors::list(&mut tx, of.org_id()).await.unwrap();
     all.into_iter().find(|row| row.slug.as_str() == slug).expect("the connector").id
@@ -195,7 +195,7 @@ async fn connection(app: &TestApp, of: &TestMember) -> ConnectionId {
     store::oauth_grants::find(&mut tx, of.org_id(), grant.grant).await.unwrap().unwrap().connection
 }
 
-async fn alarm(app: &TestApp, of: &TestMember, connection: ConnectionId) {
+pub(crate) async fn alarm(app: &TestApp, of: &TestMember, connection: ConnectionId) {
     let alert = store::connection_alerts::Alert {
         connection,
         ended: false,

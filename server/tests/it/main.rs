@@ -37,6 +37,7 @@ mod sessions;
 mod set_up;
 mod stopping;
 mod support;
+mod tenancy;
 mod tokens;
 mod topics;
 mod upstream_oauth;

@@ -114,7 +114,7 @@ async fn oak_04_tokens_work_throughout_a_rotation_and_end_with_the_removal_of_th
 }
 
 /// A token by the whole flow, for a resource.
-async fn token_for(app: &TestApp, member: &TestMember, path: &str, scope: &str) -> Value {
+pub(crate) async fn token_for(app: &TestApp, member: &TestMember, path: &str, scope: &str) -> Value {
     let resource = format!("http://{HOST}{path}");
     let client = client_of(app, json!({})).await;
     let id = text(&client, "client_id");

@@ -140,6 +140,21 @@ fn role_choices(roles: Vec<(String, String)>) -> Vec<Choice> {
     choices
 }
 
+/// Whom it logs in, by who chose it.
+fn reach_words(chosen_by: Option<Role>) -> String {
+    match chosen_by {
+        Some(Role::Owner) => "An owner chose this provider: it logs in every member.".to_owned(),
+        by => format!(
+            "{} chose this provider, so it logs in nobody who holds more rights: they use their password. An owner who \
+             saves it vouches for it, and it logs in everybody.",
+            by.map_or_else(
+                || "A member in a role of this organisation".to_owned(),
+                |role| format!("An {role}")
+            )
+        ),
+    }
+}
+
 fn provider_form(
     save: Form<PutSsoLogin>,
     old: Option<LoginProvider>,
@@ -150,6 +165,8 @@ fn provider_form(
         Some(old) if old.has_secret => "Kept sealed. Leave it empty to keep the one that is stored.",
         _ => "Kept sealed, never shown again. Empty for a client without one.",
     };
+    let reach = old.as_ref().map(|old| reach_words(old.chosen_by));
+    let reach = reach.map(|words| view! { <p class="muted">{words}</p> }.erase());
     let (issuer, client, role, mode) = match old {
         Some(old) => (old.issuer, old.client_id, old.default_role, old.mode),
         None => (String::new(), String::new(), Role::Member.as_str().to_owned(), SsoMode::Optional),
@@ -166,6 +183,7 @@ fn provider_form(
         <Card title="Provider" about="OpenID Connect, with PKCE. RS256 and ES256 signatures.">
             <PostForm form=save>
                 <ErrorSummary form=save />
+                {reach}
                 <TextField
                     form=save
                     name="issuer"
@@ -207,6 +225,7 @@ fn provider_facts(provider: LoginProvider, roles: &[(String, String)]) -> AnyVie
                 <Fact term="Issuer"><code>{provider.issuer}</code></Fact>
                 <Fact term="Client id"><code>{provider.client_id}</code></Fact>
                 <Fact term="People who come for the first time">{newcomers}</Fact>
+                <Fact term="Whom it logs in">{reach_words(provider.chosen_by)}</Fact>
             </Facts>
         </Card>
     }

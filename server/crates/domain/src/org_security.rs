@@ -15,7 +15,10 @@ use crate::{
     mfa,
     pin::Guarded,
     request::{Origin, RequestContext, SignedIn},
-    sso,
+    sso::{
+        self,
+        reach::{self, Standing},
+    },
     step_up::{self, Proven},
     trusted_browsers,
 };
@@ -35,18 +38,22 @@ pub(crate) async fn admit(
         return Err(sso::reaches_one(tx, org).await?);
     }
     let mut factor = store::org_security::get(tx, org).await?.require_mfa;
-    match signed_in.sso {
+    match (signed_in.sso, reach::standing(tx, org, user).await?) {
+        // Whoever was given more rights than the provider may speak for shows themselves who they are.
+        (Some(_), Standing::Beyond) => return Err(sso::beyond(tx, org).await?),
         // What the provider says counts (MFA-06).
-        Some(sso) => factor &= !sso.second_factor,
-        // Owners can always get in, with a second factor: the provider may be what is broken.
-        None if sso::is_required(tx, org).await? => {
+        (Some(sso), _) => factor &= !sso.second_factor,
+        (None, Standing::Required) => {
             let role = store::members::find_role(tx, org, user).await?;
+            // Owners can always get in, with a second factor: the provider may be what is broken.
             if !role.is_some_and(|role| role == Role::Owner) {
                 return Err(sso::required(tx, org).await?);
             }
             factor = true;
         }
-        None => {}
+        // So can whom it does not log in, where others have to.
+        (None, Standing::Beyond) => factor |= store::sso::is_required(tx, org).await?,
+        (None, Standing::Offered) => {}
     }
     if factor && !store::factors::has(tx, user).await? {
         let name = store::orgs::find(tx, org).await?.map(|org| org.name).unwrap_or_default();

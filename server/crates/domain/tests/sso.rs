@@ -630,6 +630,96 @@ env_test!(an_address_binds_only_an_account_that_is_known_to_be_its, |t| async {
     assert!(!has_account(&t, "eve@acme.example").await, "no account is left behind");
 });
 
+/// Who may do nothing but manage the provider, or nearly.
+async fn manager(t: &TestEnv, acme: &TestMember) -> TestMember {
+    let input = roles::Input {
+        name: "SSO".to_owned(),
+        description: String::new(),
+        permissions: vec!["sso:manage".to_owned()],
+    };
+    let role = roles::create(&t.env, &acme.actor().await, &input).await.unwrap();
+    t.member(acme, "keeper", role).await
+}
+
+env_test!(ten_04_a_provider_logs_in_nobody_who_holds_more_than_whoever_chose_it, |t| async {
+    let (acme, theirs) = configured(&t, "acme").await;
+    let keeper = manager(&t, &acme).await;
+    t.member(&acme, "boss", Role::Admin).await;
+    t.member(&acme, "look", Role::Viewer).await;
+    let browser = t.anonymous();
+    // What an owner chose logs in everybody, and who holds less takes nothing back by saving it.
+    let again = Input {
+        default_role: Role::Admin.to_string(),
+        client_secret: String::new().into(),
+        ..theirs.input()
+    };
+    settings::put(&acme.ctx, &acme.actor().await, &again).await.unwrap();
+    settings::put(&keeper.ctx, &keeper.actor().await, &again).await.unwrap();
+    assert_eq!(page(&t, &acme).await.provider.unwrap().chosen_by, Some(Role::Owner));
+    let owner = signed_in(come(&t, &browser, &theirs, "owner@acme.example", |_| ()).await);
+    assert_eq!(owner.user, acme.user);
+
+    // A provider of one's own that says what one likes: nobody above, no newcomer, no invitation.
+    let own = Idp::new().await;
+    let put = async |by: &TestMember, client: &str| {
+        let input =
+            Input { client_id: client.to_owned(), default_role: Role::Admin.to_string(), ..own.input() };
+        settings::put(&by.ctx, &by.actor().await, &input).await.unwrap();
+    };
+    put(&keeper, "gatehouse").await;
+    assert_eq!(page(&t, &acme).await.provider.unwrap().chosen_by, None);
+    invitations::invite(&t.env, &acme.actor().await, "guest@acme.example", Role::Owner).await.unwrap();
+    for email in ["owner", "boss", "look", "new", "guest"].map(|name| format!("{name}@acme.example")) {
+        let error = refused(come(&t, &browser, &own, &email, |_| ()).await);
+        assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Forbidden, "sso_beyond"), "{email}");
+    }
+    assert!(!has_account(&t, "new@acme.example").await, "nothing is left of it");
+    let done = signed_in(come(&t, &browser, &own, "keeper@acme.example", |_| ()).await);
+    let by_sso = inside(&t, &done);
+    assert!(OrgActor::<can::SsoManage>::require(&by_sso).await.is_ok());
+    // More rights than the provider may speak for: the session counts no longer, a password does.
+    let operator = OrgActor::operator(acme.org_id());
+    orgs::put_member(&t.env, &operator, "keeper@acme.example", Role::Admin).await.unwrap();
+    assert_eq!(refused(OrgActor::<can::SsoRead>::require(&by_sso).await).code, "sso_beyond");
+    assert!(OrgActor::<can::SsoRead>::require(&keeper.ctx).await.is_ok());
+
+    // An admin reaches everybody but owners; an owner vouches by saving.
+    put(&keeper, "another").await;
+    let come_to = async |email: &str| {
+        let change = |claims: &mut Value| claims["aud"] = json!("another");
+        come(&t, &browser, &own, email, change).await
+    };
+    signed_in(come_to("boss@acme.example").await);
+    signed_in(come_to("look@acme.example").await);
+    assert_eq!(refused(come_to("owner@acme.example").await).code, "sso_beyond");
+    put(&acme, "another").await;
+    signed_in(come_to("owner@acme.example").await);
+    // The log says who chose what.
+    assert!(actions(&t, &acme).await.iter().filter(|action| *action == "sso.login_updated").count() >= 4);
+});
+
+env_test!(ten_04_a_provider_is_required_of_whom_it_logs_in, |t| async {
+    let (acme, _) = configured(&t, "acme").await;
+    let (keeper, dev) = (manager(&t, &acme).await, t.member(&acme, "dev", Role::Developer).await);
+    let own = Idp::new().await;
+    let input = Input { default_role: String::new(), ..own.input() };
+    settings::put(&keeper.ctx, &keeper.actor().await, &input).await.unwrap();
+    let mut tx = t.env.db.write().await.unwrap();
+    let asked = (own.issuer.as_str(), "gatehouse");
+    assert!(store::sso::set_tested(&mut tx, acme.org_id(), asked, "{}", true).await.unwrap());
+    tx.commit().await.unwrap();
+    let required = Input { mode: SsoMode::Required, client_secret: String::new().into(), ..input };
+    settings::put(&keeper.ctx, &keeper.actor().await, &required).await.unwrap();
+    // Whoever manages it locks nobody out who holds more: they come with password and second factor, as owners do.
+    assert_eq!(refused(OrgActor::<can::SsoRead>::require(&keeper.ctx).await).code, "sso_required");
+    for above in [&acme, &dev] {
+        let error = refused(OrgActor::<can::ConnectorsRead>::require(&above.ctx).await);
+        assert_eq!(error.code, "mfa_enrollment_required");
+        t.enrol(&above.ctx).await;
+        assert!(OrgActor::<can::ConnectorsRead>::require(&above.ctx).await.is_ok());
+    }
+});
+
 env_test!(ten_04_newcomers_get_a_role_that_the_organisation_made, |t| async {
     let (acme, idp) = configured(&t, "acme").await;
     let (admin, browser) = (t.member(&acme, "admin", Role::Admin).await, t.anonymous());

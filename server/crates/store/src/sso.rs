@@ -7,20 +7,20 @@ use crate::{Error, Result, Tx, db::parsed};
 
 statements! {
     FIND = "SELECT id, issuer, client_id, secret_sealed, server, discovered_at, enabled, required, default_role, tested, \
-            test_passed, created_at, updated_at, updated_by FROM sso_providers WHERE org_id = $1";
+            test_passed, created_at, updated_at, updated_by, reach FROM sso_providers WHERE org_id = $1";
     PUT = "INSERT INTO sso_providers (id, org_id, issuer, client_id, secret_sealed, server, discovered_at, enabled, \
-           required, default_role, tested, test_passed, created_at, updated_at, updated_by) \
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+           required, default_role, tested, test_passed, created_at, updated_at, updated_by, reach) \
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
            ON CONFLICT (org_id) DO UPDATE SET issuer = excluded.issuer, client_id = excluded.client_id, \
            secret_sealed = excluded.secret_sealed, server = excluded.server, discovered_at = excluded.discovered_at, \
            enabled = excluded.enabled, required = excluded.required, default_role = excluded.default_role, \
            tested = excluded.tested, test_passed = excluded.test_passed, updated_at = excluded.updated_at, \
-           updated_by = excluded.updated_by";
+           updated_by = excluded.updated_by, reach = excluded.reach";
     SET_SERVER = "UPDATE sso_providers SET server = $3, discovered_at = $4 WHERE org_id = $1 AND issuer = $2";
     SET_TESTED = "UPDATE sso_providers SET tested = $4, test_passed = (test_passed OR $5) \
                   WHERE org_id = $1 AND issuer = $2 AND client_id = $3";
     DELETE = "DELETE FROM sso_providers WHERE org_id = $1";
-    FIND_REQUIRED = "SELECT required FROM sso_providers WHERE org_id = $1 AND enabled";
+    FIND_RULE = "SELECT required AND enabled, reach FROM sso_providers WHERE org_id = $1";
     FIND_IDENTITY = "SELECT user_id FROM sso_identities WHERE org_id = $1 AND issuer = $2 AND subject = $3";
     FIND_SUBJECT = "SELECT subject FROM sso_identities WHERE org_id = $1 AND issuer = $2 AND user_id = $3";
     INSERT_IDENTITY = "INSERT INTO sso_identities (org_id, issuer, subject, user_id, created_at, last_used_at) \
@@ -69,6 +69,8 @@ pub struct Provider {
     pub updated_at: i64,
     /// Who changed it last, by name.
     pub updated_by: String,
+    /// What whoever chose it held: the name of a built-in role, or names of permissions with spaces between.
+    pub reach: String,
 }
 
 #[derive(sqlx::FromRow)]
@@ -87,6 +89,7 @@ struct Row {
     created_at: i64,
     updated_at: i64,
     updated_by: String,
+    reach: String,
 }
 
 impl TryFrom<Row> for Provider {
@@ -108,6 +111,7 @@ impl TryFrom<Row> for Provider {
             created_at: row.created_at,
             updated_at: row.updated_at,
             updated_by: row.updated_by,
+            reach: row.reach,
         })
     }
 }
@@ -138,6 +142,7 @@ pub async fn put(tx: &mut Tx, org: OrgId, provider: &Provider) -> Result<()> {
         .bind(provider.created_at)
         .bind(provider.updated_at)
         .bind(&provider.updated_by)
+        .bind(&provider.reach)
         .execute(c)
         .await
         .map(drop))?;
@@ -185,11 +190,15 @@ pub async fn delete(tx: &mut Tx, org: OrgId) -> Result<bool> {
     Ok(on!(tx, |c| sqlx::query(DELETE).bind(org).execute(c).await.map(|done| done.rows_affected()))? == 1)
 }
 
-/// Whether members have to log in at the organisation's provider, while that is switched on.
-pub async fn is_required(tx: &mut Tx, org: OrgId) -> Result<bool> {
+/// Whether members have to log in with the provider, and its [`Provider::reach`].
+pub async fn find_rule(tx: &mut Tx, org: OrgId) -> Result<Option<(bool, String)>> {
     let org = org.to_string();
-    let row: Option<(bool,)> = on!(tx, |c| sqlx::query_as(FIND_REQUIRED).bind(org).fetch_optional(c).await)?;
-    Ok(row.is_some_and(|(required,)| required))
+    Ok(on!(tx, |c| sqlx::query_as(FIND_RULE).bind(org).fetch_optional(c).await)?)
+}
+
+/// Whether members have to log in with the provider.
+pub async fn is_required(tx: &mut Tx, org: OrgId) -> Result<bool> {
+    Ok(find_rule(tx, org).await?.is_some_and(|(required, _)| required))
 }
 
 /// Whose account a subject of an issuer is in this organisation.

@@ -2,7 +2,10 @@
 
 mod filling;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 pub use self::filling::Filled;
 use crate::{Db, Kind};
@@ -181,6 +184,26 @@ impl Db {
             if count > 0 {
                 found.push((format!("{table}.{column}"), count));
             }
+        }
+        Ok(found)
+    }
+
+    /// Every row of every table of ours, by table, as text: `|column=value` for each of its columns. What is no text is hex.
+    pub async fn rows(&self) -> crate::Result<BTreeMap<String, Vec<String>>> {
+        let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for Column { table, column, kind, .. } in self.describe_columns().await? {
+            let value = match kind.to_ascii_uppercase().as_str() {
+                "BLOB" => format!("hex(\"{column}\")"),
+                "BYTEA" => format!("encode(\"{column}\", 'hex')"),
+                _ => format!("CAST(\"{column}\" AS TEXT)"),
+            };
+            tables.entry(table).or_default().push(format!("'|{column}=' || COALESCE({value}, 'NULL')"));
+        }
+        let (mut found, mut tx) = (BTreeMap::new(), self.read().await?);
+        for (table, columns) in tables {
+            let sql = sqlx::AssertSqlSafe(format!("SELECT {} FROM {table} ORDER BY 1", columns.join(" || ")));
+            let rows: Vec<(String,)> = on!(&mut tx, |c| sqlx::query_as(sql).fetch_all(c).await)?;
+            found.insert(table, rows.into_iter().map(|(row,)| row).collect());
         }
         Ok(found)
     }

@@ -5,7 +5,7 @@ use model::{AppError, ErrorKind, OrgId, RoleKey, UserId, links::SignUp, text};
 use serde_json::json;
 use store::{sso::Provider, users::User};
 
-use super::{domains, id_token::Person};
+use super::{beyond, domains, id_token::Person, reach};
 use crate::{
     Env, Error, Result,
     accounts::MAX_NAME,
@@ -46,6 +46,11 @@ pub(super) async fn person(
     let member = store::members::find_role(change.tx(), org, user.id).await?.is_some();
     if !member {
         join(env, &mut change, org, &name, provider, &user, known.is_some()).await?;
+    }
+    // Also whoever became a member just now, as an invitation or the role of newcomers said.
+    let role = store::members::find_role(change.tx(), org, user.id).await?;
+    if !role.is_some_and(|role| reach::includes(&provider.reach, &role)) {
+        return Err(beyond(change.tx(), org).await?);
     }
     Ok((user, change))
 }

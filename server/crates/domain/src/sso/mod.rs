@@ -3,13 +3,15 @@
 //!
 //! What the provider says is believed for its own organisation alone. A session that it vouched for opens no other one
 //! ([`crate::request::BySso`]), it is no proof for acts on an account that has a password ([`crate::step_up`]), and an
-//! account is bound to it only with an address whose domain the organisation has proven. See decision 10.
+//! account is bound to it only with an address whose domain the organisation has proven. See decision 10. Nobody is logged
+//! in who holds more than whoever chose the provider: `reach`, decision 18.
 
 pub mod domains;
 pub mod flow;
 mod id_token;
 mod join;
 mod provider;
+pub(crate) mod reach;
 pub mod recheck;
 pub mod settings;
 
@@ -67,6 +69,19 @@ pub(crate) async fn required(tx: &mut Tx, org: OrgId) -> Result<Error> {
         "sso_required",
         format!(
             "{name} wants its members to log in at its identity provider. Nothing was changed, and your other organisations are open as before. Log in with SSO to go on."
+        ),
+    )
+    .into())
+}
+
+/// The refusal of somebody who holds more than whoever chose the provider.
+pub(crate) async fn beyond(tx: &mut Tx, org: OrgId) -> Result<Error> {
+    let name = name_of(tx, org).await?;
+    Ok(AppError::new(
+        ErrorKind::Forbidden,
+        "sso_beyond",
+        format!(
+            "The identity provider of {name} was chosen by somebody who holds fewer rights there than you do, so it does not log you in. Nothing was changed. Log in with your password; an owner who saves the provider under Single sign-on vouches for it."
         ),
     )
     .into())

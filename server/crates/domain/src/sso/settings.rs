@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use store::{Tx, sso::Provider};
 
-use super::{domains, flow, provider};
+use super::{domains, flow, provider, reach};
 use crate::{
     Env, Error, OrgActor, Result,
     authz::Principal,
@@ -55,6 +55,7 @@ fn listed(row: Provider) -> LoginProvider {
         default_role: row.default_role.unwrap_or_default(),
         updated_at: row.updated_at,
         updated_by: row.updated_by,
+        chosen_by: Role::parse(&row.reach),
     }
 }
 
@@ -114,7 +115,9 @@ pub async fn put(ctx: &RequestContext, actor: &OrgActor<can::SsoManage>, input: 
 
     let mut change = env.change(actor).await?;
     let old = store::sso::find(change.tx(), actor.org()).await?;
-    let default_role = checked_role(&mut change, actor, &input.default_role, old.as_ref()).await?;
+    let by = role_of(&mut change, actor).await?;
+    let default_role =
+        checked_role(&mut change, actor.org(), by.as_ref(), &input.default_role, old.as_ref()).await?;
     let kept = old.as_ref().filter(|old| old.issuer == issuer && old.client_id == client_id);
     let test_passed = kept.is_some_and(|old| old.test_passed);
     if input.mode == SsoMode::Required {
@@ -143,6 +146,8 @@ pub async fn put(ctx: &RequestContext, actor: &OrgActor<can::SsoManage>, input: 
         created_at: old.as_ref().map_or(now, |old| old.created_at),
         updated_at: now,
         updated_by: actor.principal().name().to_owned(),
+        reach: kept
+            .map_or_else(|| reach::of(by.as_ref()), |old| reach::saved(&old.reach, reach::of(by.as_ref()))),
     };
     store::sso::put(change.tx(), actor.org(), &row).await?;
     // What another issuer vouched for, or one that is switched off, counts no longer.
@@ -179,7 +184,8 @@ fn changes(
         .changed("issuer", was(|row| row.issuer.as_str().into()), row.issuer.as_str())
         .changed("client_id", was(|row| row.client_id.as_str().into()), row.client_id.as_str())
         .changed("mode", was(|row| mode_of(row).as_str().into()), mode_of(row).as_str())
-        .changed("default_role", was_role, role);
+        .changed("default_role", was_role, role)
+        .changed("reach", was(|row| row.reach.as_str().into()), row.reach.as_str());
     if secret {
         event.secret("client_secret", old.is_some_and(|old| old.secret_sealed.is_some()))
     } else {
@@ -221,9 +227,21 @@ async fn may_require(change: &mut Change, actor: &OrgActor<can::SsoManage>, test
     Err(error.into())
 }
 
+/// The role of whoever acts; the operator has none.
+async fn role_of(change: &mut Change, actor: &OrgActor<can::SsoManage>) -> Result<Option<MemberRole>> {
+    match actor.principal() {
+        Principal::User { id, .. } => {
+            let role = store::members::find_role(change.tx(), actor.org(), *id).await?;
+            Ok(Some(role.ok_or_else(|| Error::not_found("member"))?))
+        }
+        Principal::Operator | Principal::System => Ok(None),
+    }
+}
+
 async fn checked_role(
     change: &mut Change,
-    actor: &OrgActor<can::SsoManage>,
+    org: OrgId,
+    by: Option<&MemberRole>,
     text: &str,
     old: Option<&Provider>,
 ) -> Result<Option<String>> {
@@ -233,7 +251,7 @@ async fn checked_role(
         return Ok(None);
     }
     let role = match RoleKey::parse(text) {
-        Some(key) => store::roles::find_held(change.tx(), actor.org(), key).await?,
+        Some(key) => store::roles::find_held(change.tx(), org, key).await?,
         None => None,
     };
     let role = role.ok_or_else(|| refuse("role", "Choose a role"))?;
@@ -241,11 +259,7 @@ async fn checked_role(
     if old.is_some_and(|old| old.default_role.as_deref() == Some(text)) {
         return Ok(Some(text.to_owned()));
     }
-    let by = match actor.principal() {
-        Principal::User { id, .. } => store::members::find_role(change.tx(), actor.org(), *id).await?,
-        Principal::Operator | Principal::System => None,
-    };
-    if role == Role::Owner || !may_give(by.as_ref(), &role) {
+    if role == Role::Owner || !may_give(by, &role) {
         return Err(refuse(
             "role_above_own",
             "Choose a role that holds no more rights than your own, and not owner",
