@@ -113,6 +113,8 @@ async fn calls_of_a_minute(kind: Kind) {
     app.test.clock.advance(1_000);
     assert_eq!(over_mcp(&app, "acme", &one).await.status, StatusCode::OK);
     refuses(&over_mcp(&app, "acme", &one).await, "rate_limited");
+    // A node that shares the rate with others remembers a refusal for as long as it told the caller to wait.
+    app.test.clock.advance(60_000);
     set_plan(&app, &acme, Plan::Pro).await;
     for n in 0..100 {
         assert_eq!(over_mcp(&app, "acme", &one).await.status, StatusCode::OK, "{n}");
