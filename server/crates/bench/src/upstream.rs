@@ -77,7 +77,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallib
         "tools/call" if asked["params"]["name"] == "drip" => return Ok(drip(&asked)),
         // Longer than anybody waits.
         "tools/call" if asked["params"]["name"] == "hang" => {
-            tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+            tokio::time::sleep(std::time::Duration::from_mins(10)).await;
             json!({"content": []})
         }
         "tools/call" if asked["params"]["name"] == "big" => {
