@@ -158,7 +158,7 @@ pub(super) async fn names(called: &std::sync::Arc<Called>) {
 pub(super) async fn late(called: &std::sync::Arc<Called>) {
     let app = TestApp::new(Kind::Sqlite).await;
     let member = app.org("acme").await;
-    let walk = Walk::new(&app, &member, called).await;
+    let mut walk = Walk::new(&app, &member, called).await;
     let actor = member.actor().await;
     domain::invitations::invite(&app.test.env, &actor, "late@x.example", Role::Viewer).await.unwrap();
     let token = walk.link().await;
@@ -167,7 +167,6 @@ pub(super) async fn late(called: &std::sync::Arc<Called>) {
     let page = late.get(&format!("/invite/{token}")).await;
     assert_ne!(page.status, StatusCode::OK, "it has run out");
     let csrf = crate::support::input_value(&page.text, "csrf").expect("a form");
-    let mut walk = walk;
     walk.well(&mut late, "ask_another_invitation", &[("token", &token), ("csrf", &csrf)]).await;
     // Nobody becomes a member by asking.
     let fields = [("token", token.as_str()), ("csrf", csrf.as_str()), ("name", "Late"), ("password", OTHER)];
