@@ -52,7 +52,7 @@ pub(crate) async fn admit(
             factor = true;
         }
         // So can whom it does not log in, where others have to.
-        (None, Standing::Beyond) => factor |= store::sso::is_required(tx, org).await?,
+        (None, Standing::Beyond) => factor |= sso::is_required(tx, org).await?,
         (None, Standing::Offered) => {}
     }
     if factor && !store::factors::has(tx, user).await? {
