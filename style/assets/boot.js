@@ -196,7 +196,7 @@
   };
   setInterval(() => {
     const el = d.hidden ? null : d.querySelector('[data-watch]') || d.querySelector('[data-live]');
-    const url = el && (el.dataset.live ? `${el.dataset.live}?at=${location.pathname}` : el.dataset.watch + location.search);
+    const url = el && (el.dataset.live ? `${el.dataset.live}?at=${location.pathname}${encodeURIComponent(location.search)}` : el.dataset.watch + location.search);
     if (source && (!url || !source.url.endsWith(url))) {
       source.close();
       // Whoever comes back to a page has missed what happened meanwhile.

@@ -144,6 +144,8 @@ pub struct ConnectHelper {
     pub client: Option<String>,
     /// One entry a client.
     pub methods: Vec<InstallMethod>,
+    /// The address of this instance, where the entries name the organisation's own domain.
+    pub also_at: Option<String>,
 }
 
 impl core::fmt::Debug for ConnectHelper {

@@ -152,8 +152,10 @@ pub fn told_apart<'a>(name: &str, slug: &str, names: impl Iterator<Item = &'a st
 /// What the overview shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overview {
-    /// The organisation's MCP endpoint, absolute.
+    /// The organisation's MCP endpoint, absolute: on its own domain while that is in use.
     pub endpoint: String,
+    /// The address of this instance, where that is another one.
+    pub also_at: Option<String>,
     /// Connectors: all, enabled, healthy.
     pub connectors: ConnectorCounts,
     /// API keys that work now.

@@ -9,9 +9,10 @@ use axum::{
 };
 use domain::{
     custom_domain,
+    orgs::OperatorChanges,
     testing::{NameServer, TestMember},
 };
-use model::api_keys::KeyScope;
+use model::{Plan, api_keys::KeyScope};
 use serde_json::{Value, json};
 use server::{metrics, middleware::client::Peer};
 use store::{Kind, custom_domains::CustomDomain};
@@ -404,4 +405,51 @@ async fn ipa_03_the_allowlist_holds_on_a_domain_before_any_credential() {
         }
     }
     assert_eq!(app.send(from("203.0.113.7", "/mcp", Some(&key))).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_domain_in_use_is_what_clients_are_connected_to_and_the_ordinary_address_is_told() {
+    let app = TestApp::new(Kind::Sqlite).await;
+    let acme = app.org("acme").await;
+    let mut browser = app.signed_in(&acme).await;
+    let ordinary = app.test.env.settings.absolute("/mcp/acme");
+    let own = format!("{BASE}/mcp");
+    for path in ["/", "/settings/mcp-connections/how-to"] {
+        let page = browser.get(path).await;
+        assert!(
+            page.text.contains(&ordinary) && !page.text.contains("works as well"),
+            "{path}: {}",
+            page.text
+        );
+    }
+    // Entered is not proven.
+    custom_domain::add(&app.test.env, &acme.actor().await, DOMAIN).await.unwrap();
+    assert!(!browser.get("/").await.text.contains(&own));
+    let waits = browser.get("/settings/domain").await;
+    assert!(waits.text.contains("http-equiv=\"refresh\" content=\"30\""), "{}", waits.text);
+    custom_domain::remove(&app.test.env, &acme.actor().await, None).await.unwrap();
+
+    prove(&app, &acme, DOMAIN).await;
+    for path in ["/", "/settings/mcp-connections/how-to"] {
+        let page = browser.get(path).await;
+        let (first, second) = (page.text.find(&own), page.text.find(&ordinary));
+        assert!(first.is_some() && first < second, "{path}: {first:?} {second:?}");
+        assert!(page.text.contains("The address of this instance works as well"), "{path}");
+    }
+    let helped = browser.post("/api/open_connect_helper", &[("client", "codex")]).await.json();
+    assert_eq!(helped["also_at"], json!(ordinary));
+    let codex = helped["methods"].as_array().unwrap().iter().find(|one| one["client"] == "codex").unwrap();
+    assert!(codex["snippets"][0]["text"].as_str().unwrap().contains(&format!("--url {own} ")), "{codex}");
+    let fields = [("name", "ci"), ("access", "all"), ("expires", "never")];
+    let made = browser.post("/api/create_api_key", &fields).await.json();
+    assert_eq!(made["also_at"], json!(ordinary));
+    assert!(
+        !browser.get("/settings/domain").await.text.contains("http-equiv"),
+        "there is nothing to wait for"
+    );
+    // What is lost with the plan is not recommended any more.
+    let changes = OperatorChanges { plan: Some(Plan::Free), ..OperatorChanges::default() };
+    domain::orgs::set_by_operator(&app.test.env, acme.org_id(), changes).await.unwrap();
+    let page = browser.get("/").await;
+    assert!(page.text.contains(&ordinary) && !page.text.contains(&own), "{}", page.text);
 }

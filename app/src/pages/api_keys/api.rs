@@ -30,6 +30,8 @@ pub struct CreatedKey {
     pub made: NewApiKey,
     /// The helper's entries with this key.
     pub methods: Vec<InstallMethod>,
+    /// The address of this instance, where the entries name the organisation's own domain.
+    pub also_at: Option<String>,
 }
 
 /// All keys, and what the page needs beside them.
@@ -93,8 +95,8 @@ pub async fn create_api_key(
     let ((_, expires_at), ranges) = domain::both(checked, ranges).map_err(&told)?;
     let new = NewKey { name, scope, expires_at, url_key: url_key.is_some() };
     let made = domain::api_keys::create_within(&ctx.env, &actor, &new, &ranges).await.map_err(&told)?;
-    let methods = domain::api_keys::methods_for(&ctx.env, &actor, &made).await.map_err(&told)?;
-    Ok(CreatedKey { made, methods })
+    let (methods, also_at) = domain::api_keys::methods_for(&ctx.env, &actor, &made).await.map_err(&told)?;
+    Ok(CreatedKey { made, methods, also_at })
 }
 
 /// Gives a key another name.

@@ -10,7 +10,7 @@ use model::{
 
 use super::{
     api::{LoadApiKeys, OpenConnectHelper},
-    methods::{About, methods},
+    methods::{About, also_at, methods},
 };
 use crate::{
     components::{ButtonKind, Callout, Card, Crumb, DeniedState, PageHeader, SubmitButton, Tone},
@@ -126,6 +126,7 @@ fn answer(helper: ConnectHelper, keys: &Keys, me: &Me, open: Form<OpenConnectHel
         <div class="stack-wide">
             <div role="status">{which}</div>
             <Card title="Your client">
+                {also_at(helper.also_at)}
                 {methods(helper.methods, helper.client.as_deref(), about, Some(open))}
             </Card>
         </div>

@@ -97,6 +97,14 @@ fn entry(method: InstallMethod, open: &str, about: About, make: Option<Form<Open
     .erase()
 }
 
+/// Where else the endpoint answers than the entries say.
+pub(crate) fn also_at(endpoint: Option<String>) -> Option<AnyView> {
+    endpoint.map(|endpoint| {
+        view! { <p class="hint">"The address of this instance works as well: " <code class="break">{endpoint}</code></p> }
+            .erase()
+    })
+}
+
 /// What to do, numbered if it is more than one thing.
 fn steps(steps: Vec<String>) -> AnyView {
     if let [only] = steps.as_slice() {

@@ -14,5 +14,5 @@ mod settings;
 pub use edit::ApiKeyPage;
 pub use helper::ConnectAgentPage;
 pub use list::ApiKeysPage;
-pub(crate) use methods::oauth_way;
+pub(crate) use methods::{also_at, oauth_way};
 pub use new::NewApiKeyPage;

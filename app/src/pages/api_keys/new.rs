@@ -11,7 +11,7 @@ use model::{
 use super::{
     api::{CreateApiKey, CreatedKey, LoadApiKeys},
     fields::{Limits, limits},
-    methods::{About, first_request, methods, snippet},
+    methods::{About, also_at, first_request, methods, snippet},
 };
 use crate::{
     components::{
@@ -81,7 +81,7 @@ fn form(keys: &Keys, create: Form<CreateApiKey>) -> AnyView {
 
 /// The answer: the only time that the whole key is on a page.
 fn made(created: CreatedKey, keys: &Keys, me: &Me) -> AnyView {
-    let CreatedKey { made, methods: entries } = created;
+    let CreatedKey { made, methods: entries, also_at: other } = created;
     let warning = match keys.visibility {
         KeyVisibility::Once => view! {
             <Callout tone=Tone::Warn title="You will not see this key again">
@@ -123,6 +123,7 @@ fn made(created: CreatedKey, keys: &Keys, me: &Me) -> AnyView {
                 title="Connect to an AI agent (MCP)"
                 about="Each text has this key in it: hidden on the page, whole when copied."
             >
+                {also_at(other)}
                 {methods(entries, None, about, None)}
             </Card>
         </div>

@@ -44,7 +44,7 @@ pub async fn load_connections() -> Result<ConnectionList, AppError> {
     let actor = domain::OrgActor::<can::ApiKeysRead>::require(&ctx).await.map_err(&told)?;
     let connections = domain::connections::list(&ctx.env, &actor).await.map_err(&told)?;
     let alerts = domain::connections::alerts::list(&ctx.env, &actor).await.map_err(&told)?;
-    let ways = ways(&ctx).await?;
+    let (ways, _) = ways(&ctx).await?;
     Ok(ConnectionList { connections, alerts, desktop: desktop(&ways), now: ctx.env.now() })
 }
 
@@ -86,9 +86,9 @@ pub async fn regenerate_connection(
     Ok(())
 }
 
-/// How each client is connected by signing in. Every member may know that.
+/// How each client is connected by signing in, and where else the endpoint answers. Every member may know that.
 #[server(prefix = "/api", endpoint = "load_oauth_ways")]
-pub async fn load_oauth_ways() -> Result<Vec<OauthWay>, AppError> {
+pub async fn load_oauth_ways() -> Result<(Vec<OauthWay>, Option<String>), AppError> {
     ways(&crate::ssr::ctx()?).await
 }
 
@@ -133,14 +133,13 @@ pub async fn revoke_own_connection(id: ConnectionId, #[server(default)] pin: Str
 }
 
 #[cfg(feature = "ssr")]
-async fn ways(ctx: &domain::request::RequestContext) -> Result<Vec<OauthWay>, AppError> {
-    use model::{paths, permissions::can};
-
+async fn ways(ctx: &domain::request::RequestContext) -> Result<(Vec<OauthWay>, Option<String>), AppError> {
     let told = crate::ssr::told(ctx);
-    let actor = domain::OrgActor::<can::ConnectorsRead>::require(ctx).await.map_err(&told)?;
-    let org = domain::orgs::get(&ctx.env, &actor).await.map_err(&told)?;
-    let endpoint = ctx.env.settings.absolute(&paths::mcp(org.slug.as_str()));
-    Ok(domain::install::oauth_ways(&endpoint, org.slug.as_str()))
+    let actor =
+        domain::OrgActor::<model::permissions::can::ConnectorsRead>::require(ctx).await.map_err(&told)?;
+    let (org, addresses) = domain::custom_domain::of(&ctx.env, &actor).await.map_err(&told)?;
+    let (endpoint, other) = addresses.split();
+    Ok((domain::install::oauth_ways(&endpoint, org.slug.as_str()), other))
 }
 
 /// The text of Claude Desktop's configuration file.

@@ -7,12 +7,12 @@ use crate::{
     components::{Card, Crumb, Disclosure, PageHeader},
     erase::Erase as _,
     page::{Loaded, load, page},
-    pages::api_keys::oauth_way,
+    pages::api_keys::{also_at, oauth_way},
 };
 
 /// How to connect an MCP client by signing in.
 pub struct HowToConnectPage {
-    ways: Loaded<Vec<OauthWay>>,
+    ways: Loaded<(Vec<OauthWay>, Option<String>)>,
 }
 
 #[lazy_route]
@@ -22,11 +22,11 @@ impl LazyRoute for HowToConnectPage {
     }
 
     fn view(this: Self) -> AnyView {
-        page(this.ways, |ways, _| how_to(ways))
+        page(this.ways, |(ways, other), _| how_to(ways, other))
     }
 }
 
-fn how_to(ways: Vec<OauthWay>) -> AnyView {
+fn how_to(ways: Vec<OauthWay>, other: Option<String>) -> AnyView {
     let desktop =
         ways.iter().find(|way| way.client == "claude-desktop").and_then(|way| way.snippets.last().cloned());
     let clients = ways
@@ -47,7 +47,7 @@ fn how_to(ways: Vec<OauthWay>) -> AnyView {
                 about="By signing in. No key is copied, and what the client gets ends by itself."
             />
             <Card title="Claude Desktop">{three_steps(desktop)}</Card>
-            <Card title="Your client" about="The same for each client, without a key.">{clients}</Card>
+            <Card title="Your client" about="The same for each client, without a key.">{also_at(other)} {clients}</Card>
             <p class="key-help">
                 <a href=paths::help_claude_ai()>"Connect to Claude.ai, step by step"</a> " · "
                 <a href=paths::settings_api_keys()>"Use an API key instead"</a>

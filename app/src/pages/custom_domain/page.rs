@@ -157,10 +157,13 @@ fn standing(domain: &CustomDomain, now: i64) -> AnyView {
     match domain.state {
         DomainState::Pending => {
             let next = domain.next_check_at.map(|at| view! { ", next " <Time at=at.max(now) now=now /> }.erase());
+            // With scripts the page hears of each look, and shows it.
+            let without_scripts = r#"<noscript><meta http-equiv="refresh" content="30"></noscript>"#.to_owned();
             view! {
+                <span hidden inner_html=without_scripts></span>
                 <p>
                     "Set both records below. Gatehouse looks for them by itself" {next} ", and stops "
-                    <Time at=ends now=now /> ". You may leave this page."
+                    <Time at=ends now=now /> ". This page shows what it finds; you may leave it."
                 </p>
             }
             .erase()

@@ -72,7 +72,7 @@ fn overview_view(
         <div class="overview">
             {onboarding}
             {waiting}
-            {endpoint(overview.endpoint.clone(), me.can(Permission::ApiKeysCreate), open)}
+            {endpoint(&overview, me.can(Permission::ApiKeysCreate), open)}
             {stats(&overview, now)}
             <Card title="Usage"><div id="usage" class="usage" inner_html=usage></div></Card>
             {overview.last_call_at.is_none().then(|| first_call(&overview.endpoint))}
@@ -183,7 +183,15 @@ fn onboarding(
     .erase()
 }
 
-fn endpoint(url: String, connect: bool, steps_open: bool) -> AnyView {
+fn endpoint(overview: &Overview, connect: bool, steps_open: bool) -> AnyView {
+    let url = overview.endpoint.clone();
+    let also_at = overview.also_at.clone().map(|url| {
+        view! {
+            <p class="hint">"The address of this instance works as well:"</p>
+            <CopyField label="endpoint URL at this instance" text=url />
+        }
+        .erase()
+    });
     let kind = if steps_open { ButtonKind::Secondary } else { ButtonKind::Primary };
     let connect = connect
         .then(|| view! { <LinkButton href=paths::connect_agent() label="Connect a client" kind=kind icon="plug" /> }.erase());
@@ -191,6 +199,7 @@ fn endpoint(url: String, connect: bool, steps_open: bool) -> AnyView {
         <Card title="Your MCP endpoint" about="Every agent reaches all enabled connectors at this one URL.">
             <div class="stack">
                 <CopyField label="endpoint URL" text=url />
+                {also_at}
                 <div class="actions">
                     {connect}
                     <LinkButton href=paths::help_quickstart() label="Read the quickstart" kind=ButtonKind::Quiet />
@@ -296,6 +305,7 @@ mod tests {
         let mut overview = Overview {
             last_day: None,
             endpoint: String::new(),
+            also_at: None,
             connectors: ConnectorCounts::default(),
             active_keys: 0,
             connections: 0,

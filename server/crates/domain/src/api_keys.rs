@@ -4,7 +4,6 @@ use model::{
     ApiKeyId, AppError, ConnectorId, ErrorKind, OrgId,
     api_keys::{ApiKey, ApiKeysPage, ConnectHelper, InstallMethod, KeyScope, MAX_NAME, NewApiKey},
     orgs::{KeyVisibility, Org},
-    paths,
     permissions::can,
     text,
 };
@@ -16,6 +15,7 @@ use crate::{
     allowlist::KeyRanges,
     both,
     change::{Change, Event},
+    custom_domain,
     install::{self, UrlKeys},
     key_format, orgs,
     pin::Guarded,
@@ -403,26 +403,29 @@ pub async fn connect_helper(
             (Some(create(env, actor, &new).await?), true)
         }
     };
+    let (endpoint, also_at) = custom_domain::addresses(env, &mut env.db.read().await?, &org).await?.split();
     Ok(ConnectHelper {
-        methods: methods(env, &org, filled.as_ref()),
+        methods: methods(&endpoint, &org, filled.as_ref()),
+        also_at,
         key: filled.map(|filled| filled.key),
         made,
         client: client.map(|(_, id)| id),
     })
 }
 
-/// The helper's entries with a key that was just made.
+/// The helper's entries with a key that was just made, and where else the endpoint answers.
 pub async fn methods_for(
     env: &Env,
     actor: &OrgActor<can::ApiKeysCreate>,
     made: &NewApiKey,
-) -> Result<Vec<InstallMethod>> {
-    let org = org_of(&mut env.db.read().await?, actor.org()).await?;
-    Ok(methods(env, &org, Some(made)))
+) -> Result<(Vec<InstallMethod>, Option<String>)> {
+    let mut tx = env.db.read().await?;
+    let org = org_of(&mut tx, actor.org()).await?;
+    let (endpoint, also_at) = custom_domain::addresses(env, &mut tx, &org).await?.split();
+    Ok((methods(&endpoint, &org, Some(made)), also_at))
 }
 
-fn methods(env: &Env, org: &Org, filled: Option<&NewApiKey>) -> Vec<InstallMethod> {
-    let endpoint = env.settings.absolute(&paths::mcp(org.slug.as_str()));
+fn methods(endpoint: &str, org: &Org, filled: Option<&NewApiKey>) -> Vec<InstallMethod> {
     let url_keys = match filled {
         _ if !org.url_keys => UrlKeys::OrgOff,
         Some(filled) if !filled.key.url_key => UrlKeys::KeyNotMarked,
@@ -432,7 +435,7 @@ fn methods(env: &Env, org: &Org, filled: Option<&NewApiKey>) -> Vec<InstallMetho
         || (install::PLACEHOLDER.to_owned(), install::PLACEHOLDER.to_owned()),
         |filled| (filled.secret.clone(), filled.key.masked()),
     );
-    install::methods(&endpoint, org.slug.as_str(), &secret, &masked, url_keys)
+    install::methods(endpoint, org.slug.as_str(), &secret, &masked, url_keys)
 }
 
 const DAY: i64 = 24 * 60 * 60 * 1000;

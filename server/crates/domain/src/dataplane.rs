@@ -480,8 +480,8 @@ const SWEEP: i64 = 30_000;
 /// How long a look may take. Without a limit a database that accepts and does not answer would end all news.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Organisations with slug and version.
-type Versions = Vec<(OrgId, String, i64)>;
+/// Organisations with slug and version; without a version when they were deleted.
+type Versions = Vec<(OrgId, String, Option<i64>)>;
 
 impl Seen {
     /// From when on changes count at this time; `None` to look at everything: when that is due, after an outage, and when
@@ -504,7 +504,10 @@ impl Planes {
             seen: Mutex::default(),
         };
         planes.look_at_lists().await?;
-        let (now, _, all, _) = planes.look().await?;
+        let (now, _, all) = planes.look().await?;
+        // Nothing was seen before, so that all of it was read.
+        let all: Vec<_> =
+            all.into_iter().filter_map(|(org, slug, version)| Some((org, slug, version?))).collect();
         planes
             .slugs
             .write()
@@ -521,7 +524,7 @@ impl Planes {
     /// Looks for organisations that any process changed and tells the caches of this one. Called twice a second, so that
     /// a change counts everywhere within one. It goes back to the last look that succeeded, however long ago.
     pub async fn refresh(&self) -> Result<()> {
-        let (now, whole, found, ended) = tokio::time::timeout(PATIENCE, self.look())
+        let (now, whole, found) = tokio::time::timeout(PATIENCE, self.look())
             .await
             .map_err(|_| Error::Internal("the database did not tell of changes in time".into()))??;
         if !found.is_empty() {
@@ -538,13 +541,14 @@ impl Planes {
             }
             seen.swept_at = now;
         }
-        for org in ended {
-            if seen.versions.remove(&org).is_some() {
-                self.forget(org);
-                self.env.changes.notify(org);
-            }
-        }
         for (org, slug, version) in found {
+            let Some(version) = version else {
+                if seen.versions.remove(&org).is_some() {
+                    self.forget(org);
+                    self.env.changes.notify(org);
+                }
+                continue;
+            };
             if seen.versions.insert(org, version) != Some(version) {
                 self.remember(slug, org);
                 self.env.changes.notify(org);
@@ -554,18 +558,19 @@ impl Planes {
         Ok(())
     }
 
-    /// The database's time, what changed up to it, and what was deleted lately; the flag says that it is everything there is.
-    async fn look(&self) -> Result<(i64, bool, Versions, Vec<OrgId>)> {
+    /// The database's time and what changed up to it; the flag says that it is everything there is.
+    async fn look(&self) -> Result<(i64, bool, Versions)> {
         let mut tx = self.env.db.read().await?;
         // The time first: what commits meanwhile is then found by the next look.
         let now = store::orgs::now(&mut tx).await?;
         let since = self.seen().since(now);
-        let found = match since {
-            Some(since) => store::orgs::list_changed(&mut tx, since).await?,
-            None => store::orgs::list_versions(&mut tx).await?,
+        let found = if let Some(since) = since {
+            store::orgs::list_changed(&mut tx, since).await?
+        } else {
+            let all = store::orgs::list_versions(&mut tx).await?;
+            all.into_iter().map(|(org, slug, version)| (org, slug, Some(version))).collect()
         };
-        let ended = store::org_ends::list(&mut tx).await?.into_iter().map(|(org, _)| org).collect();
-        Ok((now, since.is_none(), found, ended))
+        Ok((now, since.is_none(), found))
     }
 
     /// Which organisations keep a list of addresses, and which have a domain; few do.

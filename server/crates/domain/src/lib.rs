@@ -43,6 +43,7 @@ pub mod password;
 pub mod pin;
 pub mod plans;
 pub mod playground;
+mod records;
 pub mod recovery;
 pub mod refusals;
 pub mod renaming;

@@ -1,15 +1,16 @@
 //! What changes of others mean for a page that somebody looks at: whether it is worth loading again.
 //!
 //! Every change leaves an audit event, whoever made it and on whichever node, so the log tells. One's own changes are left
-//! out: the page that made one has loaded itself again.
+//! out: the page that made one has loaded itself again. Some things happen without anybody changing anything: deliveries of
+//! webhooks, and looks at the records of a domain. These leave traces of their own ([`Traces`]).
 //!
 //! Requests are no changes. Pages with numbers of them look at the newest line of the request log instead, and hear of the
 //! first one at once, of later ones every few seconds; nothing of that is on the path of a call.
 
-use model::{OrgId, paths, permissions::can};
+use model::{OrgId, WebhookId, paths, permissions::can};
 use store::Tx;
 
-use crate::{OrgActor, Result, request::RequestContext};
+use crate::{OrgActor, Result, custom_domain, request::RequestContext};
 
 /// What a page shows, as far as others may change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,12 @@ pub enum Watched {
     Team,
     /// Webhooks.
     Webhooks,
+    /// What becomes of events on their way to one of them.
+    Deliveries(WebhookId),
+    /// The organisation's own domain.
+    Domain,
+    /// Exports.
+    Exports,
     /// The audit log itself.
     Audit,
     /// The plan, and what is used of it.
@@ -43,9 +50,21 @@ pub enum Watched {
 }
 
 impl Watched {
-    /// What is watched on the page at this path. Nothing on pages that are filled in rather than looked at, and on those that
+    /// What is watched on the page at this path, with its query. Nothing on pages that are filled in rather than looked at, and on those that
     /// show what nobody else changes.
-    pub fn on_page(path: &str) -> Option<Self> {
+    pub fn on_page(place: &str) -> Option<Self> {
+        let (path, query) = place.split_once('?').unwrap_or((place, ""));
+        if let Some(rest) =
+            path.strip_prefix(paths::settings_webhooks()).and_then(|rest| rest.strip_prefix('/'))
+        {
+            let webhook = match rest {
+                "deliveries" | "delivery" => {
+                    query.split('&').find_map(|pair| pair.strip_prefix("webhook="))?
+                }
+                id => id,
+            };
+            return webhook.parse().ok().map(Self::Deliveries);
+        }
         let is_detail = |list: &str| {
             let rest = path.strip_prefix(list).and_then(|rest| rest.strip_prefix('/'));
             rest.is_some_and(|id| id != "new" && !id.is_empty() && !id.contains('/'))
@@ -58,6 +77,8 @@ impl Watched {
             _ if path == paths::settings_connections() => Self::Connections,
             _ if path == paths::team() || path == paths::team_invitations() => Self::Team,
             _ if path == paths::settings_webhooks() => Self::Webhooks,
+            _ if path == paths::settings_domain() => Self::Domain,
+            _ if path == paths::settings_export() => Self::Exports,
             _ if path == paths::settings_audit() => Self::Audit,
             _ if path == paths::settings_plan() => Self::Plan,
             _ if path == paths::settings() => Self::General,
@@ -81,7 +102,9 @@ impl Watched {
             Self::Security => matches!(category, "security" | "settings"),
             // A plan may have it or not.
             Self::Sso => matches!(category, "security" | "billing" | "settings"),
-            Self::Webhooks => category == "webhooks",
+            Self::Webhooks | Self::Deliveries(_) => category == "webhooks",
+            Self::Domain => category == "domains",
+            Self::Exports => category == "export",
         }
     }
 
@@ -128,6 +151,49 @@ impl Requests {
 
 /// How long a page may be on its way to the browser, microseconds.
 const ON_ITS_WAY: i64 = 3_000_000;
+/// How long a delivery may be under way, milliseconds.
+const UNDER_WAY: i64 = 60_000;
+
+/// What was there at the last look of what leaves no event. When it is something else, there is news.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Traces {
+    #[default]
+    None,
+    /// The newest delivery of a webhook, and how many attempts there were since a time (Unix milliseconds).
+    Deliveries { newest: Option<String>, attempts: i64, since: i64 },
+    /// When the records of the domain were looked at, Unix milliseconds.
+    Domain(i64),
+}
+
+impl Traces {
+    /// Those that were there before a time (Unix milliseconds); `since` is how far back attempts are counted.
+    async fn find(tx: &mut Tx, watched: Watched, org: OrgId, (since, before): (i64, i64)) -> Result<Self> {
+        Ok(match watched {
+            Watched::Deliveries(webhook) => {
+                let (newest, attempts) =
+                    store::webhook_deliveries::traces(tx, org, webhook, (since, before)).await?;
+                Self::Deliveries { newest, attempts, since }
+            }
+            Watched::Domain => {
+                let looked = custom_domain::looked_at(tx, org).await?;
+                Self::Domain(looked.filter(|at| *at < before).unwrap_or_default())
+            }
+            _ => Self::None,
+        })
+    }
+
+    /// Whether there is something new.
+    async fn moved(&mut self, tx: &mut Tx, watched: Watched, org: OrgId, now: i64) -> Result<bool> {
+        let since = if let Self::Deliveries { since, .. } = self { *since } else { now };
+        let there = Self::find(tx, watched, org, (since, i64::MAX)).await?;
+        if there == *self {
+            return Ok(false);
+        }
+        // Counted from here on, so that there is never much to count.
+        *self = Self::find(tx, watched, org, (now - UNDER_WAY, i64::MAX)).await?;
+        Ok(true)
+    }
+}
 
 /// Somebody who looks at a page.
 #[derive(Clone, Debug)]
@@ -139,6 +205,7 @@ pub struct Watcher {
     /// The newest change that was looked at.
     seen: i64,
     requests: Option<Requests>,
+    traces: Traces,
 }
 
 impl Watcher {
@@ -150,18 +217,18 @@ impl Watcher {
     pub async fn require(ctx: &RequestContext, watched: Watched, seen: Option<i64>) -> Result<Self> {
         let (org, id) = allowed(ctx, watched).await?;
         let mut tx = ctx.env.db.read().await?;
-        let seen = if let Some(seen) = seen {
-            seen
-        } else {
-            let before = ctx.env.clock.now_micros() - ON_ITS_WAY;
-            store::audit::last_before(&mut tx, org, before).await?.unwrap_or_default()
+        let before = ctx.env.clock.now_micros() - ON_ITS_WAY;
+        let traces = Traces::find(&mut tx, watched, org, (before / 1000 - UNDER_WAY, before / 1000)).await?;
+        let seen = match seen {
+            Some(seen) => seen,
+            None => store::audit::last_before(&mut tx, org, before).await?.unwrap_or_default(),
         };
         let requests = if watched.counts_requests() {
             Some(Requests::begin(&mut tx, org, ctx.env.now()).await?)
         } else {
             None
         };
-        Ok(Self { watched, org, id, seen, requests })
+        Ok(Self { watched, org, id, seen, requests, traces })
     }
 
     /// The newest change that was looked at: a number that grows.
@@ -174,7 +241,8 @@ impl Watcher {
         allowed(ctx, self.watched).await.is_ok_and(|(org, id)| org == self.org && id == self.id)
     }
 
-    /// Whether somebody else has changed what the page shows since the last look, or requests were made that it counts.
+    /// Whether what the page shows is another since the last look, other than by the person's own doing, or requests were made
+    /// that it counts.
     ///
     /// # Errors
     /// When the database cannot be asked.
@@ -184,13 +252,17 @@ impl Watcher {
             Some(requests) => requests.look(&mut tx, self.org, ctx.env.now()).await?,
             None => false,
         };
+        let moved = match self.traces {
+            Traces::None => false,
+            _ => self.traces.moved(&mut tx, self.watched, self.org, ctx.env.now()).await?,
+        };
         let version = store::orgs::version(&mut tx, self.org).await?.unwrap_or(self.seen);
         if version == self.seen {
-            return Ok(called);
+            return Ok(called || moved);
         }
         let changed = store::audit::categories_of_others(&mut tx, self.org, self.seen, &self.id).await?;
         self.seen = version;
-        Ok(called || changed.iter().any(|category| self.watched.shows(category)))
+        Ok(called || moved || changed.iter().any(|category| self.watched.shows(category)))
     }
 }
 
@@ -206,7 +278,9 @@ async fn allowed(ctx: &RequestContext, watched: Watched) -> Result<(OrgId, Strin
         Watched::ApiKeys | Watched::Connections => who!(ApiKeysRead),
         Watched::OauthClients => who!(OauthClientsRead),
         Watched::Team | Watched::Roles => who!(TeamRead),
-        Watched::Webhooks => who!(WebhooksRead),
+        Watched::Webhooks | Watched::Deliveries(_) => who!(WebhooksRead),
+        Watched::Domain => who!(DomainsRead),
+        Watched::Exports => who!(ExportCreate),
         Watched::Audit => who!(AuditRead),
         Watched::Plan => who!(UsageRead),
         Watched::Security => who!(SecurityRead),
@@ -231,6 +305,12 @@ mod tests {
             ("/team/usr_1/remove", None),
             ("/settings/webhooks", Some(Watched::Webhooks)),
             ("/settings/webhooks/new", None),
+            ("/settings/webhooks/deliveries", None),
+            ("/settings/webhooks/deliveries?webhook=nothing", None),
+            ("/settings/domain", Some(Watched::Domain)),
+            ("/settings/domain/remove", None),
+            ("/settings/export?notice=x", Some(Watched::Exports)),
+            ("/settings/export/import", None),
             ("/settings/audit", Some(Watched::Audit)),
             ("/settings/plan", Some(Watched::Plan)),
             ("/settings", Some(Watched::General)),
@@ -242,6 +322,18 @@ mod tests {
             ("/sign-in", None),
         ] {
             assert_eq!(Watched::on_page(path), watched, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_deliveries_of_one_webhook_are_watched_on_each_of_its_pages() {
+        let id = WebhookId::from_uuid(uuid::Uuid::nil());
+        let list = paths::webhook_deliveries(id);
+        for place in [paths::webhook(id), list.clone(), format!("{list}&state=failed")] {
+            assert_eq!(Watched::on_page(&place), Some(Watched::Deliveries(id)), "{place}");
+        }
+        for place in [paths::edit_webhook(id), paths::test_webhook(id), paths::replay_webhook(id)] {
+            assert_eq!(Watched::on_page(&place), None, "{place}");
         }
     }
 }

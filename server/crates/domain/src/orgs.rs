@@ -3,7 +3,6 @@
 use model::{
     AppError, ConnectorId, ErrorKind, OrgId, OrgSlug, Permission, Plan, Role, RoleKey, UserId,
     orgs::{Activity, ConnectorCounts, KeyVisibility, Me, Membership, Org, Overview, PinAsked},
-    paths,
     permissions::can,
     slug, text,
 };
@@ -393,10 +392,12 @@ pub async fn overview(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Resul
         Principal::User { id, .. } => store::factors::has(&mut tx, *id).await?,
         Principal::Operator | Principal::System => true,
     };
+    let (endpoint, also_at) = crate::custom_domain::addresses(env, &mut tx, &org).await?.split();
     Ok(Overview {
         last_day,
         second_factor,
-        endpoint: env.settings.absolute(&paths::mcp(org.slug.as_str())),
+        endpoint,
+        also_at,
         connectors: ConnectorCounts {
             total: count(&|_| true),
             enabled: count(&|c| c.enabled),

@@ -4,10 +4,10 @@
 use std::sync::{Arc, Mutex};
 
 use domain::{
-    Error, OrgActor,
+    Error, OrgActor, custom_domain,
     doctor::{self, Journal, Step},
     env_test,
-    testing::{TestEnv, TestMember},
+    testing::{NameServer, TestEnv, TestMember},
 };
 use model::{
     ErrorKind, Role,
@@ -309,4 +309,83 @@ async fn the_self_test_names_the_step_that_fails_and_the_way_out() {
     let found = tested(&t, &owner).await;
     assert_eq!(found.probes.len(), 1);
     assert!(found.probes[0].fix.contains("hairpin"), "{found:#?}");
+}
+
+const HOST: &str = "api.acme.example";
+const AT_DOMAIN: &str = "POST /mcp";
+const RESOURCE_AT_DOMAIN: &str = "GET /.well-known/oauth-protected-resource/mcp";
+
+/// What a good instance answers besides on a domain.
+fn good_at_domain(base: &str) -> Vec<(&'static str, String)> {
+    let challenge = "401 Unauthorized\nWWW-Authenticate: Bearer resource_metadata=\"DOMAIN/.well-known/oauth-protected-resource/mcp\"\n\n{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32001,\"message\":\"x\"}}";
+    let mut all = good();
+    all.push((AT_DOMAIN, challenge.replace("DOMAIN", base)));
+    all.push((RESOURCE_AT_DOMAIN, format!("200 OK\n\n{{\"resource\":\"{base}/mcp\"}}")));
+    all
+}
+
+#[tokio::test]
+async fn ten_06_the_self_test_goes_on_at_the_domain_of_the_organisation_and_nowhere_else_inside() {
+    let mut t = TestEnv::with_egress(store::Kind::Sqlite, "").await;
+    let owner = t.org("acme").await;
+    let answers = site(&mut t).await;
+    let names = NameServer::start().await;
+    Arc::make_mut(&mut t.env.settings).gateway_host = "gateway.example.net".to_owned();
+    t.env = names.env(&t.env);
+    let base = t.env.settings.base_at(HOST);
+    *answers.lock().unwrap() = good_at_domain(&base);
+    // One that is only claimed is nobody's business.
+    custom_domain::add(&t.env, &owner.actor().await, HOST).await.unwrap();
+    let found = tested(&t, &owner).await;
+    assert_eq!((found.probes.len(), found.planned, found.passed()), (7, 7, true), "{found:#?}");
+    let mut tx = t.env.db.write().await.unwrap();
+    let row = store::custom_domains::find(&mut tx, owner.org_id()).await.unwrap().unwrap();
+    let row = store::custom_domains::CustomDomain { verified_at: Some(t.env.now()), ..row };
+    store::custom_domains::update(&mut tx, owner.org_id(), &row).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let found = tested(&t, &owner).await;
+    let last = found.probes.last().unwrap();
+    assert_eq!((found.probes.len(), found.planned, last.passed), (8, 11, false));
+    assert!(last.detail.contains("no CNAME record") && last.fix.contains("gateway.example.net"), "{last:?}");
+    names.cname(HOST, "gateway.example.net");
+    let found = tested(&t, &owner).await;
+    assert!(found.probes.last().unwrap().fix.contains("does not resolve here"), "{found:#?}");
+    names.address_of(HOST, [127, 0, 0, 1].into());
+    let found = tested(&t, &owner).await;
+    assert!(found.passed() && found.probes.len() == 11, "{found:#?}");
+
+    for (asked, from, to, step, fix) in [
+        (AT_DOMAIN, "401 Unauthorized", "404 Not Found", 9, "changes the header Host"),
+        (AT_DOMAIN, "401 Unauthorized", "302 Found\nLocation: https://x.test", 9, "A proxy redirects"),
+        (AT_DOMAIN, "{\"jsonrpc\"", "<html>{\"jsonrpc\"", 9, "log-in of the proxy"),
+        (AT_DOMAIN, HOST, "gateway.example.com", 10, "changes the header Host"),
+        (RESOURCE_AT_DOMAIN, HOST, "api.other.example", 10, "changes the header Host"),
+        (RESOURCE_AT_DOMAIN, "200 OK", "502 Bad Gateway", 10, "does not reach Gatehouse"),
+    ] {
+        let mut broken = good_at_domain(&base);
+        for (_, answer) in broken.iter_mut().filter(|(name, _)| *name == asked) {
+            assert!(answer.contains(from), "{from}");
+            *answer = answer.replace(from, to);
+        }
+        *answers.lock().unwrap() = broken;
+        let found = tested(&t, &owner).await;
+        let last = found.probes.last().unwrap();
+        assert_eq!((found.probes.len(), last.passed), (step, false), "{asked} {to}: {found:#?}");
+        assert!(last.fix.contains(fix), "{asked} {to}: {}", last.fix);
+    }
+
+    // Its owner may have turned the name to something else inside by now: nobody goes there (SSR-02).
+    *answers.lock().unwrap() = good_at_domain(&base);
+    let port = t.env.settings.public_url.port().unwrap();
+    let canary = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+    names.remove(HOST);
+    names.cname(HOST, "gateway.example.net");
+    names.address_of(HOST, [127, 0, 0, 2].into());
+    let fresh = names.env(&t.env);
+    let found = doctor::self_test(&fresh, &owner.actor().await).await.unwrap();
+    let last = found.probes.last().unwrap();
+    assert_eq!((found.probes.len(), last.passed), (9, false), "{found:#?}");
+    assert!(last.fix.contains("leave only the CNAME record"), "{last:?}");
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(50), canary.accept()).await.is_err());
 }

@@ -1,10 +1,14 @@
 //! What a page that somebody looks at hears of changes.
 
 use domain::{
-    OrgActor, api_keys, env_test,
+    OrgActor, api_keys, custom_domain, env_test,
     live::{Watched, Watcher},
     team,
-    testing::{TestEnv, TestMember},
+    testing::{
+        NameServer, TestEnv, TestMember,
+        receiver::{Answer, Receiver},
+    },
+    webhooks::{self, Wanted, deliver::Courier},
 };
 use model::{ErrorKind, Role, api_keys::KeyScope, permissions::can};
 
@@ -137,4 +141,57 @@ env_test!(ten_01_a_page_hears_of_its_own_organisation_as_long_as_it_may, |t| asy
     assert!(!keys.is_allowed(&other.ctx).await, "of another organisation");
     team::set_role(&t.env, &acme.actor().await, dev.user, Role::Member).await.unwrap();
     assert!(!keys.is_allowed(&dev.ctx).await, "members do not see keys");
+});
+
+env_test!(a_page_of_a_webhook_hears_of_new_deliveries_and_of_every_attempt, |t| async move {
+    let acme = t.org("acme").await;
+    let other = t.org("other").await;
+    let receiver = Receiver::start().await;
+    let wanted =
+        Wanted { url: receiver.url.clone(), description: String::new(), all: true, events: Vec::new() };
+    let id = webhooks::create(&t.env, &acme.actor().await, &wanted).await.unwrap().webhook.id;
+    let courier = Courier::new(t.env.clone());
+    t.clock.advance(60_000);
+    let mut page = watcher(&acme, Watched::Deliveries(id)).await;
+    let mut foreign = watcher(&other, Watched::Deliveries(id)).await;
+    assert!(!page.look(&acme.ctx).await.unwrap(), "nothing has happened");
+    // One's own change is no news here, but that it is to be delivered is.
+    receiver.answer(Answer::status(500));
+    key(&t, &acme.actor().await).await;
+    assert!(page.look(&acme.ctx).await.unwrap(), "it waits");
+    assert!(!page.look(&acme.ctx).await.unwrap(), "it is told once");
+    assert_eq!(courier.deliver_due().await.unwrap(), 0);
+    assert!(page.look(&acme.ctx).await.unwrap(), "it failed");
+    assert!(!page.look(&acme.ctx).await.unwrap());
+    // Two at the same moment, and one long after.
+    receiver.answer(Answer::status(200));
+    for hours in [0, 1, 30] {
+        t.clock.advance(hours * 60 * 60 * 1000 + 500);
+        key(&t, &acme.actor().await).await;
+        assert!(courier.deliver_due().await.unwrap() > 0);
+        assert!(page.look(&acme.ctx).await.unwrap(), "after {hours} hours");
+        assert!(!page.look(&acme.ctx).await.unwrap());
+    }
+    assert!(!foreign.look(&other.ctx).await.unwrap(), "ten_01: of another organisation nothing is heard");
+    // What happened while the page was on its way to the browser is told, what was there before is not.
+    t.clock.advance(1_000);
+    assert!(watcher(&acme, Watched::Deliveries(id)).await.look(&acme.ctx).await.unwrap());
+    t.clock.advance(10_000);
+    assert!(!watcher(&acme, Watched::Deliveries(id)).await.look(&acme.ctx).await.unwrap());
+});
+
+env_test!(the_page_of_a_domain_hears_of_each_look_at_its_records, |t| async move {
+    let names = NameServer::start().await;
+    let env = names.env(&t.env);
+    let acme = t.org("acme").await;
+    custom_domain::add(&env, &acme.actor().await, "api.acme.example").await.unwrap();
+    t.clock.advance(10_000);
+    let mut page = watcher(&acme, Watched::Domain).await;
+    assert!(!page.look(&acme.ctx).await.unwrap());
+    for _ in 0..2 {
+        t.clock.advance(60_000);
+        assert_eq!(custom_domain::check_due(&env).await.unwrap(), 1);
+        assert!(page.look(&acme.ctx).await.unwrap(), "its records were looked for, and are not there");
+        assert!(!page.look(&acme.ctx).await.unwrap());
+    }
 });

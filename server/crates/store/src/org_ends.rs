@@ -2,7 +2,7 @@
 
 use model::OrgId;
 
-use crate::{Kind, Result, Tx, audit_chain, db::parsed, instance_facts};
+use crate::{Kind, Result, Tx, audit_chain, db::parsed, instance_facts, orgs};
 
 statements! {
     MARK = "UPDATE orgs SET deleted_at = $2, data_key = $3, name = '', description = '' WHERE id = $1 AND deleted_at IS NULL";
@@ -124,8 +124,8 @@ pub async fn counts(tx: &mut Tx, org: OrgId) -> Result<[i64; 12]> {
 
 /// Takes everything from an organisation that works, destroys its data key, and keeps its slug from being issued again. `by`
 /// is the id of whoever did it, `digest` stands for the organisation from now on. Whether it was there.
-pub async fn begin(tx: &mut Tx, org: OrgId, at: i64, digest: &str, by: &str) -> Result<bool> {
-    let org = org.to_string();
+pub async fn begin(tx: &mut Tx, id: OrgId, at: i64, digest: &str, by: &str) -> Result<bool> {
+    let org = id.to_string();
     on!(tx, |c| sqlx::query(BURY).bind(&org).bind(at).bind(digest).bind(by).execute(c).await.map(drop))?;
     let none: &[u8] = &[];
     let marked = on!(tx, |c| sqlx::query(MARK)
@@ -138,6 +138,8 @@ pub async fn begin(tx: &mut Tx, org: OrgId, at: i64, digest: &str, by: &str) -> 
     for sql in AT_ONCE {
         on!(tx, |c| sqlx::query(*sql).bind(&org).execute(c).await.map(drop))?;
     }
+    // Every node hears of it as of any change.
+    orgs::stamp(tx, id).await?;
     Ok(marked > 0)
 }
 

@@ -20,7 +20,7 @@ statements! {
     UPDATE = "UPDATE orgs SET name = $2, description = $3, plan = $4, key_visibility = $5, url_keys = $6 WHERE id = $1";
     SET_SLUG = "UPDATE orgs SET slug = $2 WHERE id = $1";
     LOCK = "UPDATE orgs SET version = version WHERE id = $1";
-    LIST_CHANGED = "SELECT id, slug, version FROM orgs WHERE changed_at >= $1 AND deleted_at IS NULL";
+    LIST_CHANGED = "SELECT id, slug, CASE WHEN deleted_at IS NULL THEN version END FROM orgs WHERE changed_at >= $1";
     VERSION = "SELECT version FROM orgs WHERE id = $1 AND deleted_at IS NULL";
     BURY_SLUG = "INSERT INTO slug_tombstones (slug, buried_at) VALUES ($1, $2) ON CONFLICT (slug) DO NOTHING";
     IS_BURIED = "SELECT COUNT(*) FROM slug_tombstones WHERE slug = $1";
@@ -201,6 +201,14 @@ pub async fn bump(tx: &mut Tx, id: OrgId) -> Result<i64> {
     row.map(|(version,)| version).ok_or(Error::Missing("orgs"))
 }
 
+/// Stamps the organisation with the database's time without raising its version: whoever looks for changes finds it.
+pub async fn stamp(tx: &mut Tx, id: OrgId) -> Result<()> {
+    let id = id.to_string();
+    let sql = by_kind!(tx, "UPDATE orgs SET changed_at = ", " WHERE id = $1");
+    on!(tx, |c| sqlx::query(sql).bind(id).execute(c).await.map(drop))?;
+    Ok(())
+}
+
 /// Makes other changes of the organisation wait until this transaction ends, so that what is read now still holds when
 /// it is written back. `SQLite` has one writer anyway.
 pub async fn lock(tx: &mut Tx, id: OrgId) -> Result<()> {
@@ -209,9 +217,10 @@ pub async fn lock(tx: &mut Tx, id: OrgId) -> Result<()> {
     Ok(())
 }
 
-/// Organisations changed at or after a time of the database ([`now`]), with slug and version.
-pub async fn list_changed(tx: &mut Tx, since: i64) -> Result<Vec<(OrgId, String, i64)>> {
-    let rows: Vec<(String, String, i64)> =
+/// Organisations changed at or after a time of the database ([`now`]), with slug and version; without a version when they
+/// were deleted.
+pub async fn list_changed(tx: &mut Tx, since: i64) -> Result<Vec<(OrgId, String, Option<i64>)>> {
+    let rows: Vec<(String, String, Option<i64>)> =
         on!(tx, |c| sqlx::query_as(LIST_CHANGED).bind(since).fetch_all(c).await)?;
     rows.into_iter().map(|(id, slug, version)| Ok((parsed(&id, "orgs", "id", &id)?, slug, version))).collect()
 }

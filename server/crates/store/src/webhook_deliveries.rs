@@ -69,6 +69,10 @@ statements! {
                       error, headers, body, cut) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     LIST_ATTEMPTS = "SELECT number, cause, started_at, took, delivered, status, error, headers, body, cut FROM webhook_attempts \
                      WHERE org_id = $1 AND webhook_id = $2 AND outbox_id = $3 ORDER BY number DESC LIMIT $4";
+    TRACES = "SELECT (SELECT d.outbox_id FROM webhook_deliveries d WHERE d.org_id = $1 AND d.webhook_id = $2 AND d.created_at < $4 \
+              ORDER BY d.outbox_id DESC LIMIT 1), \
+              (SELECT COUNT(*) FROM webhook_attempts a WHERE a.org_id = $1 AND a.webhook_id = $2 AND a.started_at >= $3 \
+              AND a.started_at + a.took < $4)";
     BACKLOG = "SELECT COUNT(*), MIN(d.due_at) FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id \
                JOIN orgs o ON o.id = w.org_id WHERE d.due_at <= $1 AND w.state = 'active' AND o.suspended_at IS NULL";
 }
@@ -503,6 +507,24 @@ pub async fn count_waiting(tx: &mut Tx, org: OrgId, webhook: WebhookId) -> Resul
     let (count,): (i64,) =
         on!(tx, |c| sqlx::query_as(COUNT_WAITING).bind(org).bind(webhook).fetch_one(c).await)?;
     Ok(count)
+}
+
+/// What tells that something happened to a webhook before a time: its newest delivery, and how many attempts there were that
+/// began at or after another time. Both in Unix milliseconds.
+pub async fn traces(
+    tx: &mut Tx,
+    org: OrgId,
+    webhook: WebhookId,
+    (since, before): (i64, i64),
+) -> Result<(Option<String>, i64)> {
+    let (org, webhook) = (org.to_string(), webhook.to_string());
+    Ok(on!(tx, |c| sqlx::query_as(TRACES)
+        .bind(org)
+        .bind(webhook)
+        .bind(since)
+        .bind(before)
+        .fetch_one(c)
+        .await)?)
 }
 
 /// Attempts of a webhook since a time, how many of them were taken, and when the last was.

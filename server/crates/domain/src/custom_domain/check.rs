@@ -7,7 +7,7 @@ use model::{
 };
 use store::custom_domains::CustomDomain as Row;
 
-use super::{GRACE, HOUR, MINUTE, SEARCH, entitled, no_domain, no_org, record, seen, state, value};
+use super::{HOUR, MINUTE, SEARCH, entitled, no_domain, no_org, record, seen, state, value};
 use crate::{
     Env, Error, OrgActor, Result,
     change::{Change, Event},
@@ -15,6 +15,7 @@ use crate::{
         self,
         letters::{self, DomainNews},
     },
+    records::{self, Turn},
     throttle,
 };
 
@@ -22,9 +23,6 @@ use crate::{
 pub(super) const SOON: i64 = MINUTE / 2;
 /// Between two looks for records that are not there yet: longer and longer, as far as this.
 const SELDOM: i64 = HOUR;
-/// Between two looks at a domain whose records are there, and at one whose records are missing or cannot be asked for.
-const DAILY: i64 = 24 * HOUR;
-const HOURLY: i64 = HOUR;
 /// Domains that are looked at in one go.
 const AT_ONCE: i64 = 16;
 /// How long whoever looks at a domain has it for themself: longer than the name server may take.
@@ -95,23 +93,20 @@ pub async fn check_due(env: &Env) -> Result<usize> {
         let mut tx = env.db.read().await?;
         store::custom_domains::list_due(&mut tx, env.now(), AT_ONCE).await?
     };
-    let mut claimed = Vec::new();
-    for (org, at) in due {
-        let mut tx = env.db.write().await?;
-        let ours = store::custom_domains::claim(&mut tx, org, at, env.now() + LEASE).await?;
-        tx.commit().await?;
-        if ours {
-            claimed.push(org);
-        }
-    }
-    let count = claimed.len();
-    // One that fails keeps no other from being looked at; it is due again when its lease ends.
-    for done in futures_util::future::join_all(claimed.into_iter().map(|org| check(env, org))).await {
-        if let Err(error) = done {
-            tracing::error!(%error, "what was seen of a domain could not be written down");
-        }
-    }
-    Ok(count)
+    records::look_at_due(
+        env,
+        due,
+        |env, one| claim(env, *one),
+        |env, (org, _)| async move { check(&env, org).await },
+    )
+    .await
+}
+
+async fn claim(env: Env, (org, at): (OrgId, i64)) -> Result<bool> {
+    let mut tx = env.db.write().await?;
+    let ours = store::custom_domains::claim(&mut tx, org, at, env.now() + LEASE).await?;
+    tx.commit().await?;
+    Ok(ours)
 }
 
 async fn check(env: &Env, org: OrgId) -> Result<()> {
@@ -147,7 +142,8 @@ async fn conclude(
     }
     let news = match row.verified_at {
         None if proven && !answer.taken => {
-            (row.verified_at, row.lapsed_at, row.next_check_at) = (Some(now), None, Some(now + DAILY));
+            (row.verified_at, row.lapsed_at, row.next_check_at) =
+                (Some(now), None, Some(now + records::DAILY));
             Some(Event::new("domain.verified"))
         }
         None if now - row.sought_since >= SEARCH => {
@@ -160,34 +156,29 @@ async fn conclude(
             row.next_check_at = Some(now + ((now - row.sought_since) / 10).clamp(SOON, SELDOM));
             None
         }
-        Some(_) if proven => {
-            row.next_check_at = Some(now + DAILY);
-            row.failing_since.take().map(|_| Event::new("domain.recovered"))
+        Some(_) => {
+            let there = answer.answered.then_some(proven);
+            row.next_check_at = Some(records::next_look(there, row.failing_since, now));
+            match records::turn(there, row.failing_since, now) {
+                Turn::Same => None,
+                Turn::Back => {
+                    row.failing_since = None;
+                    Some(Event::new("domain.recovered"))
+                }
+                Turn::Missing => {
+                    row.failing_since = Some(now);
+                    tell(env, &mut change, org, &row, DomainNews::Failing).await?;
+                    Some(Event::new("domain.failing"))
+                }
+                Turn::Lapsed => {
+                    (row.verified_at, row.failing_since, row.next_check_at) = (None, None, None);
+                    row.lapsed_at = Some(now);
+                    tell(env, &mut change, org, &row, DomainNews::Removed).await?;
+                    let event = Event::new("domain.removed").with("reason", "records_missing");
+                    Some(event.with("was_in_use", true))
+                }
+            }
         }
-        // Nobody can tell: the name server's silence is no word about the records.
-        Some(_) if !answer.answered => {
-            row.next_check_at = Some(now + HOURLY);
-            None
-        }
-        Some(_) => match row.failing_since {
-            Some(since) if now - since >= GRACE => {
-                (row.verified_at, row.failing_since, row.next_check_at) = (None, None, None);
-                row.lapsed_at = Some(now);
-                tell(env, &mut change, org, &row, DomainNews::Removed).await?;
-                let event = Event::new("domain.removed").with("reason", "records_missing");
-                Some(event.with("was_in_use", true))
-            }
-            Some(since) => {
-                row.next_check_at = Some((now + HOURLY).min(since + GRACE).max(now + MINUTE));
-                None
-            }
-            None => {
-                row.failing_since = Some(now);
-                row.next_check_at = Some(now + HOURLY);
-                tell(env, &mut change, org, &row, DomainNews::Failing).await?;
-                Some(Event::new("domain.failing"))
-            }
-        },
     };
     row.seen = Some(serde_json::to_string(&answer).map_err(|why| Error::Internal(why.to_string()))?);
     match store::custom_domains::update(change.tx(), org, &row).await {

@@ -10,20 +10,19 @@ mod host;
 pub use check::{check_due, verify};
 use model::{
     AppError, ErrorKind, OrgId, Plan,
-    custom_domain::{CustomDomain, DomainAnswer, DomainPage, DomainState, GRACE_HOURS, SEARCH_HOURS},
+    custom_domain::{CustomDomain, DomainAnswer, DomainPage, DomainState, SEARCH_HOURS},
+    orgs::Org,
     paths,
     permissions::can,
 };
 use store::{Tx, custom_domains::CustomDomain as Row};
 
-use crate::{Env, Error, OrgActor, Result, change::Event};
+use crate::{Env, Error, OrgActor, Result, change::Event, records};
 
 const MINUTE: i64 = 60 * 1000;
 const HOUR: i64 = 60 * MINUTE;
 /// How long records are looked for by themselves.
 const SEARCH: i64 = SEARCH_HOURS * HOUR;
-/// How long records of a domain in use may be missing.
-const GRACE: i64 = GRACE_HOURS * HOUR;
 
 fn record(host: &str) -> String {
     format!("_gatehouse-verify.{host}")
@@ -54,7 +53,7 @@ fn shown(env: &Env, row: &Row) -> CustomDomain {
     let (state, since) = state(row);
     let ends_at = match state {
         DomainState::Pending => Some(since + SEARCH),
-        DomainState::Failing => Some(since + GRACE),
+        DomainState::Failing => Some(since + records::GRACE),
         DomainState::Verified | DomainState::GaveUp | DomainState::Lapsed => None,
     };
     CustomDomain {
@@ -64,7 +63,7 @@ fn shown(env: &Env, row: &Row) -> CustomDomain {
         next_check_at: row.next_check_at,
         record: record(&row.host),
         value: value(row),
-        endpoint: format!("{}{}", env.settings.base_at(&row.host), paths::mcp_at_domain()),
+        endpoint: endpoint_at(env, &row.host),
         seen: seen(row),
         host: row.host.clone(),
     }
@@ -109,6 +108,49 @@ pub(crate) async fn host_in_use(tx: &mut Tx, org: OrgId) -> Result<Option<String
     let row = store::custom_domains::find(tx, org).await?.filter(|row| row.verified_at.is_some());
     let Some(row) = row else { return Ok(None) };
     Ok((owner(tx, &row.host).await? == Some(org)).then_some(row.host))
+}
+
+/// When the records of the organisation's domain were last looked at, Unix milliseconds.
+pub(crate) async fn looked_at(tx: &mut Tx, org: OrgId) -> Result<Option<i64>> {
+    let row = store::custom_domains::find(tx, org).await?;
+    Ok(row.and_then(|row| seen(&row)).map(|seen| seen.at))
+}
+
+/// Where an organisation's endpoint answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// On the domain of its own, while that is in use.
+    pub own: Option<String>,
+    /// At this instance: with or without a domain.
+    pub instance: String,
+}
+
+impl Addresses {
+    /// The one that clients are connected to, and the other one, if there are two.
+    pub fn split(self) -> (String, Option<String>) {
+        match self.own {
+            Some(own) => (own, Some(self.instance)),
+            None => (self.instance, None),
+        }
+    }
+}
+
+/// Where an organisation's endpoint answers now.
+pub(crate) async fn addresses(env: &Env, tx: &mut Tx, org: &Org) -> Result<Addresses> {
+    let own = host_in_use(tx, org.id).await?.map(|host| endpoint_at(env, &host));
+    Ok(Addresses { own, instance: env.settings.absolute(&paths::mcp(org.slug.as_str())) })
+}
+
+/// The organisation, and where its endpoint answers. Every member may know that.
+pub async fn of(env: &Env, actor: &OrgActor<can::ConnectorsRead>) -> Result<(Org, Addresses)> {
+    let mut tx = env.db.read().await?;
+    let org = store::orgs::find(&mut tx, actor.org()).await?.ok_or_else(no_org)?;
+    let addresses = addresses(env, &mut tx, &org).await?;
+    Ok((org, addresses))
+}
+
+fn endpoint_at(env: &Env, host: &str) -> String {
+    format!("{}{}", env.settings.base_at(host), paths::mcp_at_domain())
 }
 
 /// Claims a domain. It counts for nothing before it is proven; its records are looked for from now on.

@@ -5,6 +5,7 @@
 mod advice;
 mod attempts;
 mod journal;
+mod own_domain;
 mod self_test;
 
 use model::{

@@ -14,8 +14,9 @@ use model::{
 use serde_json::Value;
 use url::Url;
 
+use super::own_domain;
 use crate::{
-    Env, Error, OrgActor, Result,
+    Env, Error, OrgActor, Result, custom_domain,
     net::{NetError, Outbound},
 };
 
@@ -26,27 +27,33 @@ const LARGEST: usize = 64 << 10;
 /// How many steps there are.
 const PLANNED: u32 = 7;
 
-/// What a step found: what to say, or what is wrong and what to do about it.
-type Found<T> = core::result::Result<(String, T), (String, String)>;
+/// A call that any server of MCP answers.
+pub(super) const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Vec<u8>,
+/// What a step found: what to say, or what is wrong and what to do about it.
+pub(super) type Found<T> = core::result::Result<(String, T), (String, String)>;
+
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
 }
 
-struct Walk<'a> {
-    env: &'a Env,
-    outbound: Outbound,
-    endpoint: String,
-    issuer: String,
+pub(super) struct Walk<'a> {
+    pub(super) env: &'a Env,
+    pub(super) outbound: Outbound,
+    pub(super) endpoint: String,
+    pub(super) issuer: String,
 }
 
 /// Plays a client's discovery. The first step that fails ends it.
 pub async fn self_test(env: &Env, actor: &OrgActor<can::OauthClientsRead>) -> Result<SelfTest> {
-    let org = {
+    let (org, host) = {
         let mut tx = env.db.read().await?;
-        store::orgs::find(&mut tx, actor.org()).await?.ok_or_else(|| Error::not_found("organisation"))?
+        let org = store::orgs::find(&mut tx, actor.org()).await?;
+        let org = org.ok_or_else(|| Error::not_found("organisation"))?;
+        let host = custom_domain::host_in_use(&mut tx, org.id).await?;
+        (org, host)
     };
     let walk = Walk {
         env,
@@ -55,12 +62,19 @@ pub async fn self_test(env: &Env, actor: &OrgActor<can::OauthClientsRead>) -> Re
         issuer: env.settings.absolute(""),
     };
     let mut probes = Vec::new();
-    walk.run(&mut probes).await;
-    Ok(SelfTest { probes, planned: PLANNED })
+    let arrived = walk.run(&mut probes).await;
+    let mut planned = PLANNED;
+    if let Some(host) = host {
+        planned += own_domain::PLANNED;
+        if arrived.is_some() {
+            own_domain::walk(env, &host, org.slug.as_str(), &mut probes).await;
+        }
+    }
+    Ok(SelfTest { probes, planned })
 }
 
 /// A value of a document as it is quoted.
-fn short(value: &Value) -> String {
+pub(super) fn short(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
         other => other.to_string().chars().take(200).collect(),
@@ -68,7 +82,7 @@ fn short(value: &Value) -> String {
 }
 
 /// Adds a step to the list; what it brought, if it passed.
-fn told<T>(probes: &mut Vec<Probe>, title: &str, found: Found<T>) -> Option<T> {
+pub(super) fn told<T>(probes: &mut Vec<Probe>, title: &str, found: Found<T>) -> Option<T> {
     let (passed, detail, fix, brought) = match found {
         Ok((detail, brought)) => (true, detail, String::new(), Some(brought)),
         Err((detail, fix)) => (false, detail, fix, None),
@@ -78,7 +92,7 @@ fn told<T>(probes: &mut Vec<Probe>, title: &str, found: Found<T>) -> Option<T> {
 }
 
 /// An answer that a proxy seems to have given.
-fn odd(what: &str, answer: &Answer) -> (String, String) {
+pub(super) fn odd(what: &str, answer: &Answer) -> (String, String) {
     let status = answer.status.as_u16();
     let fix = match status {
         300..=399 => {
@@ -102,10 +116,31 @@ fn odd(what: &str, answer: &Answer) -> (String, String) {
     (format!("{what} answered with {status}."), fix.to_owned())
 }
 
+impl Answer {
+    /// Whether it is ours to a call without a credential.
+    pub(super) fn is_challenge(&self) -> bool {
+        let json = serde_json::from_slice::<Value>(&self.body).is_ok_and(|body| body["jsonrpc"] == "2.0");
+        self.status == StatusCode::UNAUTHORIZED && json
+    }
+
+    /// The resource metadata that its challenges name, if they name any.
+    pub(super) fn named_metadata(&self) -> (usize, Option<&str>) {
+        let said: Vec<&str> = self
+            .headers
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .collect();
+        let named =
+            said.iter().find_map(|value| value.split("resource_metadata=\"").nth(1)?.split('"').next());
+        (said.len(), named)
+    }
+}
+
 impl Walk<'_> {
     async fn run(&self, probes: &mut Vec<Probe>) -> Option<()> {
-        let headers = told(probes, "Call the endpoint without a credential", self.challenge().await)?;
-        let metadata = told(probes, "Read the header WWW-Authenticate", self.header(&headers))?;
+        let answer = told(probes, "Call the endpoint without a credential", self.challenge().await)?;
+        let metadata = told(probes, "Read the header WWW-Authenticate", self.header(&answer))?;
         told(probes, "Read the resource metadata", self.resource(&metadata).await)?;
         let server = told(probes, "Read the server metadata", self.server().await)?;
         told(probes, "Read the signing keys", self.keys(&server).await)?;
@@ -113,7 +148,7 @@ impl Walk<'_> {
         told(probes, "Ask the authorization endpoint", self.authorize(&server).await)
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         method: Method,
         url: &str,
@@ -158,34 +193,26 @@ impl Walk<'_> {
         (format!("{} {why}", self.issuer), fix.to_owned())
     }
 
-    async fn challenge(&self) -> Found<HeaderMap> {
-        const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    async fn challenge(&self) -> Found<Answer> {
         let answer =
             self.ask(Method::POST, &self.endpoint, PING).await.map_err(|why| self.unreachable(why))?;
-        let json = serde_json::from_slice::<Value>(&answer.body).is_ok_and(|body| body["jsonrpc"] == "2.0");
-        if answer.status != StatusCode::UNAUTHORIZED || !json {
+        if !answer.is_challenge() {
             return Err(odd(&self.endpoint, &answer));
         }
-        Ok((format!("{} answers 401, as it should.", self.endpoint), answer.headers))
+        Ok((format!("{} answers 401, as it should.", self.endpoint), answer))
     }
 
-    fn header(&self, headers: &HeaderMap) -> Found<String> {
+    fn header(&self, answer: &Answer) -> Found<String> {
         let expected = self.env.settings.absolute(&paths::protected_resource_metadata(
             self.endpoint.strip_prefix(&self.issuer).unwrap_or_default(),
         ));
-        let said: Vec<&str> = headers
-            .get_all(header::WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .collect();
-        if said.is_empty() {
+        let (challenges, named) = answer.named_metadata();
+        if challenges == 0 {
             return Err((
                 "The header is not there.".to_owned(),
                 "A proxy takes WWW-Authenticate out of answers. Let it pass; some do so for every 401 unless told otherwise.".to_owned(),
             ));
         }
-        let named =
-            said.iter().find_map(|value| value.split("resource_metadata=\"").nth(1)?.split('"').next());
         match named {
             Some(found) if found == expected => Ok((format!("It names {found}."), expected)),
             Some(found) => Err((

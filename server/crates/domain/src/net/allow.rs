@@ -70,6 +70,13 @@ impl EgressAllow {
         wider
     }
 
+    /// The same, and these addresses at a port.
+    pub(super) fn with_addresses(&self, addresses: impl Iterator<Item = IpAddr>, port: u16) -> Self {
+        let mut wider = self.clone();
+        wider.nets.extend(addresses.map(|address| (address.into(), Ports(port..=port))));
+        wider
+    }
+
     /// The entries that apply at a port, without their ports.
     pub(super) fn at(&self, port: u16) -> (Vec<IpNet>, Vec<String>) {
         let nets = self.nets.iter().filter(|(_, ports)| ports.0.contains(&port)).map(|(net, _)| *net);

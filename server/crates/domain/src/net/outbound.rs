@@ -1,7 +1,11 @@
 //! The client itself. Every address is judged when it is dialled, so a name that changes its mind between a check and a
 //! connection gains nothing (SSR-01, SSR-05).
 
-use core::{fmt, net::SocketAddr, time::Duration};
+use core::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use std::{
     collections::HashMap,
     error::Error,
@@ -190,9 +194,28 @@ impl Outbound {
     /// for an address that a tenant chose.
     #[must_use]
     pub fn reaching(&self, url: &Url) -> Self {
+        self.allowing(self.0.allow.with_origin(url))
+    }
+
+    /// A client that may also reach the addresses that our own names have at this moment, at a port: for looking at ourselves
+    /// by a name of a tenant's. That name may lead to us, and to nothing else that is inside.
+    pub async fn reaching_addresses_of(&self, hosts: &[&str], port: u16) -> Self {
+        let mut own: Vec<IpAddr> = Vec::new();
+        for host in hosts {
+            if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
+                own.push(address);
+            } else {
+                let found = self.0.uncached.lookup_ip(*host).await;
+                own.extend(found.iter().flat_map(|found| found.iter()));
+            }
+        }
+        self.allowing(self.0.allow.with_addresses(own.into_iter(), port))
+    }
+
+    fn allowing(&self, allow: EgressAllow) -> Self {
         let inner = &self.0;
         Self(Arc::new(Inner {
-            allow: inner.allow.with_origin(url),
+            allow,
             user_agent: inner.user_agent.clone(),
             tls: inner.tls.clone(),
             resolver: inner.resolver.clone(),

@@ -1,4 +1,4 @@
-//! A name server for tests, for `GATEHOUSE_DNS_RESOLVER`: it has the TXT and CNAME records that it is given, and for every other
+//! A name server for tests, for `GATEHOUSE_DNS_RESOLVER`: it has the A, TXT and CNAME records that it is given, and for every other
 //! question none.
 
 use std::{
@@ -13,6 +13,7 @@ use crate::{
     net::{Outbound, OutboundSettings},
 };
 
+const A: u16 = 1;
 const TXT: u16 = 16;
 const CNAME: u16 = 5;
 /// Answers are cut off for nobody.
@@ -82,6 +83,11 @@ impl NameServer {
         let mut data = vec![byte(text.len())];
         data.extend(text.as_bytes());
         self.records().all.push((name.to_owned(), TXT, data));
+    }
+
+    /// Adds an address.
+    pub fn address_of(&self, name: &str, address: std::net::Ipv4Addr) {
+        self.records().all.push((name.to_owned(), A, address.octets().into()));
     }
 
     /// Adds a CNAME record.
