@@ -62,7 +62,7 @@ pub struct AppError {
     /// Where the request came from, of a refusal that is about that (IPA-04). Pages say it in the sentence, so they do not read it.
     #[cfg(not(target_arch = "wasm32"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub your_ip: Option<String>,
+    pub your_ip: Option<Box<std::net::IpAddr>>,
     /// The id under which the operator finds the details in the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,

@@ -81,7 +81,7 @@ env_test!(ipa_04_whoever_would_lock_themselves_out_is_stopped, |t| async {
         allowlist::turn_on(&t.env, &acme.actor().await, Insists(None)).await.map_err(app).unwrap_err();
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Conflict, "would_lock_out"));
     assert!(error.message.contains(HERE), "{}", error.message);
-    assert_eq!(error.your_ip.as_deref(), Some(HERE));
+    assert_eq!(error.your_ip.map(|ip| ip.to_string()).as_deref(), Some(HERE));
     admitted(&acme.ctx).await.expect("nothing was changed");
     // Who insists shows who they are, and is back in a quarter of an hour.
     let proven = t.prove(&acme.ctx).await;
@@ -122,7 +122,8 @@ env_test!(ipa_04_a_change_is_kept_by_somebody_who_is_let_in, |t| async {
     assert!(admitted(&from(&acme.ctx, Some("198.51.100.1"))).await.is_err());
     let own = allowlist::remove(&t.env, &acme.actor().await, "203.0.113.0/24", Insists(None)).await;
     let own = app(own.unwrap_err());
-    assert_eq!((own.code.as_str(), own.your_ip.as_deref()), ("would_lock_out", Some(HERE)));
+    assert_eq!(own.code, "would_lock_out");
+    assert_eq!(own.your_ip.map(|ip| ip.to_string()).as_deref(), Some(HERE));
     t.clock.advance(16 * MINUTE);
     for back in ["192.0.2.1", "198.51.100.1"] {
         admitted(&from(&acme.ctx, Some(back))).await.unwrap_or_else(|error| panic!("{back}: {error}"));

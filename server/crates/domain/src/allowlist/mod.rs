@@ -142,7 +142,7 @@ fn would_lock_out_by_removing(address: Option<IpAddr>) -> Error {
             "Your address is {you}: without this range it is in none, and you would be locked out. Nothing was changed. Add a range with your address first, or stop enforcing the list."
         ),
     );
-    error.your_ip = Some(you);
+    error.your_ip = address.map(Box::new);
     error.into()
 }
 
@@ -161,7 +161,7 @@ fn would_lock_out(address: Option<IpAddr>) -> Error {
         ),
     );
     error.kind = ErrorKind::Conflict;
-    error.your_ip = Some(you);
+    error.your_ip = address.map(Box::new);
     error.into()
 }
 
