@@ -355,7 +355,8 @@ env_test!(mfa_06_nobody_consents_for_an_organisation_that_wants_a_second_factor_
     let refused = consent::decide(&dev.ctx, &allow(&value, &dev)).await.unwrap_err();
     assert_eq!(word(refused), "mfa_enrollment_required");
     assert!(!actions(&t, &acme).await.contains(&"oauth.consent_granted".to_owned()));
-    t.enrol(&dev.ctx).await;
+    // In another browser of theirs.
+    t.enrol(&t.signed_in(dev.user, acme.org_id())).await;
     consent::decide(&dev.ctx, &allow(&value, &dev)).await.expect("with a second factor");
 });
 
