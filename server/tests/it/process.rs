@@ -24,7 +24,7 @@ impl Place {
         Self { folder: tempfile::tempdir().unwrap(), settings: Vec::new() }
     }
 
-    /// One whose processes share a PostgreSQL database.
+    /// One whose processes share a `PostgreSQL` database.
     pub(crate) fn on(db: &TestDb) -> Self {
         Self::new()
             .with("GATEHOUSE_DATABASE_URL", &db.url)

@@ -45,14 +45,14 @@ statements! {
     CONNECTORS_OF_DAYS = "SELECT connector_id, outcome, CAST(SUM(requests) AS BIGINT), CAST(SUM(duration_us) AS BIGINT) \
                           FROM usage_outcome_days WHERE org_id = $1 AND day >= $2 AND day < $3 AND connector_id <> '' \
                           GROUP BY connector_id, outcome ORDER BY connector_id, outcome";
-    TOOLS_OF_HOURS = "SELECT connector_id, tool, CAST(SUM(calls) AS BIGINT) AS calls, CAST(SUM(errors) AS BIGINT) AS errors, \
-                      CAST(SUM(duration_us) AS BIGINT) AS duration_us FROM usage_tool_hours \
-                      WHERE org_id = $1 AND hour >= $2 AND hour < $3 AND tool <> '' \
-                      GROUP BY connector_id, tool ORDER BY 3 DESC, 1, 2 LIMIT $4";
-    TOOLS_OF_DAYS = "SELECT connector_id, tool, CAST(SUM(calls) AS BIGINT) AS calls, CAST(SUM(errors) AS BIGINT) AS errors, \
-                     CAST(SUM(duration_us) AS BIGINT) AS duration_us FROM usage_tool_days \
-                     WHERE org_id = $1 AND day >= $2 AND day < $3 AND tool <> '' \
-                     GROUP BY connector_id, tool ORDER BY 3 DESC, 1, 2 LIMIT $4";
+    TOOLS = "SELECT connector_id, tool, CAST(SUM(calls) AS BIGINT) AS calls, CAST(SUM(errors) AS BIGINT) AS errors, \
+             CAST(SUM(duration_us) AS BIGINT) AS duration_us FROM ( \
+             SELECT connector_id, tool, calls, errors, duration_us FROM usage_tool_hours WHERE org_id = $1 AND hour >= $2 AND hour < $3 \
+             UNION ALL \
+             SELECT connector_id, tool, calls, errors, duration_us FROM usage_tool_days WHERE org_id = $1 AND day >= $4 AND day < $5 \
+             UNION ALL \
+             SELECT connector_id, tool, calls, errors, duration_us FROM usage_tool_hours WHERE org_id = $1 AND hour >= $6 AND hour < $7 \
+             ) AS counted WHERE tool <> '' GROUP BY connector_id, tool ORDER BY 3 DESC, 1, 2 LIMIT $8";
     DAYS_OF_KIND = "SELECT principal_id, day, calls, errors, duration_us FROM usage_principal_days \
                     WHERE org_id = $1 AND principal_kind = $2 AND day >= $3 AND day < $4 ORDER BY principal_id, day";
     DELETE_TOOL_HOURS = "DELETE FROM usage_tool_hours WHERE hour < $1";
@@ -72,6 +72,23 @@ pub enum Span {
 }
 
 impl Span {
+    /// The same time in three pieces that follow each other, the first and the last of hours and the middle one of days: what is
+    /// asked for as a whole is read from few rows. Pieces may be empty.
+    #[must_use]
+    pub const fn in_days(self) -> [Self; 3] {
+        match self {
+            Self::Days(..) => [Self::Hours(0, 0), self, Self::Hours(0, 0)],
+            Self::Hours(from, to) => {
+                let (first, last) = ((from + 23).div_euclid(24), to.div_euclid(24));
+                if first < last {
+                    [Self::Hours(from, first * 24), Self::Days(first, last), Self::Hours(last * 24, to)]
+                } else {
+                    [self, Self::Days(0, 0), Self::Hours(0, 0)]
+                }
+            }
+        }
+    }
+
     const fn ends(self) -> (i64, i64) {
         match self {
             Self::Hours(from, to) | Self::Days(from, to) => (from, to),
@@ -226,10 +243,14 @@ pub async fn connectors(tx: &mut Tx, org: OrgId, span: Span) -> Result<Vec<(Stri
 
 /// The tools that were called most: connector's id, tool, and its calls.
 pub async fn tools(tx: &mut Tx, org: OrgId, span: Span, most: i64) -> Result<Vec<(String, String, Calls)>> {
-    let ((from, to), org) = (span.ends(), org.to_string());
-    let sql = span.of(TOOLS_OF_HOURS, TOOLS_OF_DAYS);
-    let rows: Vec<(String, String, i64, i64, i64)> =
-        on!(tx, |c| sqlx::query_as(sql).bind(org).bind(from).bind(to).bind(most).fetch_all(c).await)?;
+    let org = org.to_string();
+    let rows: Vec<(String, String, i64, i64, i64)> = on!(tx, |c| {
+        let mut query = sqlx::query_as(TOOLS).bind(org);
+        for (from, to) in span.in_days().map(Span::ends) {
+            query = query.bind(from).bind(to);
+        }
+        query.bind(most).fetch_all(c).await
+    })?;
     let calls = |(connector, tool, calls, errors, duration_us)| {
         (connector, tool, Calls { calls, errors, duration_us })
     };
@@ -268,4 +289,28 @@ pub async fn delete_before(tx: &mut Tx, hour: i64, day: i64) -> Result<()> {
         on!(&mut *tx, |c| sqlx::query(sql).bind(before).execute(c).await.map(drop))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_days_is_the_same_time() {
+        for (from, to) in
+            [(0, 0), (5, 7), (5, 30), (24, 48), (23, 49), (24 * 20_000 + 7, 24 * 20_007 + 7), (-30, 30)]
+        {
+            let mut hours: Vec<i64> = Vec::new();
+            for piece in Span::Hours(from, to).in_days() {
+                match piece {
+                    Span::Hours(from, to) => hours.extend(from..to),
+                    Span::Days(from, to) => hours.extend(from * 24..to * 24),
+                }
+            }
+            assert_eq!(hours, (from..to).collect::<Vec<_>>(), "{from} to {to}");
+        }
+        let [first, days, last] = Span::Hours(23, 24 * 6 + 1).in_days();
+        assert_eq!((first, days, last), (Span::Hours(23, 24), Span::Days(1, 6), Span::Hours(144, 145)));
+        assert_eq!(Span::Days(3, 9).in_days()[1], Span::Days(3, 9));
+    }
 }

@@ -1,6 +1,6 @@
 //! Usage over a time, as charts show it. It is read from numbers by hour or by day, never from the request log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use model::{ApiKeyId, OrgId, Plan, activity::Outcome, audit, permissions::can};
 use store::{
@@ -289,11 +289,13 @@ pub async fn report(env: &Env, actor: &OrgActor<can::UsageRead>, asked: &Asked) 
         }
     }
     let mut before = Step::default();
-    for (_, outcome, requests) in usage_reports::outcomes(&mut tx, id, frame.before()).await? {
-        before.add(&outcome, requests);
-    }
-    for (_, class, requests) in usage_reports::latency(&mut tx, id, frame.before()).await? {
-        before.durations.add(class, requests);
+    for piece in frame.before().in_days() {
+        for (_, outcome, requests) in usage_reports::outcomes(&mut tx, id, piece).await? {
+            before.add(&outcome, requests);
+        }
+        for (_, class, requests) in usage_reports::latency(&mut tx, id, piece).await? {
+            before.durations.add(class, requests);
+        }
     }
     let (connectors, tools) = top(&mut tx, id, frame.whole()).await?;
     let month = period::month(now);
@@ -321,15 +323,15 @@ async fn top(tx: &mut Tx, org: OrgId, span: Span) -> Result<(Vec<Named>, Vec<Nam
         errors: count(sum.errors),
         average_us: sum.duration_us / sum.calls.max(1),
     };
-    let mut sums: Vec<(String, Calls)> = Vec::new();
-    for (connector, outcome, calls, duration_us) in usage_reports::connectors(tx, org, span).await? {
-        let errors = if Outcome::parse(&outcome).is_some_and(Outcome::is_error) { calls } else { 0 };
-        let sum = Calls { calls, errors, duration_us };
-        match sums.last_mut() {
-            Some((last, all)) if *last == connector => *all = all.and(sum),
-            _ => sums.push((connector, sum)),
+    let mut sums: BTreeMap<String, Calls> = BTreeMap::new();
+    for piece in span.in_days() {
+        for (connector, outcome, calls, duration_us) in usage_reports::connectors(tx, org, piece).await? {
+            let errors = if Outcome::parse(&outcome).is_some_and(Outcome::is_error) { calls } else { 0 };
+            let sum = sums.entry(connector).or_default();
+            *sum = sum.and(Calls { calls, errors, duration_us });
         }
     }
+    let mut sums: Vec<(String, Calls)> = sums.into_iter().collect();
     sums.sort_by(|(one, of_one), (other, of_other)| {
         of_other.calls.cmp(&of_one.calls).then_with(|| one.cmp(other))
     });
