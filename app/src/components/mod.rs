@@ -33,9 +33,10 @@ pub(crate) use passkey::passkey_button;
 pub(crate) use states::request_id;
 pub use states::{DeniedState, EmptyState, ErrorState, NotFound, error_page};
 pub use table::DataTable;
+pub(crate) use time::civil;
 pub use time::{Ago, Day, Time, absolute, relative};
 #[cfg(feature = "ssr")]
-pub(crate) use time::{Civil, MONTHS, civil};
+pub(crate) use time::{Civil, MONTHS};
 
 /// Optional texts are given as texts; an empty one is none.
 fn some(text: String) -> Option<String> {
