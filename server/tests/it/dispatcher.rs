@@ -92,10 +92,10 @@ async fn those_that_hang_delay_nobody(kind: Kind, hanging: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whk_05_fifty_that_hang_delay_nobody_on_sqlite() {
-    those_that_hang_delay_nobody(Kind::Sqlite, 50).await;
+    those_that_hang_delay_nobody(Kind::Sqlite, 60).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whk_05_fifty_that_hang_delay_nobody_on_postgres() {
-    those_that_hang_delay_nobody(Kind::Postgres, 50).await;
+    those_that_hang_delay_nobody(Kind::Postgres, 60).await;
 }
