@@ -195,7 +195,9 @@ async fn nothing_of_it_works_a_second_later(kind: Kind) {
     }
     assert!(open.iter().all(|(_, ended)| !ended.is_finished()), "they last");
 
-    let gone = owner.post("/api/delete_org", &[("confirm", "acme"), ("password", PASSWORD)]).await;
+    let csrf = owner.form_token("/settings/danger").await;
+    let fields = [("confirm", "acme"), ("password", PASSWORD), ("csrf", csrf.as_str())];
+    let gone = owner.post("/api/delete_org", &fields).await;
     assert!(gone.status.is_success(), "{} {}", gone.status, gone.text);
     let answered = Instant::now();
     let refused = until(SOON, async || {

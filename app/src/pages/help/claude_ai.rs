@@ -1,29 +1,14 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, lazy_route};
 use model::paths;
 
-use super::page::{Endpoint, endpoint};
+use super::page::Endpoint;
 use crate::{
     components::{Callout, CopyField, PageHeader, Tone},
     erase::Erase as _,
-    page::page_for_all,
 };
 
 /// Connect Claude.ai, step by step.
-pub struct ClaudeAiHelpPage;
-
-#[lazy_route]
-impl LazyRoute for ClaudeAiHelpPage {
-    fn data() -> Self {
-        Self
-    }
-
-    fn view(ClaudeAiHelpPage: Self) -> AnyView {
-        page_for_all(|me| walkthrough(endpoint(me.as_ref())))
-    }
-}
-
-fn walkthrough(endpoint: Endpoint) -> AnyView {
+pub(super) fn walkthrough(endpoint: Endpoint) -> AnyView {
     let Endpoint { url, own } = endpoint;
     let sign_in = (!own).then(|| {
         view! {

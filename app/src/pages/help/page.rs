@@ -1,11 +1,9 @@
 use crate::erase::Erase as _;
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, lazy_route};
 use model::{orgs::Me, paths};
 
 use crate::{
     components::{Callout, CodeBlock, CopyField, DataTable, PageHeader, Tone},
-    page::page_for_all,
     state::SiteAssets,
 };
 
@@ -35,20 +33,7 @@ fn list_tools(endpoint: &str, header: &str) -> String {
 }
 
 /// What each credential is, and what an invalid one gets.
-pub struct AuthenticationHelpPage;
-
-#[lazy_route]
-impl LazyRoute for AuthenticationHelpPage {
-    fn data() -> Self {
-        Self
-    }
-
-    fn view(AuthenticationHelpPage: Self) -> AnyView {
-        page_for_all(|me| authentication(endpoint(me.as_ref())))
-    }
-}
-
-fn authentication(endpoint: Endpoint) -> AnyView {
+pub(super) fn authentication(endpoint: Endpoint) -> AnyView {
     let rows = [
         (
             "400",
@@ -186,21 +171,8 @@ fn authentication(endpoint: Endpoint) -> AnyView {
     .erase()
 }
 
-/// The first authenticated request.
-pub struct QuickstartPage;
-
-#[lazy_route]
-impl LazyRoute for QuickstartPage {
-    fn data() -> Self {
-        Self
-    }
-
-    fn view(QuickstartPage: Self) -> AnyView {
-        page_for_all(|me| quickstart(endpoint(me.as_ref())))
-    }
-}
-
-fn quickstart(endpoint: Endpoint) -> AnyView {
+/// From nothing to a first call.
+pub(super) fn quickstart(endpoint: Endpoint) -> AnyView {
     let Endpoint { url, own } = endpoint;
     let key = format!("X-API-Key: {EXAMPLE_KEY}");
     let call = format!(

@@ -1,11 +1,9 @@
 use leptos::prelude::*;
-use leptos_router::{LazyRoute, hooks::use_location, lazy_route};
 use model::{paths, webhooks::TOPICS};
 
 use crate::{
     components::{CodeBlock, DataTable, PageHeader},
     erase::Erase as _,
-    page::page_for_all,
 };
 
 const NODE: &str = r#"import { createServer } from "node:http";
@@ -56,31 +54,8 @@ const BODY: &str = r#"{
 const HEADERS: &str = "content-type: application/json\nwebhook-id: msg_01kg…\nwebhook-timestamp: 1773311400\nwebhook-signature: v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=";
 
 /// What webhooks send, how it is verified, what becomes of what is not taken; and, in the same chunk, what a custom domain is
-/// and what is in an export.
-pub struct WebhooksHelpPage;
-
-#[lazy_route]
-impl LazyRoute for WebhooksHelpPage {
-    fn data() -> Self {
-        Self
-    }
-
-    fn view(WebhooksHelpPage: Self) -> AnyView {
-        let path = use_location().pathname;
-        page_for_all(move |_| {
-            let view = move || {
-                path.with(|path| match path.as_str() {
-                    _ if path == paths::help_domain() => super::domain::help(),
-                    _ if path == paths::help_export() => super::exports::help(),
-                    _ => help(),
-                })
-            };
-            view.into_any()
-        })
-    }
-}
-
-fn help() -> AnyView {
+/// What is delivered, and how it is verified.
+pub(super) fn help() -> AnyView {
     let rows = TOPICS
         .iter()
         .flat_map(|(_, topics)| topics.iter())

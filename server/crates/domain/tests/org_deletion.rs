@@ -96,6 +96,7 @@ async fn filled(t: &TestEnv) -> TestMember {
         created_at: now,
         updated_at: now,
         updated_by: by,
+        reach: "owner".into(),
     };
     store::sso::put(&mut tx, org, &login).await.unwrap();
     tx.commit().await.unwrap();

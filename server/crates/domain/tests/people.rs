@@ -724,6 +724,7 @@ async fn busy(t: &TestEnv, dev: &TestMember, name: &str) {
         created_at: now,
         updated_at: now,
         updated_by: by,
+        reach: "owner".into(),
     };
     store::sso::put(&mut tx, org, &login).await.unwrap();
     tx.commit().await.unwrap();

@@ -67,8 +67,9 @@ const ORGANISATION: &[Act] = &[
     act(ConnectorsRead, "load_settings", &[]),
     act(OrgUpdate, "update_org", &[("name", "Taken"), ("description", "")]),
     act(OrgDelete, "load_org_deletion", &[]),
+    // Without the token of the form, which is asked for after the right.
     answered(
-        422,
+        403,
         OrgDelete,
         "delete_org",
         &[("confirm", "{slug}"), ("password", "correct horse battery staple 9")],
