@@ -362,10 +362,12 @@ pub fn PostForm(
     let location = use_location();
     let action =
         move || location.pathname.with(|path| location.search.with(|search| form.action(path, search)));
-    let key = form.key.with_value(|key| {
+    // A page that is left while it is made has let go of both.
+    let key = form.key.try_with_value(|key| {
         key.clone().map(|(name, value)| view! { <input type="hidden" name=name value=value /> }.erase())
     });
-    let org = form.refresh.map(|refresh| refresh.org.get_value()).filter(|org| !org.is_empty());
+    let key = key.flatten();
+    let org = form.refresh.and_then(|refresh| refresh.org.try_get_value()).filter(|org| !org.is_empty());
     let org = org.map(|org| view! { <input type="hidden" name=MADE_IN value=org /> }.erase());
     view! {
         <form

@@ -797,7 +797,7 @@ env_test!(del_04_every_column_that_says_who_is_among_those_that_are_gone_over, |
     for column in columns {
         let who = column.column.ends_with("_by") || column.column == "inviter_name";
         // These hold ids.
-        let id = ["slug_tombstones.buried_by", "invitations.invited_by"]
+        let id = ["slug_tombstones.buried_by", "invitations.invited_by", "exports.asked_by"]
             .contains(&format!("{}.{}", column.table, column.column).as_str());
         let of = (column.table.as_str(), column.column.as_str());
         assert!(!who || id || known.contains(&of), "{of:?} keeps a name");

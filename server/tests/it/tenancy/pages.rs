@@ -219,6 +219,7 @@ pub(super) const OTHERS: &[(&str, Way)] = &[
     ("/oauth/register", Way::Open),
     ("/oauth/register/{id}", Way::Registration("/oauth/register/{client}")),
     ("/assets/{hash}/{*path}", Way::Open),
+    ("/csp-reports", Way::Open),
     ("/favicon.ico", Way::Open),
     ("/livez", Way::Open),
     ("/readyz", Way::Open),

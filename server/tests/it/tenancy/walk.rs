@@ -264,7 +264,7 @@ impl<'a> Walk<'a> {
             }
         }
         for page in PAGES.iter().filter(|page| page.needs != Needs::Nobody) {
-            asked.push((filled(page.path, &victim.ids, &rival.ids), None, StatusCode::FOUND));
+            asked.push((filled(page.path, &victim.ids, &rival.ids), None, StatusCode::SEE_OTHER));
         }
         for (route, way) in OTHERS {
             match *way {
