@@ -39,8 +39,6 @@ pub enum Watched {
     Audit,
     /// The plan, and what is used of it.
     Plan,
-    /// Name and slug.
-    General,
     /// PIN, second factor, sessions and addresses.
     Security,
     /// The identity provider, and logging in with it.
@@ -81,7 +79,6 @@ impl Watched {
             _ if path == paths::settings_export() => Self::Exports,
             _ if path == paths::settings_audit() => Self::Audit,
             _ if path == paths::settings_plan() => Self::Plan,
-            _ if path == paths::settings() => Self::General,
             _ if path == paths::settings_security() || path == paths::settings_allowlist() => Self::Security,
             _ if path == paths::settings_sso() || path == paths::settings_sso_login() => Self::Sso,
             _ if path == paths::team_roles() => Self::Roles,
@@ -98,7 +95,6 @@ impl Watched {
             Self::OauthClients | Self::Connections => category == "oauth",
             Self::Team | Self::Roles => category == "team",
             Self::Plan => matches!(category, "billing" | "settings"),
-            Self::General => category == "settings",
             Self::Security => matches!(category, "security" | "settings"),
             // A plan may have it or not.
             Self::Sso => matches!(category, "security" | "billing" | "settings"),
@@ -274,7 +270,7 @@ async fn allowed(ctx: &RequestContext, watched: Watched) -> Result<(OrgId, Strin
         }};
     }
     Ok(match watched {
-        Watched::Overview | Watched::Connectors | Watched::General => who!(ConnectorsRead),
+        Watched::Overview | Watched::Connectors => who!(ConnectorsRead),
         Watched::ApiKeys | Watched::Connections => who!(ApiKeysRead),
         Watched::OauthClients => who!(OauthClientsRead),
         Watched::Team | Watched::Roles => who!(TeamRead),
@@ -313,7 +309,8 @@ mod tests {
             ("/settings/export/import", None),
             ("/settings/audit", Some(Watched::Audit)),
             ("/settings/plan", Some(Watched::Plan)),
-            ("/settings", Some(Watched::General)),
+            // A form, which says itself what others changed meanwhile.
+            ("/settings", None),
             ("/settings/sso", Some(Watched::Sso)),
             ("/settings/security", Some(Watched::Security)),
             ("/team/roles", Some(Watched::Roles)),
