@@ -1,7 +1,17 @@
 // Every page: its heading, no findings of axe in light and dark, nothing wider than the window, no error in the console.
-import { expect, expectAccessible, hydrated, test } from '../fixtures';
+import { expect, expectAccessible, hydrated, test as shared } from '../fixtures';
+import { type Gatehouse, startGatehouse } from '../processes';
 
 const PASSWORD = 'correct horse battery staple 9';
+
+// A server of its own: in one that others have used, the overview offers no demo server any more.
+const test = shared.extend<object, { gatehouse: Gatehouse }>({
+  gatehouse: [async ({}, use) => {
+    const gatehouse = await startGatehouse();
+    await use(gatehouse);
+    await gatehouse.stop();
+  }, { scope: 'worker' }],
+});
 
 test.describe.configure({ mode: 'serial' });
 
